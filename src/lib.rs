@@ -1,0 +1,1 @@
+//! Vambrace: inline policy enforcement for robot network ports.

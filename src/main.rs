@@ -1,0 +1,2 @@
+//! The `vambrace` program: parses arguments, calls one command.
+fn main() {}
