@@ -1,1 +1,3 @@
 //! Vambrace: inline policy enforcement for robot network ports.
+
+pub mod nic;
