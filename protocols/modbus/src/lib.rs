@@ -1,18 +1,48 @@
 //! Modbus/TCP: framing (MBAP), every public function code, request and response matched.
 //!
+//! [`Adu::step`] cuts a byte stream into units, [`Request::read`] and [`Response::read`] check a unit against every
+//! limit of its function and normalise it: what it reads, what it writes, which values. A policy therefore judges
+//! addresses, quantities and values without knowing function codes. [`Session`] pairs responses with requests in plain
+//! data, [`Mbap`] writes units into a caller's buffer, [`ur`] names the registers of a Universal Robots controller.
+//!
+//! Sources: Modbus Application Protocol Specification V1.1b3 ("application protocol" below) and Modbus Messaging on
+//! TCP/IP Implementation Guide V1.0b ("messaging guide"). The table of what was checked where is in this crate's
+//! README.
+//!
 //! Zero-copy, no I/O, no clock, no allocation, never panics.
 
 #![forbid(unsafe_code)]
 
+mod emit;
+mod file;
+mod function;
+mod identification;
+mod request;
+mod response;
 mod session;
+mod sub_function;
+pub mod ur;
+mod values;
 mod wire;
 
-pub use session::{Matched, Session};
-pub use wire::{Adu, FunctionCode, Request, Response, Span, Table, UnitId, Values, Write};
+pub use emit::{EmitError, FileWrite, Mbap, exception};
+pub use file::{FileData, FileRecord, FileRecords};
+pub use function::{Assignment, ExceptionCode, FunctionCode};
+pub use identification::{DeviceObject, DeviceObjects};
+pub use request::Request;
+pub use response::Response;
+pub use session::{Answer, Full, Matched, Session};
+pub use sub_function::{Diagnostic, MeiType, UmasCode};
+pub use values::{Bits, Registers, Values, Write};
+pub use wire::{Adu, Span, Table, UnitId, probe};
 
 /// Longest ADU on TCP: 7 bytes MBAP header (unit included) and 253 bytes PDU.
-/// Source: Modbus Messaging on TCP/IP Implementation Guide 1.0b, section 4.1.
+/// Source: messaging guide, section 4.1.
 pub const MAX_ADU: usize = 260;
+
+/// Longest PDU: function code and 252 bytes of data.
+/// Source: application protocol, section 4.1.
+pub const MAX_PDU: usize = 253;
 
 /// TCP port of a Modbus server.
 pub const PORT: u16 = 502;
