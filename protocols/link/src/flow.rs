@@ -1,0 +1,152 @@
+//! The flow key: a conversation named by the two sides of the box.
+
+use crate::icmp::Quoted;
+use crate::packet::Packet;
+use crate::transport::{Transport, protocol};
+use core::fmt;
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use dissect::Toward;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// An IP address and port, as plain data.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Endpoint {
+    /// The address in network order; IPv4 addresses are mapped (RFC 4291, 2.5.5.2).
+    pub address: [u8; 16],
+    /// The port in host order.
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// The endpoint with this address and port.
+    #[inline]
+    #[must_use]
+    pub fn new(address: IpAddr, port: u16) -> Self {
+        let address = match address {
+            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+            IpAddr::V6(address) => address.octets(),
+        };
+        Self { address, port }
+    }
+
+    /// The address; a mapped one comes out as IPv4.
+    #[must_use]
+    pub fn ip(&self) -> IpAddr {
+        Ipv6Addr::from(self.address).to_canonical()
+    }
+}
+
+impl fmt::Display for Endpoint {
+    /// `10.20.0.21:49152` or `[fd00::21]:49152`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&SocketAddr::new(self.ip(), self.port), f)
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What names a TCP connection or UDP conversation: its two ends by side of the box, never by role.
+///
+/// Plain data, the same for both directions. VLAN tags are not part of it, since a receiver does not tell priority
+/// tags from none; compare them with [`crate::Tags::same_stack`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct FlowKey {
+    /// The end on the plant port's side.
+    pub plant: Endpoint,
+    /// The end on the robot port's side.
+    pub robot: Endpoint,
+    /// 6 for TCP, 17 for UDP.
+    pub protocol: u8,
+    /// 4 or 6: IPv6 between mapped addresses is not the IPv4 flow of the same addresses.
+    pub ip_version: u8,
+    /// Always 0.
+    padding: [u8; 2],
+}
+
+impl FlowKey {
+    /// The key for these ends.
+    #[inline]
+    #[must_use]
+    pub const fn new(plant: Endpoint, robot: Endpoint, protocol: u8, ip_version: u8) -> Self {
+        Self { plant, robot, protocol, ip_version, padding: [0; 2] }
+    }
+
+    /// The flow that a packet on its way `toward` one side belongs to; `None` unless it is TCP or UDP in one piece.
+    #[inline]
+    #[must_use]
+    pub fn of(packet: &Packet<'_>, toward: Toward) -> Option<Self> {
+        let (addresses, transport) = packet.ip()?;
+        let (source_port, destination_port, protocol) = match transport {
+            Transport::Tcp(tcp) => (tcp.source_port, tcp.destination_port, protocol::TCP),
+            Transport::Udp(udp) => (udp.source_port, udp.destination_port, protocol::UDP),
+            Transport::Icmp(_) | Transport::Fragment | Transport::Other(_) => return None,
+        };
+        let (source, destination) = (addresses.source(), addresses.destination());
+        Some(Self::directed(source, source_port, destination, destination_port, protocol, toward))
+    }
+
+    /// The flow that an ICMP error on its way `toward` one side is about; `None` unless that is TCP or UDP.
+    #[must_use]
+    pub fn of_quoted(quoted: &Quoted, toward: Toward) -> Option<Self> {
+        let Quoted { source, destination, protocol, source_port, destination_port, .. } = *quoted;
+        // The quoted packet travelled the other way.
+        matches!(protocol, protocol::TCP | protocol::UDP)
+            .then(|| Self::directed(source, source_port, destination, destination_port, protocol, toward.reverse()))
+    }
+
+    #[inline]
+    fn directed(
+        source: IpAddr,
+        source_port: u16,
+        destination: IpAddr,
+        destination_port: u16,
+        protocol: u8,
+        toward: Toward,
+    ) -> Self {
+        let ip_version = if source.is_ipv4() { 4 } else { 6 };
+        let (source, destination) = (Endpoint::new(source, source_port), Endpoint::new(destination, destination_port));
+        match toward {
+            Toward::Robot => Self::new(source, destination, protocol, ip_version),
+            Toward::Plant => Self::new(destination, source, protocol, ip_version),
+        }
+    }
+
+    /// The end that a frame `toward` this side goes to.
+    #[must_use]
+    pub const fn destination(&self, toward: Toward) -> Endpoint {
+        match toward {
+            Toward::Robot => self.robot,
+            Toward::Plant => self.plant,
+        }
+    }
+
+    /// The end that a frame `toward` this side comes from.
+    #[must_use]
+    pub const fn source(&self, toward: Toward) -> Endpoint {
+        self.destination(toward.reverse())
+    }
+}
+
+impl fmt::Display for FlowKey {
+    /// `tcp plant 10.20.0.21:49152 robot 10.20.0.40:502`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.protocol {
+            protocol::TCP => f.write_str("tcp")?,
+            protocol::UDP => f.write_str("udp")?,
+            other => write!(f, "ip-{other}")?,
+        }
+        write!(f, " plant {} robot {}", self.plant, self.robot)
+    }
+}
+
+impl fmt::Debug for FlowKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,157 @@
+//! IPv4 (RFC 791).
+
+use crate::bytes::{header, split};
+use crate::checksum::{self, Checksum};
+use crate::transport::{Addresses, Transport};
+use core::net::Ipv4Addr;
+use dissect::DissectError;
+
+/// Bytes of an IPv4 header without options.
+pub(crate) const HEADER_LEN: usize = 20;
+
+/// What the options of an IPv4 header are good for; the worst of them counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ipv4Options {
+    /// The header has none, or only padding.
+    None,
+    /// Options that change neither the path nor the header on its way, such as router alert.
+    Harmless,
+    /// Record route (RFC 791, option 7) or timestamp (68): routers write into the header.
+    RecordRoute,
+    /// Loose (131) or strict (137) source route: the sender picks the path.
+    SourceRoute,
+}
+
+impl Ipv4Options {
+    /// Reads the bytes between the fixed header and the payload, `offset` bytes into the frame.
+    fn parse(mut bytes: &[u8], offset: usize) -> Result<Self, DissectError> {
+        let end = offset.saturating_add(bytes.len());
+        let mut worst = Self::None;
+        while let &[kind, ref rest @ ..] = bytes {
+            let found = match kind {
+                0 => break,
+                1 => {
+                    bytes = rest;
+                    continue;
+                }
+                7 | 68 => Self::RecordRoute,
+                131 | 137 => Self::SourceRoute,
+                _ => Self::Harmless,
+            };
+            let after = match rest.first() {
+                Some(&len @ 2..) => bytes.get(usize::from(len)..),
+                _ => None,
+            };
+            let Some(after) = after else {
+                return Err(DissectError::malformed("IPv4 option length", end.saturating_sub(bytes.len())));
+            };
+            bytes = after;
+            worst = worst.max(found);
+        }
+        Ok(worst)
+    }
+}
+
+/// An IPv4 packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ipv4<'a> {
+    /// Source address.
+    pub source: Ipv4Addr,
+    /// Destination address.
+    pub destination: Ipv4Addr,
+    /// Hops left.
+    pub ttl: u8,
+    /// The number of the protocol inside; see [`crate::protocol`].
+    pub protocol: u8,
+    /// Differentiated services field and ECN: the former type of service byte (RFC 2474, RFC 3168).
+    pub traffic_class: u8,
+    /// Identification.
+    pub identification: u16,
+    /// The don't-fragment flag.
+    pub dont_fragment: bool,
+    /// Whether this is a fragment: more are to come, or it does not start at 0.
+    pub fragment: bool,
+    /// What the options are good for.
+    pub options: Ipv4Options,
+    /// Header and options, 20 to 60 bytes.
+    pub header: &'a [u8],
+    /// What is inside by the packet's own length: Ethernet padding is cut off.
+    pub payload: &'a [u8],
+    /// What was read of it.
+    pub transport: Transport<'a>,
+}
+
+impl<'a> Ipv4<'a> {
+    /// Reads what follows the EtherType, `offset` bytes into the frame.
+    ///
+    /// # Errors
+    /// Truncated: the frame ends before the packet does. Malformed: version, header length, total length or option
+    /// length contradict each other. Errors of the transport layer.
+    #[inline]
+    pub(crate) fn parse(bytes: &'a [u8], offset: usize) -> Result<Self, DissectError> {
+        let (fixed, _) = header::<HEADER_LEN>(bytes, "IPv4 header", offset)?;
+        let &[version, traffic_class, t0, t1, i0, i1, fragment, f1, ttl, protocol, _, _, a, b, c, d, e, f, g, h] =
+            fixed;
+        if version >> 4 != 4 {
+            return Err(DissectError::malformed("IPv4 version", offset));
+        }
+        let header_len = usize::from(version & 0x0f).wrapping_mul(4);
+        if header_len < HEADER_LEN {
+            return Err(DissectError::malformed("IPv4 header length", offset));
+        }
+        let total_len = usize::from(u16::from_be_bytes([t0, t1]));
+        if total_len < header_len {
+            return Err(DissectError::malformed("IPv4 total length", offset.saturating_add(2)));
+        }
+        let (packet, _) = split(bytes, total_len, "IPv4 packet", offset)?;
+        let (header, payload) = split(packet, header_len, "IPv4 header", offset)?;
+        let options = match header.get(HEADER_LEN..) {
+            None | Some([]) => Ipv4Options::None,
+            Some(options) => Ipv4Options::parse(options, offset.saturating_add(HEADER_LEN))?,
+        };
+        let is_fragment = u16::from_be_bytes([fragment & 0x3f, f1]) != 0;
+        let transport = if is_fragment {
+            Transport::Fragment
+        } else {
+            Transport::parse(protocol, false, payload, offset.saturating_add(header_len))?
+        };
+        Ok(Self {
+            source: Ipv4Addr::new(a, b, c, d),
+            destination: Ipv4Addr::new(e, f, g, h),
+            ttl,
+            protocol,
+            traffic_class,
+            identification: u16::from_be_bytes([i0, i1]),
+            dont_fragment: fragment & 0x40 != 0,
+            fragment: is_fragment,
+            options,
+            header,
+            payload,
+            transport,
+        })
+    }
+
+    /// Bytes of header and options, 20 to 60.
+    #[must_use]
+    pub const fn header_len(&self) -> usize {
+        self.header.len()
+    }
+
+    /// Bytes of header and payload.
+    #[must_use]
+    pub const fn total_len(&self) -> usize {
+        self.header.len().saturating_add(self.payload.len())
+    }
+
+    /// Whether the header checksum fits.
+    #[must_use]
+    pub fn header_checksum_ok(&self) -> bool {
+        checksum::sum(self.header) == 0xffff
+    }
+
+    /// Checks the transport checksum; `None` for fragments and protocols that are not read.
+    #[must_use]
+    pub fn transport_checksum(&self) -> Option<Checksum> {
+        self.transport.checksum(Addresses::V4(self.source, self.destination), self.payload)
+    }
+}
