@@ -1,3 +1,7 @@
 //! Vambrace: inline policy enforcement for robot network ports.
 
+pub mod command;
+pub mod event;
 pub mod nic;
+pub mod policy;
+pub mod robot;

@@ -1,0 +1,55 @@
+use std::fmt;
+
+/// What is spoken on a port of the robot (or, for connections that the robot opens, of its peer).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Service {
+    /// Modbus/TCP, port 502.
+    Modbus,
+    /// RTDE, port 30004.
+    Rtde,
+    /// Dashboard server, port 29999.
+    Dashboard,
+    /// URScript: 30001-30003, 30011-30013, 30020.
+    UrScript,
+    /// Any other TCP port, by number: `tcp/22`.
+    Tcp(u16),
+    /// Any UDP port, by number: `udp/2222`.
+    Udp(u16),
+    /// An IP protocol without ports that a rule names: ICMP echo is `icmp`.
+    Icmp,
+}
+
+impl Service {
+    /// The service of a TCP port with the profile's default ports.
+    /// Source: UR's port list (Remote Control via TCP/IP) and the contract's profile.
+    #[must_use]
+    pub const fn of_tcp_port(port: u16) -> Self {
+        match port {
+            modbus::PORT => Self::Modbus,
+            dashboard::PORT => Self::Dashboard,
+            rtde::PORT => Self::Rtde,
+            30001..=30003 | 30011..=30013 | 30020 => Self::UrScript,
+            other => Self::Tcp(other),
+        }
+    }
+
+    /// Whether a dissector reads it, so that single commands are judged.
+    #[must_use]
+    pub const fn is_dissected(self) -> bool {
+        matches!(self, Self::Modbus | Self::Rtde | Self::Dashboard | Self::UrScript)
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Modbus => f.write_str("modbus"),
+            Self::Rtde => f.write_str("rtde"),
+            Self::Dashboard => f.write_str("dashboard"),
+            Self::UrScript => f.write_str("urscript"),
+            Self::Tcp(port) => write!(f, "tcp/{port}"),
+            Self::Udp(port) => write!(f, "udp/{port}"),
+            Self::Icmp => f.write_str("icmp"),
+        }
+    }
+}

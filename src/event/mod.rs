@@ -1,0 +1,15 @@
+//! What happened: plain-data records, verdicts and the closed list of reasons. No serializer is known here.
+//!
+//! Records are made on the packet path: they are `Copy`, of fixed size, hold no pointer and allocate nothing.
+
+mod reason;
+mod record;
+mod text;
+mod verdict;
+
+pub use reason::Reason;
+pub use record::{
+    Answer, CommandRecord, Detail, Event, EventId, FlowEnd, FlowRecord, FrameRecord, ModbusDetail, Notice, Record,
+};
+pub use text::Text;
+pub use verdict::{Action, RuleId, Verdict};

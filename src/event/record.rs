@@ -1,0 +1,263 @@
+use dissect::Toward;
+use link::FlowKey;
+
+use crate::command::{Class, Service};
+use crate::event::{Reason, Text, Verdict};
+
+/// Identity of an event: a number that grows by one an event, from 1, over the life of a record store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventId(pub u64);
+
+/// One event with its time.
+#[derive(Clone, Copy, Debug)]
+pub struct Event {
+    /// Its identity.
+    pub id: EventId,
+    /// Monotonic clock of the box in nanoseconds; orders events.
+    pub monotonic_ns: u64,
+    /// Wall clock in nanoseconds since 1970: the kernel's or the capture's stamp of the frame that caused it.
+    pub wall_ns: u64,
+    /// Number of the frame that caused it, counted from 1 over both ports; 0 where a timer did.
+    pub frame: u64,
+    /// What happened.
+    pub record: Record,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::large_enum_variant, reason = "records cross a queue by value; a box would allocate on the path")]
+pub enum Record {
+    /// A unit toward the robot was judged.
+    Command(CommandRecord),
+    /// An answer to an earlier command came by; the recorder pairs it with the command's record.
+    Answer(Answer),
+    /// A frame was refused below the level of commands.
+    Frame(FrameRecord),
+    /// A connection or exchange ended, or is reported while it lasts.
+    Flow(FlowRecord),
+    /// Something about the box or the wire that is no verdict.
+    Notice(Notice),
+}
+
+/// A unit toward the robot and its verdict.
+#[derive(Clone, Copy, Debug)]
+pub struct CommandRecord {
+    /// The conversation.
+    pub key: FlowKey,
+    /// Who opened the connection: `Toward::Robot` = the plant side did.
+    pub opened: Toward,
+    /// The service.
+    pub service: Service,
+    /// The gravest class of the unit.
+    pub class: Class,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Whether the mode enforced the verdict; otherwise a refusal was only noted and the unit went on.
+    pub enforced: bool,
+    /// Length of the unit in bytes.
+    pub len: u32,
+    /// What it said.
+    pub detail: Detail,
+}
+
+/// What a unit said, by service.
+#[derive(Clone, Copy, Debug)]
+pub enum Detail {
+    /// A Modbus request.
+    Modbus(ModbusDetail),
+    /// An RTDE package: type byte, recipe id (0 = none), names and values as text.
+    Rtde {
+        /// Type byte of the package.
+        package: u8,
+        /// Recipe id of a data package.
+        recipe: u8,
+        /// `name` or `name=value`, comma-separated.
+        text: Text<160>,
+    },
+    /// A Dashboard line.
+    Dashboard {
+        /// Verb of the command table, or empty.
+        verb: &'static str,
+        /// The whole line.
+        text: Text<160>,
+    },
+    /// A URScript unit.
+    UrScript {
+        /// Kind of unit.
+        kind: urscript::Kind,
+        /// SHA-256 over its tokens.
+        token_hash: [u8; 32],
+        /// Name of a program; otherwise the first characters of the unit.
+        text: Text<96>,
+        /// Functions called that are not local, comma-separated, each once.
+        functions: Text<96>,
+    },
+    /// A transport-level command: only its service.
+    Transport,
+    /// Bytes that no dissector could read.
+    Unreadable {
+        /// The field that was wrong.
+        field: &'static str,
+        /// Where, in bytes from the unit's start.
+        offset: u32,
+        /// The first bytes of the unit.
+        bytes: Text<32>,
+    },
+}
+
+/// A Modbus request in a record.
+#[derive(Clone, Copy, Debug)]
+pub struct ModbusDetail {
+    /// Transaction identifier.
+    pub transaction: u16,
+    /// Unit identifier.
+    pub unit: u8,
+    /// Function code.
+    pub function: u8,
+    /// Sub-function or MEI type.
+    pub sub_function: Option<u16>,
+    /// Address and quantity read.
+    pub read: Option<(u16, u16)>,
+    /// Address and quantity written.
+    pub write: Option<(u16, u16)>,
+    /// The first values written.
+    pub values: [u16; 16],
+    /// How many of `values` count.
+    pub values_len: u8,
+}
+
+/// An answer, paired by the recorder.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    /// The command's event; `EventId(0)` where nothing outstanding fits.
+    pub to: EventId,
+    /// The conversation.
+    pub key: FlowKey,
+    /// The service.
+    pub service: Service,
+    /// Modbus exception code, or 0.
+    pub exception: u8,
+    /// The first values read (Modbus registers or bits).
+    pub values: [u16; 16],
+    /// How many of `values` count.
+    pub values_len: u8,
+    /// Text answers: Dashboard replies, RTDE types, interpreter acknowledgements.
+    pub text: Text<96>,
+}
+
+/// A frame refused below the level of commands.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameRecord {
+    /// The direction it travelled.
+    pub toward: Toward,
+    /// The conversation, where it has one.
+    pub key: Option<FlowKey>,
+    /// Source and destination MAC.
+    pub macs: (link::Mac, link::Mac),
+    /// EtherType after tags.
+    pub ether_type: u16,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Whether the mode enforced it.
+    pub enforced: bool,
+    /// How many alike were not reported since the last report of this reason.
+    pub repeats: u32,
+}
+
+/// A conversation.
+#[derive(Clone, Copy, Debug)]
+pub struct FlowRecord {
+    /// Both ends.
+    pub key: FlowKey,
+    /// Who opened it.
+    pub opened: Toward,
+    /// Its service.
+    pub service: Service,
+    /// First frame, nanoseconds since 1970.
+    pub start_ns: u64,
+    /// Last frame, nanoseconds since 1970.
+    pub end_ns: u64,
+    /// Frames toward the robot and toward the plant.
+    pub frames: [u64; 2],
+    /// Bytes on the wire toward the robot and toward the plant.
+    pub bytes: [u64; 2],
+    /// Units toward the robot that were allowed and refused.
+    pub commands: [u64; 2],
+    /// How it ended.
+    pub end: FlowEnd,
+    /// Reason of a refusal that ended it.
+    pub reason: Reason,
+}
+
+/// How a conversation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowEnd {
+    /// Both FINs.
+    Closed,
+    /// A reset by one of the ends.
+    Reset,
+    /// The box ended it.
+    Refused,
+    /// Idle too long.
+    TimedOut,
+    /// The box stopped watching (end of run or of capture) while it lasted.
+    Lasting,
+}
+
+/// Something about the box or the wire.
+#[derive(Clone, Copy, Debug)]
+pub enum Notice {
+    /// The packet process took the wire.
+    Started,
+    /// The mode changed.
+    Mode {
+        /// From.
+        from: &'static str,
+        /// To.
+        to: &'static str,
+        /// Uid of who asked.
+        uid: u32,
+    },
+    /// Another policy is in force.
+    Policy {
+        /// Its generation.
+        generation: u32,
+        /// First bytes of the SHA-256 of its text.
+        digest: [u8; 8],
+        /// Uid of who asked.
+        uid: u32,
+    },
+    /// A response that answers nothing, or a server answer outside its protocol.
+    Anomaly {
+        /// The conversation.
+        key: FlowKey,
+        /// The service.
+        service: Service,
+        /// What.
+        what: &'static str,
+    },
+    /// A conversation can't be read further; nothing is enforced on it outside enforcement.
+    Unreadable {
+        /// The conversation.
+        key: FlowKey,
+        /// Why.
+        reason: Reason,
+    },
+    /// Records were lost because the hand-off queue was full.
+    RecordsLost {
+        /// How many.
+        count: u64,
+    },
+    /// A port's link or state changed.
+    Port {
+        /// `Toward::Robot` = the robot port.
+        side: Toward,
+        /// Whether it works now.
+        up: bool,
+    },
+    /// The wall clock jumped against the monotonic one.
+    ClockJump {
+        /// By how much, in nanoseconds.
+        by_ns: i64,
+    },
+}
