@@ -5,3 +5,4 @@ pub mod event;
 pub mod nic;
 pub mod policy;
 pub mod robot;
+pub mod sys;

@@ -3,6 +3,13 @@
 //! [`FramePort`] is the one trait between the packet path and the world. Its backends are AF_PACKET rings, captures and
 //! memory.
 
+pub mod af_packet;
+pub mod memory;
+pub mod polling;
+
+pub use af_packet::{AfPacket, Counters, Geometry};
+pub use polling::{Idle, Polling, wait};
+
 use std::os::fd::BorrowedFd;
 
 /// Most frames that one [`FramePort::receive`] hands out.

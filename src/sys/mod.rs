@@ -1,0 +1,32 @@
+//! Every call to the operating system that the compiler can't check.
+//!
+//! The only room with unsafe code. What it offers is safe to call; each block says why it holds. Calls that `rustix`
+//! makes safely are used from there.
+#![allow(clippy::cast_possible_truncation, reason = "constants and structure sizes of the C interface, all small")]
+
+pub mod arena;
+pub mod clock;
+pub mod ethtool;
+pub mod interface;
+pub mod packet;
+pub mod ring;
+
+use std::io;
+
+/// Keeps the calling thread on one CPU core, numbered from 0 as in `/proc/cpuinfo`.
+///
+/// # Errors
+/// There is no such core, or the process may not use it.
+pub fn pin_to(core: usize) -> io::Result<()> {
+    let mut set = rustix::thread::CpuSet::new();
+    if core >= rustix::thread::CpuSet::MAX_CPU {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    set.set(core);
+    Ok(rustix::thread::sched_setaffinity(None, &set)?)
+}
+
+/// The answer of a C call: its error where it is negative.
+fn checked(answer: libc::c_int) -> io::Result<libc::c_int> {
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
+}
