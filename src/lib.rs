@@ -2,6 +2,8 @@
 
 pub mod command;
 pub mod event;
+#[cfg(feature = "lab")]
+pub mod lab;
 pub mod nic;
 pub mod policy;
 pub mod robot;

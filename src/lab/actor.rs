@@ -1,0 +1,63 @@
+//! The parts of the cell, each a process of its own: `vambrace lab actor NAME`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::thread;
+
+use clap::Subcommand;
+
+use super::controller;
+use super::journal::Journal;
+use super::{LabError, modbus_device};
+
+/// One part of the cell.
+#[derive(Debug, Subcommand)]
+pub enum Actor {
+    /// The emulated robot controller.
+    Controller {
+        /// Address of all its listeners.
+        #[arg(long)]
+        listen: IpAddr,
+        /// Rate of the realtime stream and highest RTDE rate, Hz.
+        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        rate_hz: u32,
+        /// Remote I/O device that the robot's program polls.
+        #[arg(long)]
+        remote_io: Option<SocketAddr>,
+        /// Directory for the raw bytes of every connection.
+        #[arg(long)]
+        raw: Option<PathBuf>,
+    },
+    /// A remote I/O device with a Modbus server.
+    RemoteIo {
+        /// Address and port to listen on.
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+}
+
+/// Plays `actor` until the process is ended.
+pub(super) fn run(actor: Actor) -> Result<(), LabError> {
+    match actor {
+        Actor::Controller { listen, rate_hz, remote_io, raw } => {
+            let journal = Journal::new(raw.as_deref()).map_err(LabError::io("directory for raw bytes"))?;
+            let options = controller::Options { listen, rate_hz, remote_io };
+            controller::start(&options, &journal).map_err(LabError::io("emulated controller"))?;
+            journal.did("controller", None, "ready", serde_json::json!({ "listen": listen.to_string() }));
+            wait()
+        }
+        Actor::RemoteIo { listen } => {
+            let journal = Journal::new(None).map_err(LabError::io("journal"))?;
+            modbus_device::start(listen, &journal).map_err(LabError::io("remote I/O"))?;
+            journal.did("remote-io", None, "ready", serde_json::json!({ "listen": listen.to_string() }));
+            wait()
+        }
+    }
+}
+
+/// The listeners work; this thread has nothing left to do.
+fn wait() -> ! {
+    loop {
+        thread::park();
+    }
+}
