@@ -25,7 +25,6 @@ pub(crate) fn print_line(fields: Value) {
 pub(crate) struct Journal {
     /// Directory for the raw bytes of every connection, where one was asked for.
     raw: Option<PathBuf>,
-    quiet: bool,
     connections: Arc<AtomicU32>,
 }
 
@@ -35,20 +34,11 @@ impl Journal {
         if let Some(directory) = raw {
             std::fs::create_dir_all(directory)?;
         }
-        Ok(Self { raw: raw.map(Path::to_owned), quiet: false, connections: Arc::default() })
-    }
-
-    /// A journal that prints nothing, for tests inside one process.
-    #[cfg(test)]
-    pub(crate) fn silent() -> Self {
-        Self { quiet: true, ..Self::default() }
+        Ok(Self { raw: raw.map(Path::to_owned), connections: Arc::default() })
     }
 
     /// One action that was executed.
     pub(crate) fn did(&self, interface: &str, peer: Option<SocketAddr>, did: &str, detail: Value) {
-        if self.quiet {
-            return;
-        }
         let mut fields = json!({ "interface": interface, "did": did });
         if let Some(object) = fields.as_object_mut() {
             if let Some(peer) = peer {
