@@ -1,10 +1,12 @@
 //! Vambrace: inline policy enforcement for robot network ports.
 
 pub mod command;
+pub mod control;
 pub mod event;
 #[cfg(feature = "lab")]
 pub mod lab;
 pub mod nic;
 pub mod policy;
+pub mod record;
 pub mod robot;
 pub mod sys;

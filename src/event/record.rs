@@ -25,7 +25,6 @@ pub struct Event {
 
 /// What happened.
 #[derive(Clone, Copy, Debug)]
-#[expect(clippy::large_enum_variant, reason = "records cross a queue by value; a box would allocate on the path")]
 pub enum Record {
     /// A unit toward the robot was judged.
     Command(CommandRecord),

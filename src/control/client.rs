@@ -1,0 +1,127 @@
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{MAX_LINE, Request, Response, VERSION};
+
+/// How long an answer may take: compiling a large policy and running its tests is the slowest request.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why no answer came.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Nobody listens, or may be talked to.
+    #[error("{path}: {source}; {hint}", path = .path.display(), hint = hint(.source))]
+    Unreachable {
+        /// The socket.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The conversation broke.
+    #[error("{path}: {source}; see the log of `vambrace run`", path = .path.display())]
+    Broken {
+        /// The socket.
+        path: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
+    /// The other end speaks something else.
+    #[error("{path}: {what}; is the running vambrace of the same version as this one?", path = .path.display())]
+    Protocol {
+        /// The socket.
+        path: PathBuf,
+        /// What was not understood.
+        what: String,
+    },
+}
+
+fn hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => "run as root or as a member of the socket's group",
+        _ => "is `vambrace run` running? `--socket PATH` names another socket",
+    }
+}
+
+/// The line that carries a request.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct RequestLine {
+    /// [`VERSION`]; not called `version`, since that of the program stands beside it.
+    pub(super) protocol: u32,
+    #[serde(flatten)]
+    pub(super) request: Request,
+}
+
+/// The line that carries a response.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ResponseLine {
+    /// [`VERSION`]; not called `version`, since that of the program stands beside it.
+    pub(super) protocol: u32,
+    #[serde(flatten)]
+    pub(super) response: Response,
+}
+
+/// One end of the control socket: the one that asks.
+#[derive(Debug)]
+pub struct Client {
+    path: PathBuf,
+    stream: BufReader<UnixStream>,
+}
+
+impl Client {
+    /// Connects to the socket at `path`.
+    ///
+    /// # Errors
+    /// [`ControlError::Unreachable`] with a hint.
+    pub fn connect(path: &Path) -> Result<Self, ControlError> {
+        let unreachable = |source| ControlError::Unreachable { path: path.to_owned(), source };
+        let stream = UnixStream::connect(path).map_err(unreachable)?;
+        stream.set_read_timeout(Some(PATIENCE)).map_err(unreachable)?;
+        stream.set_write_timeout(Some(PATIENCE)).map_err(unreachable)?;
+        Ok(Self { path: path.to_owned(), stream: BufReader::new(stream) })
+    }
+
+    /// Asks and waits for the answer, at most half a minute.
+    ///
+    /// # Errors
+    /// The conversation broke, or the other end speaks another version.
+    pub fn ask(&mut self, request: &Request) -> Result<Response, ControlError> {
+        let broken = |source| ControlError::Broken { path: self.path.clone(), source };
+        let protocol = |what: String| ControlError::Protocol { path: self.path.clone(), what };
+        let line = RequestLine { protocol: VERSION, request: request.clone() };
+        let mut text = serde_json::to_string(&line).map_err(|error| protocol(error.to_string()))?;
+        text.push('\n');
+        if text.len() > MAX_LINE {
+            return Err(protocol(format!("the request is {} bytes long; at most {MAX_LINE} are taken", text.len())));
+        }
+        self.stream.get_mut().write_all(text.as_bytes()).map_err(broken)?;
+        let line = read_line(&mut self.stream).map_err(broken)?;
+        let Some(line) = line else {
+            return Err(broken(io::Error::new(io::ErrorKind::UnexpectedEof, "the appliance closed the connection")));
+        };
+        let answer: ResponseLine = serde_json::from_slice(&line).map_err(|error| protocol(error.to_string()))?;
+        if answer.protocol != VERSION {
+            return Err(protocol(format!("protocol {} answered, protocol {VERSION} asked", answer.protocol)));
+        }
+        Ok(answer.response)
+    }
+}
+
+/// One line without its end, at most [`MAX_LINE`] bytes; `None` at the end of the stream.
+pub(super) fn read_line(stream: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    let limit = u64::try_from(MAX_LINE).unwrap_or(u64::MAX);
+    if stream.by_ref().take(limit).read_until(b'\n', &mut line)? == 0 {
+        return Ok(None);
+    }
+    match line.pop() {
+        Some(b'\n') => Ok(Some(line)),
+        _ if line.len().saturating_add(1) >= MAX_LINE => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, format!("a line of more than {MAX_LINE} bytes")))
+        }
+        _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection ended inside a line")),
+    }
+}

@@ -1,0 +1,26 @@
+//! The control socket: how the command line talks to a running appliance.
+//!
+//! A Unix stream socket, mode 0660. One request a line, one response a line, both JSON objects with the number of the protocol, at most
+//! [`MAX_LINE`] bytes long. The server learns the uid of its peer from the kernel (`SO_PEERCRED`, unix(7)) and hands it
+//! to its [`Handler`], so that every change is recorded with who asked for it. No credential crosses the socket: who may
+//! open it may use it.
+
+mod client;
+mod message;
+mod server;
+
+pub use client::{Client, ControlError};
+pub use message::{
+    FailureKind, Learning, Outcome, PolicyText, PortStatus, RecordStatus, Request, Response, RobotStatus, Status,
+    TrafficStatus, VERSION,
+};
+pub use server::{Handler, Server};
+
+/// Where the socket is, unless configured otherwise.
+pub const DEFAULT_PATH: &str = "/run/vambrace/control.sock";
+
+/// Longest line in bytes, its end included: a policy of thousands of rules fits, a runaway peer can't fill memory.
+pub const MAX_LINE: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests;
