@@ -34,12 +34,13 @@ impl Arp {
     /// # Errors
     /// Truncated; unsupported for anything but IPv4 over Ethernet (hardware type 1, or 6 as Linux also takes it).
     pub(crate) fn parse(bytes: &[u8], offset: usize) -> Result<Self, DissectError> {
-        let (arp, _) = header::<LEN>(bytes, "ARP packet", offset)?;
-        let &[h0, h1, p0, p1, hardware_len, protocol_len, o0, o1, ref addresses @ ..] = arp;
+        let (start, rest) = header::<8>(bytes, "ARP header", offset)?;
+        let &[h0, h1, p0, p1, hardware_len, protocol_len, o0, o1] = start;
         let (hardware, protocol) = (u16::from_be_bytes([h0, h1]), u16::from_be_bytes([p0, p1]));
         if !matches!(hardware, 1 | 6) || protocol != 0x0800 || hardware_len != 6 || protocol_len != 4 {
             return Err(DissectError::unsupported("ARP hardware or protocol type", offset));
         }
+        let (addresses, _) = header::<{ LEN - 8 }>(rest, "ARP addresses", offset.saturating_add(8))?;
         let &[s0, s1, s2, s3, s4, s5, a, b, c, d, t0, t1, t2, t3, t4, t5, e, f, g, h] = addresses;
         Ok(Self {
             operation: u16::from_be_bytes([o0, o1]),
