@@ -93,7 +93,7 @@ impl<'a> Transport<'a> {
         };
         Some(if checksum::combine(pseudo, checksum::sum(bytes)) == 0xffff {
             Checksum::Valid
-        } else if field == pseudo && pseudo != 0 {
+        } else if field == pseudo {
             Checksum::Partial
         } else {
             Checksum::Invalid

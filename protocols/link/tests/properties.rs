@@ -120,7 +120,7 @@ proptest! {
         (seq, ack, flags, window, urgent) in any::<(u32, u32, u8, u16, u16)>(),
         timestamps: Option<(u32, u32)>,
         sack in vec(any::<(u32, u32)>(), 0..4),
-        payload in vec(any::<u8>(), 0..1460),
+        payload in prop_oneof![vec(any::<u8>(), 0..9), vec(any::<u8>(), 0..1460)],
         dirt: u8,
     ) {
         let segment = Segment {
@@ -280,7 +280,9 @@ fn ip_in_llc_and_deep_tags_are_told_apart() {
     };
     assert_eq!(network(EtherType::LLC, &[0xaa, 0xaa, 3, 0, 0, 0, 8, 0, 0x45]).0, Network::IpInLlc);
     assert_eq!(network(EtherType::LLC, &[0xaa, 0xaa, 3, 0, 0, 0xf8, 0x81, 0, 0, 5]).0, Network::IpInLlc);
-    assert_eq!(network(EtherType::LLC, &[0x06, 0x06, 3, 0x45]).0, Network::IpInLlc);
+    for saps in [[0x06, 0x06], [0x07, 0xfe], [0xfe, 0x07]] {
+        assert_eq!(network(EtherType::LLC, &[saps[0], saps[1], 3, 0x45]).0, Network::IpInLlc);
+    }
     assert_eq!(network(EtherType::LLC, &[0xaa, 0xaa, 3, 0, 0, 0x0c, 0x20, 0]), (Network::Other, "stp".into()));
     assert_eq!(network(EtherType::LLC, &[0x42, 0x42, 3, 0, 0]), (Network::Other, "stp".into()));
     assert_eq!(network(EtherType::PROFINET, &[0xfe, 0xfe]), (Network::Other, "profinet".into()));
@@ -348,6 +350,22 @@ fn an_icmp_error_leads_to_its_flow() {
     assert_eq!(out[quoted.transport_offset + 4..][..4], [1, 2, 3, 4]);
     assert_eq!(FlowKey::of_quoted(&quoted, Toward::Plant), Some(key));
     assert_eq!(FlowKey::of(&packet, Toward::Plant), None);
+    // Quoting a later fragment, it names no ports: those bytes are data.
+    out[14 + 20 + 8 + 7] = 1;
+    assert_eq!(parse(&out[..len]).unwrap().icmp().unwrap().quoted, None);
+}
+
+#[test]
+fn an_ipv6_fragment_holds_what_follows_its_header() {
+    let v6 = |last| IpAddr::from(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last));
+    let template = Template::new((Mac::default(), Mac::default()), Tags::NONE, (v6(1), 0), (v6(2), 0)).unwrap();
+    let mut out = [0; 100];
+    let len = craft::emit_ip(&template, 44, &[6, 0, 0, 1, 0, 0, 0, 7, 0xaa, 0xbb, 0xcc], &mut out).unwrap();
+    let packet = parse(&out[..len]).unwrap();
+    let Network::Ipv6(ip) = packet.network else { panic!("{packet:?}") };
+    assert_eq!((ip.transport, ip.protocol, ip.payload), (Transport::Fragment, 6, &[0xaa, 0xbb, 0xcc][..]));
+    assert_eq!(ip.extensions, link::Ipv6Extensions::FRAGMENT);
+    assert_eq!(FlowKey::of(&packet, Toward::Robot), None);
 }
 
 #[test]
