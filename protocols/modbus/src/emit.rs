@@ -41,7 +41,7 @@ impl From<DissectError> for EmitError {
 
 /// An exception response, a whole ADU: always 9 bytes.
 ///
-/// Source: application protocol, section 7; messaging guide, section 4.1.
+/// Source: application protocol, section 7; messaging guide, section 3.1.3.
 #[must_use]
 pub const fn exception(transaction: u16, unit: UnitId, function: FunctionCode, code: ExceptionCode) -> [u8; 9] {
     let [t0, t1] = transaction.to_be_bytes();

@@ -10,6 +10,20 @@
 //! README.
 //!
 //! Zero-copy, no I/O, no clock, no allocation, never panics.
+//!
+//! ```
+//! use dissect::Step;
+//! use modbus::{Adu, Request};
+//!
+//! // Transaction 1, unit 255, write_single_register, address 130, value 75.
+//! let bytes = [0, 1, 0, 0, 0, 6, 255, 6, 0, 130, 0, 75];
+//! let Step::Whole { unit, len } = Adu::step(&bytes)? else { panic!("not whole") };
+//! let request = Request::read(&unit)?;
+//! let write = request.write.expect("06 writes");
+//! assert_eq!((len, request.name()), (12, "write_single_register"));
+//! assert_eq!((write.span.addresses(), write.value_bounds()), (130..=130, (75, 75)));
+//! # Ok::<(), dissect::DissectError>(())
+//! ```
 
 #![forbid(unsafe_code)]
 
@@ -37,7 +51,7 @@ pub use values::{Bits, Registers, Values, Write};
 pub use wire::{Adu, Span, Table, UnitId, probe};
 
 /// Longest ADU on TCP: 7 bytes MBAP header (unit included) and 253 bytes PDU.
-/// Source: messaging guide, section 4.1.
+/// Source: application protocol, section 4.1.
 pub const MAX_ADU: usize = 260;
 
 /// Longest PDU: function code and 252 bytes of data.

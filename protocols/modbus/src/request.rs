@@ -20,6 +20,9 @@ pub(crate) const WRITE_REGISTERS: u16 = 0x7b;
 /// Most registers of the write half of function 23. Source: section 6.17.
 const READ_WRITE_REGISTERS: u16 = 0x79;
 
+/// Most registers of a FIFO queue, its count included. Source: section 6.18.
+const FIFO_REGISTERS: u16 = 32;
+
 const ADDRESS_AND_QUANTITY: &str = "address and quantity";
 
 /// A request, normalised: whatever the function code, what it reads and what it writes.
@@ -35,8 +38,8 @@ pub struct Request<'a> {
     pub transaction: u16,
     /// Sub-function of 08 (diagnostics), MEI type of 2B, request code of 5A (UMAS).
     pub sub_function: Option<u16>,
-    /// What is read, if anything. For 18 (FIFO queue): the pointer's own address with quantity 1, as the request does
-    /// not say how many registers the queue holds.
+    /// What is read, if anything. For 18 (FIFO queue): all that it may read, the count at the pointer's address and up
+    /// to 31 registers after it, as only the response says how many there are.
     pub read: Option<Span>,
     /// What is written, if anything.
     pub write: Option<Write<'a>>,
@@ -93,7 +96,8 @@ impl<'a> Request<'a> {
             }
             0x18 => {
                 let address = u16::from_be_bytes(*fields::<2>(data)?);
-                request.read = Some(Span { table: Table::HoldingRegisters, address, quantity: 1 });
+                let quantity = FIFO_REGISTERS.min(u16::MAX.saturating_sub(address).saturating_add(1));
+                request.read = Some(Span { table: Table::HoldingRegisters, address, quantity });
             }
             0x2b => request.sub_function = Some(encapsulated(data)?),
             0x5a => request.sub_function = data.get(1).copied().map(u16::from),
@@ -165,14 +169,18 @@ impl<'a> Request<'a> {
     }
 
     /// The exception code with which a server answers a request that [`Request::read`] does not take: 01 for the
-    /// function code, 02 for address and quantity together, 03 for anything else.
+    /// function code, 02 for address and quantity together and for where a file record lies, 03 for anything else.
     ///
     /// Source: application protocol, state diagrams of section 6.
     #[must_use]
     pub fn exception_for(error: &DissectError) -> ExceptionCode {
         match error.field {
             "function code" => ExceptionCode::ILLEGAL_FUNCTION,
-            ADDRESS_AND_QUANTITY => ExceptionCode::ILLEGAL_DATA_ADDRESS,
+            ADDRESS_AND_QUANTITY
+            | "file reference type"
+            | "file number"
+            | "file record number"
+            | "file record length" => ExceptionCode::ILLEGAL_DATA_ADDRESS,
             _ => ExceptionCode::ILLEGAL_DATA_VALUE,
         }
     }

@@ -20,7 +20,7 @@ pub struct Response<'a> {
     pub transaction: u16,
     /// Exception code, where the exception bit was set.
     pub exception: Option<u8>,
-    /// Values carried by read responses.
+    /// Values carried by read responses; those of 18 (FIFO queue) start with the queue's count, as the registers do.
     pub values: Option<Values<'a>>,
     /// PDU bytes after the function code.
     pub data: &'a [u8],
@@ -171,7 +171,7 @@ fn words(bytes: &[u8]) -> Result<&[u8], DissectError> {
     if bytes.len() & 1 == 0 { Ok(bytes) } else { Err(DissectError::malformed("byte count", DATA)) }
 }
 
-/// The registers of a FIFO queue: 16-bit byte count, 16-bit register count up to 31, registers.
+/// The registers of a FIFO queue, its count first: 16-bit byte count, 16-bit register count up to 31, registers.
 fn queue(data: &[u8]) -> Result<&[u8], DissectError> {
     let Some((&[b0, b1, c0, c1], registers)) = data.split_first_chunk::<4>() else {
         return Err(DissectError::truncated("PDU", DATA, 4, data.len()));
@@ -189,7 +189,7 @@ fn queue(data: &[u8]) -> Result<&[u8], DissectError> {
         len if len > values => {
             Err(DissectError::malformed("PDU length", DATA.saturating_add(4).saturating_add(values)))
         }
-        _ => Ok(registers),
+        _ => Ok(data.get(2..).unwrap_or_default()),
     }
 }
 

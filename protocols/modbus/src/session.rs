@@ -4,7 +4,7 @@ use crate::{FunctionCode, Request, Response, Span, Table, Values};
 
 /// Requests that one connection may have outstanding.
 ///
-/// Source: messaging guide, section 4.2.2: a server takes 1 to 16 transactions at a time.
+/// Source: messaging guide, section 4.4.2.1: a server takes 1 to 16 requests at a time.
 const OUTSTANDING: usize = 16;
 
 /// One request that waits for its response.
@@ -187,9 +187,11 @@ fn fits(span: Option<Span>, response: &Response<'_>) -> bool {
     let Some(span) = span.filter(|_| response.exception.is_none()) else { return true };
     let quantity = usize::from(span.quantity);
     match response.values {
-        // The queue's length is the server's to say.
-        _ if response.function == FunctionCode::READ_FIFO_QUEUE => true,
         Some(Values::Bits(bytes)) => bytes.len() == quantity.div_ceil(8),
+        // The queue's length is the server's to say.
+        Some(Values::Registers(bytes)) if response.function == FunctionCode::READ_FIFO_QUEUE => {
+            bytes.len() <= quantity.saturating_mul(2)
+        }
         Some(Values::Registers(bytes)) => bytes.len() == quantity.saturating_mul(2),
         Some(Values::Mask { .. }) => false,
         None => response.written() == Some(span),

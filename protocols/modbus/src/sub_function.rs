@@ -2,8 +2,8 @@
 
 /// Sub-function of 08, diagnostics.
 ///
-/// Source: application protocol, section 6.8; sub-function 21 (Modbus Plus statistics): Modicon Modbus Protocol
-/// Reference Guide, PI-MBUS-300.
+/// Source: application protocol, section 6.8; 0013 and 0015, which it reserves: Modicon Modbus Protocol Reference
+/// Guide, PI-MBUS-300.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Diagnostic(pub u16);
 

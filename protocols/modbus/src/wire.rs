@@ -12,7 +12,7 @@ const PREFIX: usize = 6;
 
 /// Unit identifier of the MBAP header: 0 and 255 name the device itself, 1 to 247 a serial unit behind a gateway.
 ///
-/// Source: messaging guide, section 4.4.1.2. 248 to 254 are reserved; they are framed like the others.
+/// Source: messaging guide, sections 3.1.3 and 4.4.1. 248 to 254 are reserved; they are framed like the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UnitId(pub u8);
 
@@ -86,7 +86,7 @@ impl Span {
 
 /// One framed unit: MBAP header and PDU.
 ///
-/// Source: messaging guide, section 4.1. Shape, big-endian: transaction u16, protocol u16 = 0, length u16 (bytes that
+/// Source: messaging guide, section 3.1.3. Shape, big-endian: transaction u16, protocol u16 = 0, length u16 (bytes that
 /// follow: unit and PDU), unit u8, PDU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Adu<'a> {

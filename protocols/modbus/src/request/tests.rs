@@ -166,7 +166,12 @@ fn functions_without_data() {
 #[test]
 fn fifo_queue() {
     let request = read(&[0x18, 0x04, 0xde]).unwrap();
-    assert_eq!(request.read, Some(Span { table: Table::HoldingRegisters, address: 0x4de, quantity: 1 }));
+    assert_eq!(request.read, Some(Span { table: Table::HoldingRegisters, address: 0x4de, quantity: 32 }));
+    // The queue ends with the table.
+    for (low, quantity) in [(0xe0, 32), (0xe1, 31), (0xff, 1)] {
+        let span = read(&[0x18, 0xff, low]).unwrap().read.unwrap();
+        assert_eq!((span.quantity, span.last()), (quantity, 65535));
+    }
     assert_eq!(refused(&[0x18, 0]), "PDU");
     assert_eq!(refused(&[0x18, 0, 0, 0]), "PDU length");
 }
@@ -254,6 +259,7 @@ fn file_records_of_a_read() {
     assert_eq!(refused(&[0x14, 6, 6, 0, 1, 0, 0, 0]), "file sub-request");
     let error = read(&[0x14, 14, 6, 0, 4, 0, 1, 0, 2, 9, 0, 3, 0, 9, 0, 2]).unwrap_err();
     assert_eq!((error.field, error.offset), ("file reference type", 16));
+    assert_eq!(Request::exception_for(&error), ExceptionCode::ILLEGAL_DATA_ADDRESS);
 }
 
 #[test]

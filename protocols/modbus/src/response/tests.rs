@@ -70,7 +70,7 @@ fn serial_line_functions() {
 fn fifo_queue() {
     let pdu = [0x18, 0, 6, 0, 2, 1, 0xb8, 0x12, 0x84];
     let values = read(&pdu).unwrap().values.unwrap();
-    assert_eq!(values.registers().collect::<Vec<_>>(), [0x1b8, 0x1284]);
+    assert_eq!(values.registers().collect::<Vec<_>>(), [2, 0x1b8, 0x1284]);
     assert!(read(&[0x18, 0, 2, 0, 0]).is_ok());
     assert_eq!(refused(&[0x18, 0, 6, 0, 1, 1, 0xb8, 0x12, 0x84]), "byte count");
     assert_eq!(refused(&[0x18, 0, 6, 0, 2, 1, 0xb8, 0x12]), "values");

@@ -117,6 +117,18 @@ fn a_response_that_contradicts_its_request() {
 }
 
 #[test]
+fn a_queue_may_have_any_length_up_to_the_end_of_the_table() {
+    let mut session = Session::new();
+    for (pointer, fits) in [(1246, true), (0xfffd, true), (0xfffe, false)] {
+        let mut buffer = [0; 12];
+        ask(&mut session, Mbap::new(1, UnitId(1)).read_fifo_queue(&mut buffer, pointer).unwrap(), 1).unwrap();
+        let mut buffer = [0; 32];
+        let queue = Mbap::new(1, UnitId(1)).fifo_queue(&mut buffer, &[440, 4740]).unwrap();
+        assert_eq!(answer(&mut session, queue).unwrap().fits, fits, "{pointer:04x}");
+    }
+}
+
+#[test]
 fn any_bytes_are_a_session() {
     assert_eq!(size_of::<Session>(), 264);
     assert_eq!(Session::new_zeroed(), Session::new());
