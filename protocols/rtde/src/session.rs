@@ -93,12 +93,10 @@ pub struct Session {
     output_id: u8,
     /// Whether data flows, as last answered.
     running: u8,
-    /// Whether data will flow once all is answered, as last asked for.
-    asked_running: u8,
     /// Whether data ever flowed.
     ever_started: u8,
     // The last field's type shows in the derived layout, so it has to be one that everybody knows.
-    reserved: [u8; 3],
+    reserved: [u8; 4],
 }
 
 /// What a reply changed.
@@ -215,12 +213,12 @@ impl Session {
         slots.iter().zip(types.iter()).map(|(slot, name)| (Variable(slot.variable), ReplyType::named(name)))
     }
 
-    /// Takes in a package toward the robot that is let through, before it leaves. A package that is refused, or
+    /// Takes in a package toward the robot that is let through, before it leaves. Data is taken whether started or not. A package that is refused, or
     /// answered in the controller's place, must not be shown to the session.
     ///
     /// # Errors
-    /// What [`Request::read`] reports without recipes; data before a start or after a pause; more recipes or unanswered
-    /// requests than there is room for. The session stays as it was, and the package must not leave.
+    /// What [`Request::read`] reports without recipes; more recipes or unanswered requests than there is room for. The
+    /// session stays as it was, and the package must not leave.
     pub fn request(&mut self, package: &Package<'_>) -> Result<(), DissectError> {
         match Request::parse(package, self.request_version())? {
             Request::ProtocolVersion(version) => self.wait(Waiting { kind: b'V', version, ..Waiting::NONE })?,
@@ -228,17 +226,9 @@ impl Session {
             Request::Message(_) => {}
             Request::SetupOutputs { names, .. } => self.wait_for_names(b'O', names)?,
             Request::SetupInputs { names } => self.wait_for_names(b'I', names)?,
-            Request::Start => {
-                count(&mut self.starts)?;
-                self.asked_running = 1;
-            }
-            Request::Pause => {
-                count(&mut self.pauses)?;
-                self.asked_running = 0;
-            }
-            Request::Data(_) if self.asked_running == 0 => {
-                return Err(DissectError::forbidden("data package without start", 0));
-            }
+            Request::Start => count(&mut self.starts)?,
+            Request::Pause => count(&mut self.pauses)?,
+            // ur-rtde's I/O client writes without ever starting: what counts is the recipe, not the start.
             Request::Data(_) => {}
         }
         Ok(())
@@ -294,7 +284,6 @@ impl Session {
                 if accepted {
                     (self.running, self.ever_started) = (1, 1);
                 }
-                self.settle_flow();
                 Ok(Outcome::Start(accepted))
             }
             Reply::Pause { accepted } => {
@@ -302,20 +291,12 @@ impl Session {
                 if accepted {
                     self.running = 0;
                 }
-                self.settle_flow();
                 Ok(Outcome::Pause(accepted))
             }
             Reply::Data(_) if self.ever_started == 0 && self.starts == 0 => {
                 Err(DissectError::forbidden("data package without start", 0))
             }
             Reply::Data(_) => Ok(Outcome::Nothing),
-        }
-    }
-
-    /// With nothing left to answer, what was answered counts, not what was asked for.
-    fn settle_flow(&mut self) {
-        if self.starts == 0 && self.pauses == 0 {
-            self.asked_running = self.running;
         }
     }
 
