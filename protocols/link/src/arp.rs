@@ -1,12 +1,35 @@
 //! ARP for IPv4 over Ethernet (RFC 826).
 
 use crate::bytes::header;
-use crate::ether::Mac;
+use crate::ether::{EtherType, Mac};
 use core::net::Ipv4Addr;
 use dissect::DissectError;
+use zerocopy::network_endian::U16;
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 /// Bytes of an ARP packet for IPv4 over Ethernet.
 pub(crate) const LEN: usize = 28;
+
+/// What the addresses of an ARP packet are, and what it wants.
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct ArpKind {
+    hardware: U16,
+    protocol: U16,
+    hardware_len: u8,
+    protocol_len: u8,
+    operation: U16,
+}
+
+/// The addresses of an ARP packet for IPv4 over Ethernet.
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct ArpAddresses {
+    sender_mac: Mac,
+    sender_ip: [u8; 4],
+    target_mac: Mac,
+    target_ip: [u8; 4],
+}
 
 /// An ARP packet that binds IPv4 to Ethernet addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,20 +57,20 @@ impl Arp {
     /// # Errors
     /// Truncated; unsupported for anything but IPv4 over Ethernet (hardware type 1, or 6 as Linux also takes it).
     pub(crate) fn parse(bytes: &[u8], offset: usize) -> Result<Self, DissectError> {
-        let (start, rest) = header::<8>(bytes, "ARP header", offset)?;
-        let &[h0, h1, p0, p1, hardware_len, protocol_len, o0, o1] = start;
-        let (hardware, protocol) = (u16::from_be_bytes([h0, h1]), u16::from_be_bytes([p0, p1]));
-        if !matches!(hardware, 1 | 6) || protocol != 0x0800 || hardware_len != 6 || protocol_len != 4 {
+        let (kind, rest) = header::<ArpKind>(bytes, "ARP header", offset)?;
+        let ArpKind { hardware, protocol, hardware_len: 6, protocol_len: 4, operation } = kind else {
+            return Err(DissectError::unsupported("ARP address length", offset));
+        };
+        if !matches!(hardware.get(), 1 | 6) || protocol.get() != EtherType::IPV4.0 {
             return Err(DissectError::unsupported("ARP hardware or protocol type", offset));
         }
-        let (addresses, _) = header::<{ LEN - 8 }>(rest, "ARP addresses", offset.saturating_add(8))?;
-        let &[s0, s1, s2, s3, s4, s5, a, b, c, d, t0, t1, t2, t3, t4, t5, e, f, g, h] = addresses;
+        let (addresses, _) = header::<ArpAddresses>(rest, "ARP addresses", offset.saturating_add(8))?;
         Ok(Self {
-            operation: u16::from_be_bytes([o0, o1]),
-            sender_mac: Mac([s0, s1, s2, s3, s4, s5]),
-            sender_ip: Ipv4Addr::new(a, b, c, d),
-            target_mac: Mac([t0, t1, t2, t3, t4, t5]),
-            target_ip: Ipv4Addr::new(e, f, g, h),
+            operation: operation.get(),
+            sender_mac: addresses.sender_mac,
+            sender_ip: addresses.sender_ip.into(),
+            target_mac: addresses.target_mac,
+            target_ip: addresses.target_ip.into(),
         })
     }
 

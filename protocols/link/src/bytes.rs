@@ -1,17 +1,19 @@
-//! Reading one fixed header: one bounds check, then fields out of an array of known size.
+//! Reading one fixed header: one bounds check, then fields at known places.
 
 use dissect::DissectError;
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-/// Splits `N` header bytes off `bytes`, which start at `offset` of the frame.
+/// Views the start of `bytes`, which begin at `offset` of the frame, as a header; returns the rest too.
 #[inline]
-pub(crate) fn header<'a, const N: usize>(
+pub(crate) fn header<'a, T: FromBytes + Immutable + KnownLayout + Unaligned>(
     bytes: &'a [u8],
     field: &'static str,
     offset: usize,
-) -> Result<(&'a [u8; N], &'a [u8]), DissectError> {
-    match bytes.split_first_chunk::<N>() {
-        Some(parts) => Ok(parts),
-        None => Err(DissectError::truncated(field, offset, N, bytes.len())),
+) -> Result<(&'a T, &'a [u8]), DissectError> {
+    match T::ref_from_prefix(bytes) {
+        Ok(parts) => Ok(parts),
+        // The only way to fail: without alignment, size is all that counts.
+        Err(_) => Err(truncated(field, offset, size_of::<T>(), bytes.len())),
     }
 }
 
@@ -25,6 +27,11 @@ pub(crate) fn split<'a>(
 ) -> Result<(&'a [u8], &'a [u8]), DissectError> {
     match bytes.split_at_checked(len) {
         Some(parts) => Ok(parts),
-        None => Err(DissectError::truncated(field, offset, len, bytes.len())),
+        None => Err(truncated(field, offset, len, bytes.len())),
     }
+}
+
+#[cold]
+fn truncated(field: &'static str, offset: usize, needed: usize, have: usize) -> DissectError {
+    DissectError::truncated(field, offset, needed, have)
 }

@@ -31,7 +31,7 @@ impl<'a> Icmp<'a> {
     /// # Errors
     /// Truncated: fewer than eight bytes, which no ICMP message has; for ICMPv6 fewer than four.
     pub(crate) fn parse(bytes: &'a [u8], v6: bool, offset: usize) -> Result<Self, DissectError> {
-        let (&[kind, code, c0, c1], body) = header::<4>(bytes, "ICMP header", offset)?;
+        let (&[kind, code, c0, c1], body) = header::<[u8; 4]>(bytes, "ICMP header", offset)?;
         if !v6 && bytes.len() < HEADER_LEN {
             return Err(DissectError::truncated("ICMP header", offset, HEADER_LEN, bytes.len()));
         }

@@ -5,9 +5,28 @@ use crate::checksum::{self, Checksum};
 use crate::transport::{Addresses, Transport};
 use core::net::Ipv4Addr;
 use dissect::DissectError;
+use zerocopy::network_endian::U16;
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 /// Bytes of an IPv4 header without options.
 pub(crate) const HEADER_LEN: usize = 20;
+
+/// The header as it stands on the wire, without options.
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Ipv4Header {
+    version_and_len: u8,
+    traffic_class: u8,
+    total_len: U16,
+    identification: U16,
+    /// Reserved, don't fragment, more fragments; then the offset in units of eight bytes.
+    flags_and_offset: U16,
+    ttl: u8,
+    protocol: u8,
+    checksum: U16,
+    source: [u8; 4],
+    destination: [u8; 4],
+}
 
 /// What the options of an IPv4 header are good for; the worst of them counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,17 +108,15 @@ impl<'a> Ipv4<'a> {
     /// length contradict each other. Errors of the transport layer.
     #[inline]
     pub(crate) fn parse(bytes: &'a [u8], offset: usize) -> Result<Self, DissectError> {
-        let (fixed, _) = header::<HEADER_LEN>(bytes, "IPv4 header", offset)?;
-        let &[version, traffic_class, t0, t1, i0, i1, fragment, f1, ttl, protocol, _, _, a, b, c, d, e, f, g, h] =
-            fixed;
-        if version >> 4 != 4 {
+        let (fixed, _) = header::<Ipv4Header>(bytes, "IPv4 header", offset)?;
+        if fixed.version_and_len >> 4 != 4 {
             return Err(DissectError::malformed("IPv4 version", offset));
         }
-        let header_len = usize::from(version & 0x0f).wrapping_mul(4);
+        let header_len = usize::from(fixed.version_and_len & 0x0f).wrapping_mul(4);
         if header_len < HEADER_LEN {
             return Err(DissectError::malformed("IPv4 header length", offset));
         }
-        let total_len = usize::from(u16::from_be_bytes([t0, t1]));
+        let total_len = usize::from(fixed.total_len.get());
         if total_len < header_len {
             return Err(DissectError::malformed("IPv4 total length", offset.saturating_add(2)));
         }
@@ -109,21 +126,22 @@ impl<'a> Ipv4<'a> {
             None | Some([]) => Ipv4Options::None,
             Some(options) => Ipv4Options::parse(options, offset.saturating_add(HEADER_LEN))?,
         };
-        let is_fragment = u16::from_be_bytes([fragment & 0x3f, f1]) != 0;
-        let transport = if is_fragment {
+        let flags_and_offset = fixed.flags_and_offset.get();
+        let fragment = flags_and_offset & 0x3fff != 0;
+        let transport = if fragment {
             Transport::Fragment
         } else {
-            Transport::parse(protocol, false, payload, offset.saturating_add(header_len))?
+            Transport::parse(fixed.protocol, false, payload, offset.saturating_add(header_len))?
         };
         Ok(Self {
-            source: Ipv4Addr::new(a, b, c, d),
-            destination: Ipv4Addr::new(e, f, g, h),
-            ttl,
-            protocol,
-            traffic_class,
-            identification: u16::from_be_bytes([i0, i1]),
-            dont_fragment: fragment & 0x40 != 0,
-            fragment: is_fragment,
+            source: fixed.source.into(),
+            destination: fixed.destination.into(),
+            ttl: fixed.ttl,
+            protocol: fixed.protocol,
+            traffic_class: fixed.traffic_class,
+            identification: fixed.identification.get(),
+            dont_fragment: flags_and_offset & 0x4000 != 0,
+            fragment,
             options,
             header,
             payload,

@@ -5,12 +5,27 @@ use crate::checksum::Checksum;
 use crate::transport::{Addresses, Transport};
 use core::net::Ipv6Addr;
 use dissect::DissectError;
+use zerocopy::network_endian::{U16, U32};
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 /// Bytes of the IPv6 base header.
 pub(crate) const HEADER_LEN: usize = 40;
 
 /// Extension headers read before giving up; RFC 8200 knows an order of at most seven.
 const MOST_EXTENSIONS: usize = 8;
+
+/// The base header as it stands on the wire.
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Ipv6Header {
+    /// 4, 8 and 20 bits.
+    version_class_and_label: U32,
+    payload_len: U16,
+    next_header: u8,
+    hop_limit: u8,
+    source: [u8; 16],
+    destination: [u8; 16],
+}
 
 /// Which extension headers stand between the base header and the transport layer: a set of bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -83,18 +98,17 @@ impl<'a> Ipv6<'a> {
     /// version. Unsupported: more than eight extension headers. Errors of the transport layer.
     #[inline]
     pub(crate) fn parse(bytes: &'a [u8], offset: usize) -> Result<Self, DissectError> {
-        let (fixed, rest) = header::<HEADER_LEN>(bytes, "IPv6 header", offset)?;
-        let &[v0, v1, v2, v3, l0, l1, next_header, hop_limit, ref addresses @ ..] = fixed;
-        let word = u32::from_be_bytes([v0, v1, v2, v3]);
+        let (fixed, rest) = header::<Ipv6Header>(bytes, "IPv6 header", offset)?;
+        let word = fixed.version_class_and_label.get();
         if word >> 28 != 6 {
             return Err(DissectError::malformed("IPv6 version", offset));
         }
         let [.., traffic_class] = (word >> 20).to_be_bytes();
-        let payload_len = usize::from(u16::from_be_bytes([l0, l1]));
+        let payload_len = usize::from(fixed.payload_len.get());
         let start = offset.saturating_add(HEADER_LEN);
         let (mut payload, _) = split(rest, payload_len, "IPv6 payload", start)?;
         let end = start.saturating_add(payload_len);
-        let (mut protocol, mut extensions, mut fragment) = (next_header, Ipv6Extensions::default(), false);
+        let (mut protocol, mut extensions, mut fragment) = (fixed.next_header, Ipv6Extensions::default(), false);
         let mut count = 0usize;
         while let Some(extension) = Ipv6Extensions::of(protocol) {
             extensions.0 |= extension.0;
@@ -103,7 +117,7 @@ impl<'a> Ipv6<'a> {
                 return Err(DissectError::unsupported("IPv6 extension headers beyond the eighth", at));
             }
             count = count.saturating_add(1);
-            let (&[next, len], _) = header::<2>(payload, "IPv6 extension header", at)?;
+            let (&[next, len], _) = header::<[u8; 2]>(payload, "IPv6 extension header", at)?;
             // RFC 8200, 4: units of eight bytes after the first; the authentication header counts four after eight.
             let len = match protocol {
                 44 => 8,
@@ -124,11 +138,10 @@ impl<'a> Ipv6<'a> {
         } else {
             Transport::parse(protocol, true, payload, end.saturating_sub(payload.len()))?
         };
-        let (source, destination) = addresses.split_at(16);
         Ok(Self {
-            source: address(source),
-            destination: address(destination),
-            hop_limit,
+            source: fixed.source.into(),
+            destination: fixed.destination.into(),
+            hop_limit: fixed.hop_limit,
             traffic_class,
             flow_label: word & 0x000f_ffff,
             protocol,
@@ -145,10 +158,4 @@ impl<'a> Ipv6<'a> {
     pub fn transport_checksum(&self) -> Option<Checksum> {
         self.transport.checksum(Addresses::V6(self.source, self.destination), self.payload)
     }
-}
-
-/// Sixteen bytes of a header, whose length the caller's array has settled.
-#[inline]
-fn address(bytes: &[u8]) -> Ipv6Addr {
-    Ipv6Addr::from(bytes.first_chunk().copied().unwrap_or([0; 16]))
 }

@@ -13,9 +13,28 @@ use crate::transport::{Addresses, Transport};
 use crate::udp::Udp;
 use core::net::IpAddr;
 use dissect::DissectError;
+use zerocopy::network_endian::U16;
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 /// Bytes before the payload of an untagged frame.
 pub(crate) const HEADER_LEN: usize = 14;
+
+/// The start of every frame.
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct EthernetHeader {
+    destination: Mac,
+    source: Mac,
+    ether_type: U16,
+}
+
+/// A tag behind its tag protocol identifier, and what follows.
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct TagHeader {
+    tci: U16,
+    ether_type: U16,
+}
 
 /// The layer inside Ethernet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,9 +84,9 @@ pub struct Packet<'a> {
 /// [`Packet::link`] reads the outer layers of a frame that fails here.
 #[inline]
 pub fn parse(frame: &[u8]) -> Result<Packet<'_>, DissectError> {
-    let (mut packet, payload) = Packet::link_and_payload(frame)?;
-    let offset = packet.network_offset;
-    packet.network = match packet.ether_type {
+    let (link, payload) = Packet::link_and_payload(frame)?;
+    let offset = link.network_offset;
+    let network = match link.ether_type {
         EtherType::IPV4 => Network::Ipv4(Ipv4::parse(payload, offset)?),
         EtherType::IPV6 => Network::Ipv6(Ipv6::parse(payload, offset)?),
         EtherType::ARP => Network::Arp(Arp::parse(payload, offset)?),
@@ -75,7 +94,7 @@ pub fn parse(frame: &[u8]) -> Result<Packet<'_>, DissectError> {
         ether_type if ether_type.is_tag() => Network::TooManyTags,
         _ => Network::Other,
     };
-    Ok(packet)
+    Ok(Packet { network, ..link })
 }
 
 /// Whether an LLC frame carries IP, ARP or a tag: by the SAP of IP, or by SNAP with Ethernet's own type numbers.
@@ -102,15 +121,14 @@ impl<'a> Packet<'a> {
 
     #[inline]
     fn link_and_payload(frame: &'a [u8]) -> Result<(Self, &'a [u8]), DissectError> {
-        let (&[d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1], mut payload) =
-            header::<HEADER_LEN>(frame, "Ethernet header", 0)?;
-        let mut ether_type = EtherType(u16::from_be_bytes([t0, t1]));
+        let (header, mut payload) = header::<EthernetHeader>(frame, "Ethernet header", 0)?;
+        let mut ether_type = EtherType(header.ether_type.get());
         let mut tags = Tags::NONE;
         while ether_type.is_tag() && tags.len() < Tags::MAX {
             let offset = frame.len().saturating_sub(payload.len());
-            let (&[c0, c1, t0, t1], rest) = header::<4>(payload, "VLAN tag", offset)?;
-            tags.push(Tag { tpid: ether_type.0, tci: u16::from_be_bytes([c0, c1]) });
-            ether_type = EtherType(u16::from_be_bytes([t0, t1]));
+            let (tag, rest) = self::header::<TagHeader>(payload, "VLAN tag", offset)?;
+            tags.push(Tag { tpid: ether_type.0, tci: tag.tci.get() });
+            ether_type = EtherType(tag.ether_type.get());
             payload = rest;
         }
         if ether_type.0 < 0x0600 {
@@ -118,8 +136,8 @@ impl<'a> Packet<'a> {
         }
         let packet = Self {
             frame,
-            destination: Mac([d0, d1, d2, d3, d4, d5]),
-            source: Mac([s0, s1, s2, s3, s4, s5]),
+            destination: header.destination,
+            source: header.source,
             tags,
             ether_type,
             network_offset: frame.len().saturating_sub(payload.len()),

@@ -5,6 +5,7 @@ use crate::tcp_option::{TcpOptionSummary, TcpOptions};
 use core::fmt;
 use core::ops::{BitOr, BitOrAssign};
 use dissect::DissectError;
+use zerocopy::network_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Bytes of a TCP header without options.
@@ -139,6 +140,22 @@ impl fmt::Debug for TcpFlags {
     }
 }
 
+/// The header as it stands on the wire, without options.
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct TcpHeader {
+    source_port: U16,
+    destination_port: U16,
+    seq: U32,
+    ack: U32,
+    /// Words of the header in the high half; reserved bits in the low half, which receivers ignore.
+    data_offset: u8,
+    flags: TcpFlags,
+    window: U16,
+    checksum: U16,
+    urgent: U16,
+}
+
 /// A TCP segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tcp<'a> {
@@ -175,22 +192,22 @@ impl<'a> Tcp<'a> {
     /// Truncated: the header or its options are not there. Malformed: a data offset below 5.
     #[inline]
     pub(crate) fn parse(bytes: &'a [u8], offset: usize) -> Result<Self, DissectError> {
-        let (header, rest) = header::<HEADER_LEN>(bytes, "TCP header", offset)?;
-        let &[s0, s1, d0, d1, n0, n1, n2, n3, a0, a1, a2, a3, words, flags, w0, w1, c0, c1, u0, u1] = header;
-        let Some(options_len) = usize::from(words >> 4).checked_sub(5).map(|words| words.wrapping_mul(4)) else {
+        let (header, rest) = header::<TcpHeader>(bytes, "TCP header", offset)?;
+        let Some(options_len) = usize::from(header.data_offset >> 4).checked_sub(5).map(|words| words.wrapping_mul(4))
+        else {
             return Err(DissectError::malformed("TCP data offset", offset.saturating_add(12)));
         };
         let options_offset = offset.saturating_add(HEADER_LEN);
         let (option_bytes, payload) = split(rest, options_len, "TCP options", options_offset)?;
         Ok(Self {
-            source_port: u16::from_be_bytes([s0, s1]),
-            destination_port: u16::from_be_bytes([d0, d1]),
-            seq: u32::from_be_bytes([n0, n1, n2, n3]),
-            ack: u32::from_be_bytes([a0, a1, a2, a3]),
-            flags: TcpFlags(flags),
-            window: u16::from_be_bytes([w0, w1]),
-            checksum: u16::from_be_bytes([c0, c1]),
-            urgent: u16::from_be_bytes([u0, u1]),
+            source_port: header.source_port.get(),
+            destination_port: header.destination_port.get(),
+            seq: header.seq.get(),
+            ack: header.ack.get(),
+            flags: header.flags,
+            window: header.window.get(),
+            checksum: header.checksum.get(),
+            urgent: header.urgent.get(),
             option_bytes,
             payload,
             header_offset: offset,

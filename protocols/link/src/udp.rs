@@ -2,9 +2,21 @@
 
 use crate::bytes::header;
 use dissect::DissectError;
+use zerocopy::network_endian::U16;
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 /// Bytes of a UDP header.
 pub(crate) const HEADER_LEN: usize = 8;
+
+/// The header as it stands on the wire.
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct UdpHeader {
+    source_port: U16,
+    destination_port: U16,
+    len: U16,
+    checksum: U16,
+}
 
 /// A UDP datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +41,8 @@ impl<'a> Udp<'a> {
     /// # Errors
     /// Truncated: the header or the data it announces is not there. Malformed: a length below 8.
     pub(crate) fn parse(bytes: &'a [u8], offset: usize) -> Result<Self, DissectError> {
-        let (&[s0, s1, d0, d1, l0, l1, c0, c1], _) = header::<HEADER_LEN>(bytes, "UDP header", offset)?;
-        let len = usize::from(u16::from_be_bytes([l0, l1]));
+        let (header, _) = header::<UdpHeader>(bytes, "UDP header", offset)?;
+        let len = usize::from(header.len.get());
         if len < HEADER_LEN {
             return Err(DissectError::malformed("UDP length", offset.saturating_add(4)));
         }
@@ -38,9 +50,9 @@ impl<'a> Udp<'a> {
             return Err(DissectError::truncated("UDP datagram", offset, len, bytes.len()));
         };
         Ok(Self {
-            source_port: u16::from_be_bytes([s0, s1]),
-            destination_port: u16::from_be_bytes([d0, d1]),
-            checksum: u16::from_be_bytes([c0, c1]),
+            source_port: header.source_port.get(),
+            destination_port: header.destination_port.get(),
+            checksum: header.checksum.get(),
             payload: datagram.get(HEADER_LEN..).unwrap_or_default(),
             payload_offset: offset.saturating_add(HEADER_LEN),
             datagram,
