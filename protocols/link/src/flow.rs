@@ -1,10 +1,10 @@
 //! The flow key: a conversation named by the two sides of the box.
 
 use crate::icmp::Quoted;
-use crate::packet::Packet;
+use crate::packet::{Network, Packet};
 use crate::transport::{Transport, protocol};
 use core::fmt;
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use dissect::Toward;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -81,36 +81,37 @@ impl FlowKey {
     #[inline]
     #[must_use]
     pub fn of(packet: &Packet<'_>, toward: Toward) -> Option<Self> {
-        let (addresses, transport) = packet.ip()?;
+        let (source, destination, transport, ip_version) = match &packet.network {
+            Network::Ipv4(ip) => {
+                let mapped = |address: Ipv4Addr| address.to_ipv6_mapped().octets();
+                (mapped(ip.source), mapped(ip.destination), &ip.transport, 4)
+            }
+            Network::Ipv6(ip) => (ip.source.octets(), ip.destination.octets(), &ip.transport, 6),
+            Network::Arp(_) | Network::IpInLlc | Network::TooManyTags | Network::Other => return None,
+        };
         let (source_port, destination_port, protocol) = match transport {
             Transport::Tcp(tcp) => (tcp.source_port, tcp.destination_port, protocol::TCP),
             Transport::Udp(udp) => (udp.source_port, udp.destination_port, protocol::UDP),
             Transport::Icmp(_) | Transport::Fragment | Transport::Other(_) => return None,
         };
-        let (source, destination) = (addresses.source(), addresses.destination());
-        Some(Self::directed(source, source_port, destination, destination_port, protocol, toward))
+        let source = Endpoint { address: source, port: source_port };
+        let destination = Endpoint { address: destination, port: destination_port };
+        Some(Self::directed(source, destination, protocol, ip_version, toward))
     }
 
     /// The flow that an ICMP error on its way `toward` one side is about; `None` unless that is TCP or UDP.
     #[must_use]
     pub fn of_quoted(quoted: &Quoted, toward: Toward) -> Option<Self> {
-        let Quoted { source, destination, protocol, source_port, destination_port, .. } = *quoted;
+        let source = Endpoint::new(quoted.source, quoted.source_port);
+        let destination = Endpoint::new(quoted.destination, quoted.destination_port);
+        let ip_version = if quoted.source.is_ipv4() { 4 } else { 6 };
         // The quoted packet travelled the other way.
-        matches!(protocol, protocol::TCP | protocol::UDP)
-            .then(|| Self::directed(source, source_port, destination, destination_port, protocol, toward.reverse()))
+        matches!(quoted.protocol, protocol::TCP | protocol::UDP)
+            .then(|| Self::directed(source, destination, quoted.protocol, ip_version, toward.reverse()))
     }
 
     #[inline]
-    fn directed(
-        source: IpAddr,
-        source_port: u16,
-        destination: IpAddr,
-        destination_port: u16,
-        protocol: u8,
-        toward: Toward,
-    ) -> Self {
-        let ip_version = if source.is_ipv4() { 4 } else { 6 };
-        let (source, destination) = (Endpoint::new(source, source_port), Endpoint::new(destination, destination_port));
+    const fn directed(source: Endpoint, destination: Endpoint, protocol: u8, ip_version: u8, toward: Toward) -> Self {
         match toward {
             Toward::Robot => Self::new(source, destination, protocol, ip_version),
             Toward::Plant => Self::new(destination, source, protocol, ip_version),

@@ -2,7 +2,7 @@
 
 use crate::bytes::{header, split};
 use crate::checksum::{self, Checksum};
-use crate::transport::{Addresses, Transport};
+use crate::transport::{Addresses, Transport, protocol};
 use core::net::Ipv4Addr;
 use dissect::DissectError;
 use zerocopy::network_endian::U16;
@@ -100,13 +100,22 @@ pub struct Ipv4<'a> {
     pub transport: Transport<'a>,
 }
 
-impl<'a> Ipv4<'a> {
+/// An IPv4 packet up to its transport layer.
+pub(crate) struct Ipv4Start<'a> {
+    fixed: &'a Ipv4Header,
+    options: Ipv4Options,
+    header: &'a [u8],
+    pub(crate) payload: &'a [u8],
+    offset: usize,
+}
+
+impl<'a> Ipv4Start<'a> {
     /// Reads what follows the EtherType, `offset` bytes into the frame.
     ///
     /// # Errors
     /// Truncated: the frame ends before the packet does. Malformed: version, header length, total length or option
-    /// length contradict each other. Errors of the transport layer.
-    #[inline]
+    /// length contradict each other.
+    #[inline(always)]
     pub(crate) fn parse(bytes: &'a [u8], offset: usize) -> Result<Self, DissectError> {
         let (fixed, _) = header::<Ipv4Header>(bytes, "IPv4 header", offset)?;
         if fixed.version_and_len >> 4 != 4 {
@@ -126,29 +135,58 @@ impl<'a> Ipv4<'a> {
             None | Some([]) => Ipv4Options::None,
             Some(options) => Ipv4Options::parse(options, offset.saturating_add(HEADER_LEN))?,
         };
-        let flags_and_offset = fixed.flags_and_offset.get();
-        let fragment = flags_and_offset & 0x3fff != 0;
-        let transport = if fragment {
+        Ok(Self { fixed, options, header, payload, offset })
+    }
+
+    #[inline(always)]
+    fn is_fragment(&self) -> bool {
+        self.fixed.flags_and_offset.get() & 0x3fff != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn carries_tcp(&self) -> bool {
+        self.fixed.protocol == protocol::TCP && !self.is_fragment()
+    }
+
+    /// Where the payload starts in the frame.
+    #[inline(always)]
+    pub(crate) fn payload_offset(&self) -> usize {
+        self.offset.saturating_add(self.header.len())
+    }
+
+    /// The packet with whatever is inside.
+    ///
+    /// # Errors
+    /// Errors of the transport layer.
+    pub(crate) fn parse_transport(&self) -> Result<Ipv4<'a>, DissectError> {
+        Ok(self.packet(if self.is_fragment() {
             Transport::Fragment
         } else {
-            Transport::parse(fixed.protocol, false, payload, offset.saturating_add(header_len))?
-        };
-        Ok(Self {
+            Transport::parse(self.fixed.protocol, false, self.payload, self.payload_offset())?
+        }))
+    }
+
+    #[inline(always)]
+    pub(crate) fn packet(&self, transport: Transport<'a>) -> Ipv4<'a> {
+        let Self { fixed, options, header, payload, .. } = *self;
+        Ipv4 {
             source: fixed.source.into(),
             destination: fixed.destination.into(),
             ttl: fixed.ttl,
             protocol: fixed.protocol,
             traffic_class: fixed.traffic_class,
             identification: fixed.identification.get(),
-            dont_fragment: flags_and_offset & 0x4000 != 0,
-            fragment,
+            dont_fragment: fixed.flags_and_offset.get() & 0x4000 != 0,
+            fragment: self.is_fragment(),
             options,
             header,
             payload,
             transport,
-        })
+        }
     }
+}
 
+impl Ipv4<'_> {
     /// Bytes of header and options, 20 to 60.
     #[must_use]
     pub const fn header_len(&self) -> usize {

@@ -96,7 +96,6 @@ impl<'a> Ipv6<'a> {
     /// # Errors
     /// Truncated: the frame ends before the packet does, or the packet inside an extension header. Malformed: another
     /// version. Unsupported: more than eight extension headers. Errors of the transport layer.
-    #[inline]
     pub(crate) fn parse(bytes: &'a [u8], offset: usize) -> Result<Self, DissectError> {
         let (fixed, rest) = header::<Ipv6Header>(bytes, "IPv6 header", offset)?;
         let word = fixed.version_class_and_label.get();

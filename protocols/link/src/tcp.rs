@@ -190,7 +190,7 @@ impl<'a> Tcp<'a> {
     ///
     /// # Errors
     /// Truncated: the header or its options are not there. Malformed: a data offset below 5.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn parse(bytes: &'a [u8], offset: usize) -> Result<Self, DissectError> {
         let (header, rest) = header::<TcpHeader>(bytes, "TCP header", offset)?;
         let Some(options_len) = usize::from(header.data_offset >> 4).checked_sub(5).map(|words| words.wrapping_mul(4))

@@ -67,7 +67,6 @@ impl Addresses {
 
 impl<'a> Transport<'a> {
     /// Reads what IP carries as `number`, `offset` bytes into the frame.
-    #[inline]
     pub(crate) fn parse(number: u8, v6: bool, bytes: &'a [u8], offset: usize) -> Result<Self, DissectError> {
         match number {
             protocol::TCP => Tcp::parse(bytes, offset).map(Self::Tcp),
