@@ -3,12 +3,14 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::thread;
+use std::time::Duration;
 
 use clap::Subcommand;
 
-use super::controller;
+use super::attacks::{self, Target};
+use super::cell::Host;
 use super::journal::Journal;
-use super::{LabError, modbus_device};
+use super::{LabError, controller, modbus_device, panel, plc, receiver};
 
 /// One part of the cell.
 #[derive(Debug, Subcommand)]
@@ -34,6 +36,45 @@ pub enum Actor {
         #[arg(long)]
         listen: SocketAddr,
     },
+    /// The PLC's production cycle.
+    Plc {
+        /// The robot's address.
+        #[arg(long)]
+        robot: IpAddr,
+        /// Time of one cycle, ms.
+        #[arg(long, default_value_t = 100)]
+        beat_ms: u64,
+    },
+    /// The operator panel's cycle.
+    Panel {
+        /// The robot's address.
+        #[arg(long)]
+        robot: IpAddr,
+        /// Time of one command, ms.
+        #[arg(long, default_value_t = 200)]
+        beat_ms: u64,
+    },
+    /// The attacks of one host, one JSON report a line.
+    Attacks {
+        /// Which host this is.
+        #[arg(long, value_enum)]
+        host: Host,
+        /// One attack only.
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// The independent receiver on the robot's port, until standard input ends.
+    Receiver {
+        /// Interface to capture on.
+        #[arg(long)]
+        interface: String,
+        /// Capture file to write.
+        #[arg(long)]
+        pcap: PathBuf,
+        /// Reports of the attacks, JSON lines; read at the end.
+        #[arg(long)]
+        reports: PathBuf,
+    },
 }
 
 /// Plays `actor` until the process is ended.
@@ -52,6 +93,13 @@ pub(super) fn run(actor: Actor) -> Result<(), LabError> {
             journal.did("remote-io", None, "ready", serde_json::json!({ "listen": listen.to_string() }));
             wait()
         }
+        Actor::Plc { robot, beat_ms } => plc::run(robot, Duration::from_millis(beat_ms)),
+        Actor::Panel { robot, beat_ms } => panel::run(robot, Duration::from_millis(beat_ms)),
+        Actor::Attacks { host, name } => {
+            let target = Target { robot: Host::Robot.address(), impersonated: Host::Plc.address() };
+            attacks::run(host, name.as_deref(), &target)
+        }
+        Actor::Receiver { interface, pcap, reports } => receiver::run(&interface, &pcap, &reports),
     }
 }
 

@@ -12,19 +12,66 @@
 )]
 
 mod actor;
+mod appliance;
+mod attacks;
+mod cell;
 mod controller;
+mod demo;
 mod journal;
 mod modbus_client;
 mod modbus_device;
 mod modbus_server;
+mod panel;
+mod plc;
+mod receiver;
+mod rtde_client;
+mod standing;
 
 pub use actor::Actor;
+pub use cell::{BOX_PORTS, Cell, Host, Options, Process, Wiring};
+
+use std::time::Duration;
 
 use clap::Subcommand;
 
 /// What `vambrace lab` does.
 #[derive(Debug, Subcommand)]
 pub enum LabCommand {
+    /// Builds a cell, learns its cycle, enforces it, attacks it, and checks what arrived; exit 0 only if all held.
+    Demo {
+        /// How long the cycle is learned, s; one round of the cell takes 2.4 s.
+        #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(3..=600))]
+        learn_seconds: u64,
+    },
+    /// Builds a cell with a running cycle and leaves it standing.
+    Up {
+        /// Name of the cell.
+        #[arg(default_value = "cell")]
+        cell: String,
+        /// A cable instead of the appliance.
+        #[arg(long)]
+        direct: bool,
+    },
+    /// Runs one attack in a standing cell and prints what the attacker saw.
+    Attack {
+        /// Which attack; all when absent.
+        name: Option<String>,
+        /// From which host.
+        #[arg(long, value_enum, default_value = "attacker")]
+        from: Host,
+        /// Name of the cell.
+        #[arg(long, default_value = "cell")]
+        cell: String,
+        /// Names the attacks instead.
+        #[arg(long)]
+        list: bool,
+    },
+    /// Takes a standing cell down.
+    Down {
+        /// Name of the cell.
+        #[arg(default_value = "cell")]
+        cell: String,
+    },
     /// Plays one part of the cell in the current network namespace; used by the other commands.
     #[command(hide = true, subcommand)]
     Actor(Actor),
@@ -41,6 +88,15 @@ pub enum LabError {
         /// The kernel's answer.
         source: std::io::Error,
     },
+    /// Something else, in words.
+    #[error("{0}")]
+    Said(String),
+    /// No attack has that name.
+    #[error("no attack is called {0}; `vambrace lab attack --list` names them all")]
+    UnknownAttack(String),
+    /// The demonstration ran to its end, and something that it promises did not hold.
+    #[error("the demonstration failed: {0}")]
+    Failed(String),
 }
 
 impl LabError {
@@ -57,6 +113,14 @@ impl LabError {
 /// What stopped it.
 pub fn run(command: LabCommand) -> Result<(), LabError> {
     match command {
+        LabCommand::Demo { learn_seconds } => demo::run(Duration::from_secs(learn_seconds)),
+        LabCommand::Up { cell, direct } => standing::up(&cell, direct),
+        LabCommand::Attack { list: true, .. } => {
+            standing::list_attacks();
+            Ok(())
+        }
+        LabCommand::Attack { name, from, cell, .. } => standing::attack(&cell, from, name.as_deref()),
+        LabCommand::Down { cell } => standing::down(&cell),
         LabCommand::Actor(actor) => actor::run(actor),
     }
 }

@@ -95,6 +95,9 @@ pub(crate) fn start(options: &Options, journal: &Journal) -> io::Result<Arc<Shar
         journal,
         with(|c, shared| streams::serve(c, shared, Kind::Realtime, false)),
     )?;
+    for (port, name) in [(22, "ssh"), (6666, "felix shell")] {
+        serve(at(port), name, journal, swallow)?;
+    }
     if let Some(address) = options.remote_io {
         let (shared, journal) = (Arc::clone(&shared), journal.clone());
         thread::Builder::new().name("remote-io".into()).spawn(move || poll_remote_io(&shared, address, &journal))?;
@@ -124,5 +127,17 @@ fn poll_remote_io(shared: &Shared, address: SocketAddr, journal: &Journal) {
             }
             Err(_) => client = None,
         }
+    }
+}
+
+/// A service that is open on a badly kept robot: it takes what it gets.
+fn swallow(mut connection: super::journal::Connection) {
+    let mut buffer = [0; 1024];
+    loop {
+        let count = connection.read(&mut buffer);
+        if count == 0 {
+            return;
+        }
+        connection.did("read", json!({ "text": String::from_utf8_lossy(&buffer[..count]) }));
     }
 }

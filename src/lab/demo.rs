@@ -1,0 +1,256 @@
+//! The demonstration: learn a cycle, enforce it, attack it, and let an independent receiver say what came through.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use super::LabError;
+use super::appliance::Appliance;
+use super::attacks::{self, Report};
+use super::cell::{Cell, Host, Options};
+use super::receiver::Verdict;
+
+/// Hosts that attack.
+const ATTACKERS: [Host; 3] = [Host::Attacker, Host::Plc, Host::Panel];
+
+/// Longest time that all attacks of one host may take.
+const ATTACK_TIME: Duration = Duration::from_secs(180);
+
+/// How long after an attack its record may be stamped.
+const RECORD_DELAY: SignedDuration = SignedDuration::from_secs(3);
+
+/// Becomes true on Ctrl-C, so that the cell is taken down before the program ends.
+pub(crate) fn interruption() -> Result<Arc<AtomicBool>, LabError> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&flag)).map_err(LabError::io("signal handler"))?;
+    }
+    Ok(flag)
+}
+
+fn pause(time: Duration, interrupted: &AtomicBool) -> Result<(), LabError> {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        if interrupted.load(Ordering::Relaxed) {
+            return Err(LabError::Said("interrupted; the cell is taken down".into()));
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// One promise of the demonstration and whether it held.
+struct Check {
+    promise: &'static str,
+    held: bool,
+    detail: String,
+}
+
+/// Runs the demonstration.
+///
+/// # Errors
+/// The cell or the appliance does not come up, or a promise does not hold.
+pub(crate) fn run(learn: Duration) -> Result<(), LabError> {
+    let interrupted = interruption()?;
+    let step = |text: &str| eprintln!("vambrace: {text}");
+    step("cell: namespaces, cables, emulated controller, remote I/O");
+    let mut cell = Cell::up(&Options::default())?;
+    cell.start_robot()?;
+    let appliance = Appliance::of(&cell);
+    step("appliance between plant and robot, mode learn");
+    let process = appliance.start(&cell)?;
+    cell.keep(process);
+    let pcap = cell.directory().join("robot-port.pcap");
+    let reports_file = cell.directory().join("attacks.jsonl");
+    let (pcap_text, reports_text) = (pcap.display().to_string(), reports_file.display().to_string());
+    let receiver_args =
+        ["lab", "actor", "receiver", "--interface", "eth0", "--pcap", &pcap_text, "--reports", &reports_text];
+    let mut receiver = cell.spawn(Host::Robot, "receiver", &receiver_args)?;
+    receiver.wait_for("\"ready\"", Duration::from_secs(10))?;
+    cell.start_cycle()?;
+    step(&format!("production cycle runs; learning for {} s", learn.as_secs()));
+    pause(learn, &interrupted)?;
+
+    let policy = appliance.policy.display().to_string();
+    appliance.ask(&["learn", "stop", "-o", &policy])?;
+    appliance.ask(&["policy", "check", &policy])?;
+    appliance.ask(&["policy", "apply", &policy])?;
+    appliance.ask(&["mode", "enforce"])?;
+    step("learned policy applied, mode enforce");
+    pause(Duration::from_secs(1), &interrupted)?;
+
+    step(&format!("{} attacks from {} hosts while the cycle goes on", attacks::all().len(), ATTACKERS.len()));
+    let mut attacking = Vec::new();
+    for host in ATTACKERS {
+        let name = format!("attacks-{}", host.name());
+        attacking.push(cell.spawn(host, &name, &["lab", "actor", "attacks", "--host", host.name()])?);
+    }
+    let end = Instant::now() + ATTACK_TIME;
+    while attacking.iter_mut().any(|process| process.is_running()) {
+        if Instant::now() > end {
+            attacking.iter_mut().for_each(super::cell::Process::end);
+            return Err(LabError::Failed("the attacks did not end in time".into()));
+        }
+        pause(Duration::from_millis(100), &interrupted)?;
+    }
+    pause(Duration::from_secs(2), &interrupted)?;
+
+    let lines: Vec<String> = attacking.iter().flat_map(super::cell::Process::lines).collect();
+    super::cell::write(&reports_file, &(lines.join("\n") + "\n"))?;
+    let reports: Vec<Report> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let expected: usize =
+        attacks::all().iter().map(|attack| ATTACKERS.iter().filter(|host| attack.from.contains(host)).count()).sum();
+    receiver.finish(Duration::from_secs(60))?;
+    let verdict = receiver_verdict(&receiver.lines())
+        .ok_or_else(|| LabError::Failed(format!("the receiver gave no verdict: {}", receiver.complaint())))?;
+    let events = read_events(&appliance)?;
+
+    let rows: Vec<Row> = reports.iter().map(|report| Row::of(report, &verdict, &events)).collect();
+    print_table(&rows);
+    let checks = [
+        Check {
+            promise: "every attack was run",
+            held: reports.len() == expected,
+            detail: format!("{} of {expected}", reports.len()),
+        },
+        Check {
+            promise: "the receiver on the robot's port found none of the attacks' bytes",
+            held: verdict.findings.is_empty() && verdict.frames > 0 && verdict.frames >= verdict.frames_on_port,
+            detail: format!(
+                "{} found in {} frames ({} on the port), {} TCP bytes",
+                verdict.findings.len(),
+                verdict.frames,
+                verdict.frames_on_port,
+                verdict.bytes
+            ),
+        },
+        Check {
+            promise: "every attack is in the records",
+            held: rows.iter().all(|row| row.recorded.is_some()),
+            detail: format!("{} of {}", rows.iter().filter(|row| row.recorded.is_some()).count(), rows.len()),
+        },
+        controller_check(&mut cell),
+        cycle_check(&mut cell, "plc", "no PLC cycle missed its beat"),
+        cycle_check(&mut cell, "panel", "no panel command missed its beat"),
+    ];
+    println!();
+    for check in &checks {
+        println!("{} {}: {}", if check.held { "ok    " } else { "FAILED" }, check.promise, check.detail);
+    }
+    let failed: Vec<&str> = checks.iter().filter(|check| !check.held).map(|check| check.promise).collect();
+    if failed.is_empty() { Ok(()) } else { Err(LabError::Failed(failed.join("; "))) }
+}
+
+fn receiver_verdict(lines: &[String]) -> Option<Verdict> {
+    lines.iter().rev().find_map(|line| serde_json::from_str(line).ok())
+}
+
+/// What the controller executed for the attacker's address must be nothing.
+fn controller_check(cell: &mut Cell) -> Check {
+    let peer = format!("\"peer\":\"{}:", Host::Attacker.address());
+    let lines = cell.process("controller").map(|process| process.lines()).unwrap_or_default();
+    let executed: Vec<&String> = lines.iter().filter(|line| line.contains(&peer)).collect();
+    Check {
+        promise: "the controller executed nothing for the attacker's address",
+        held: !lines.is_empty() && executed.is_empty(),
+        detail: format!("{} of {} actions", executed.len(), lines.len()),
+    }
+}
+
+fn cycle_check(cell: &mut Cell, name: &str, promise: &'static str) -> Check {
+    let lines = cell.process(name).map(|process| process.lines()).unwrap_or_default();
+    let cycles: Vec<Value> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let missed = cycles.iter().filter(|cycle| cycle["missed"] != Value::Bool(false)).count();
+    let longest = cycles.iter().filter_map(|cycle| cycle["took_us"].as_u64()).max().unwrap_or_default();
+    Check {
+        promise,
+        held: missed == 0 && cycles.len() > 10,
+        detail: format!("{missed} of {} missed, longest {} ms", cycles.len(), longest as f64 / 1000.0),
+    }
+}
+
+/// A line of the table.
+struct Row {
+    attack: String,
+    host: String,
+    answer: String,
+    recorded: Option<String>,
+    arrived: bool,
+}
+
+impl Row {
+    fn of(report: &Report, verdict: &Verdict, events: &[Value]) -> Self {
+        let outcome = &report.outcome;
+        let answer = match (&outcome.error, outcome.connected) {
+            (Some(error), _) => error.clone(),
+            (None, true) if outcome.answer.is_empty() => "closed".into(),
+            (None, true) => "answered".into(),
+            (None, false) => "sent".into(),
+        };
+        Self {
+            attack: report.name.clone(),
+            host: report.host.clone(),
+            answer: answer.split(" (os error").next().unwrap_or_default().to_lowercase(),
+            recorded: events.iter().find_map(|event| refusal_of(event, report)),
+            arrived: verdict.findings.iter().any(|found| found.attack == report.name && found.host == report.host),
+        }
+    }
+}
+
+fn print_table(rows: &[Row]) {
+    println!("{:26} {:10} {:28} {:26} at the robot", "attack", "from", "attacker saw", "recorded");
+    for row in rows {
+        println!(
+            "{:26} {:10} {:28} {:26} {}",
+            row.attack,
+            row.host,
+            row.answer.chars().take(28).collect::<String>(),
+            row.recorded.as_deref().unwrap_or("NOTHING"),
+            if row.arrived { "ARRIVED" } else { "nothing" }
+        );
+    }
+}
+
+/// All records of the appliance.
+fn read_events(appliance: &Appliance) -> Result<Vec<Value>, LabError> {
+    let file = appliance.records.join("eve.json");
+    let text = fs::read_to_string(&file).map_err(LabError::io(format!("cannot read {}", file.display())))?;
+    text.lines()
+        .map(|line| serde_json::from_str(line).map_err(|error| LabError::Failed(format!("eve.json: {error}: {line}"))))
+        .collect()
+}
+
+/// The reason, where `event` is a refusal of what `report` did: same source, same connection where one is known, same
+/// time.
+fn refusal_of(event: &Value, report: &Report) -> Option<String> {
+    let verdict = &event["verdict"];
+    let refused = match event["event_type"].as_str()? {
+        "verdict" => matches!(verdict["action"].as_str(), Some("refuse" | "reset" | "drop")),
+        "alert" => event["alert"]["action"] == "blocked",
+        "drop" => true,
+        _ => false,
+    };
+    let time = Timestamp::strptime("%Y-%m-%dT%H:%M:%S%.f%z", event["timestamp"].as_str()?).ok()?;
+    let in_time = time >= report.started - SignedDuration::from_millis(100) && time <= report.ended + RECORD_DELAY;
+    if !refused || !in_time {
+        return None;
+    }
+    let same = match &report.outcome.source_mac {
+        Some(mac) => event.to_string().to_lowercase().contains(&mac.to_lowercase()),
+        None => {
+            event["src_ip"].as_str() == Some(report.source.to_string().as_str())
+                && (report.port == 0 || event["dest_port"].as_u64() == Some(u64::from(report.port)))
+                && event["src_port"].as_u64().is_none_or(|port| {
+                    let ports = &report.outcome.source_ports;
+                    ports.is_empty() || ports.iter().any(|own| u64::from(*own) == port)
+                })
+        }
+    };
+    let reasons = [&verdict["reason"], &event["alert"]["context"]["reason"], &event["drop"]["reason"]];
+    same.then(|| reasons.iter().find_map(|reason| reason.as_str()).unwrap_or("refused").to_owned())
+}
