@@ -4,7 +4,7 @@
 //! Reads frames through pnet, not through the product's port; its parsing is its own and shares no code with the
 //! dissectors.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pnet::datalink::{self, Channel};
 use serde::{Deserialize, Serialize};
@@ -70,8 +70,16 @@ pub(crate) fn run(interface: &str, pcap: &Path, reports: &Path) -> Result<(), La
     }
     let mut file = PcapFile::create(pcap).map_err(LabError::io(format!("cannot write {}", pcap.display())))?;
     print_line(serde_json::json!({ "actor": "receiver", "did": "ready", "interface": interface }));
-    let mut kept = Vec::new();
-    while !stop.load(Ordering::Acquire) {
+    let mut kept: Vec<Vec<u8>> = Vec::new();
+    // What the port had counted when the end was asked for, and until when the rest of it is waited for.
+    let mut ending: Option<(u64, Instant)> = None;
+    loop {
+        if ending.is_none() && stop.load(Ordering::Acquire) {
+            ending = Some((received(interface) - counted_before, Instant::now() + Duration::from_secs(2)));
+        }
+        if ending.is_some_and(|(counted, until)| kept.len() as u64 >= counted || Instant::now() > until) {
+            break;
+        }
         match frames.next() {
             Ok(frame) if frame.get(6..12) != Some(&own) => {
                 file.frame(frame).map_err(LabError::io("capture file"))?;
@@ -82,7 +90,7 @@ pub(crate) fn run(interface: &str, pcap: &Path, reports: &Path) -> Result<(), La
             Err(error) => return Err(LabError::io(interface)(error)),
         }
     }
-    let frames_on_port = received(interface) - counted_before;
+    let frames_on_port = ending.map_or(0, |(counted, _)| counted);
     file.0.flush().map_err(LabError::io("capture file"))?;
     let text = super::cell::read(reports)?;
     let reports: Vec<Report> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
@@ -203,6 +211,8 @@ fn read_frame(frame: &[u8]) -> Option<Seen<'_>> {
 struct Needles<'a> {
     /// Report index and marker bytes in lower case, by their first four bytes.
     by_head: HashMap<[u8; 4], Vec<(&'a Report, Vec<u8>)>>,
+    /// Address and port of every connection that an attack made.
+    connections: HashSet<(IpAddr, u16)>,
 }
 
 impl<'a> Needles<'a> {
@@ -218,20 +228,30 @@ impl<'a> Needles<'a> {
                 }
             }
         }
-        Self { by_head }
+        let connections = reports
+            .iter()
+            .flat_map(|report| report.outcome.source_ports.iter().map(|port| (report.source, *port)))
+            .collect();
+        Self { by_head, connections }
     }
 
-    fn search(&self, haystack: &[u8], source: Ipv4Addr, place: &str, findings: &mut Vec<Finding>) {
+    /// Searches bytes that came from `source`, port `port` (0 where there is none).
+    ///
+    /// A find counts for the attacks that this connection belongs to. On a connection that is nobody's it counts for every
+    /// attack with these bytes: they arrived, whoever carried them.
+    fn search(&self, haystack: &[u8], source: Ipv4Addr, port: u16, place: &str, findings: &mut Vec<Finding>) {
         let lower = haystack.to_ascii_lowercase();
         for at in 0..lower.len().saturating_sub(3) {
             let Some(candidates) = lower[at..].first_chunk::<4>().and_then(|head| self.by_head.get(head)) else {
                 continue;
             };
-            for (report, bytes) in candidates {
-                // The same bytes are sent from several hosts; a find counts for the one whose address it carries.
-                if report.source == IpAddr::V4(source) && lower[at..].starts_with(bytes) {
-                    findings.push(finding(report, &bytes.escape_ascii().to_string(), place.into()));
-                }
+            let found = |(_, bytes): &&(&Report, Vec<u8>)| lower[at..].starts_with(bytes);
+            let sender = |(report, _): &&(&Report, Vec<u8>)| {
+                report.source == IpAddr::V4(source) && report.outcome.source_ports.contains(&port)
+            };
+            let known = self.connections.contains(&(IpAddr::V4(source), port));
+            for (report, bytes) in candidates.iter().filter(found).filter(|candidate| !known || sender(candidate)) {
+                findings.push(finding(report, &bytes.escape_ascii().to_string(), place.into()));
             }
         }
     }
@@ -265,7 +285,7 @@ fn search(frames: &[Vec<u8>], reports: &[Report]) -> Verdict {
                     }
                 }
                 bytes += payload.len() as u64;
-                needles.search(payload, source, &format!("frame {number}"), &mut findings);
+                needles.search(payload, source, ports.0, &format!("frame {number}"), &mut findings);
                 if let Some(stream) = incarnations.last_mut() {
                     stream.add(sequence, payload);
                 }
@@ -285,18 +305,15 @@ fn search(frames: &[Vec<u8>], reports: &[Report]) -> Verdict {
             }
             // Fragments, UDP and what can't be read may still carry the bytes.
             Some(Seen::Other) | None => {
-                for report in reports {
-                    if let IpAddr::V4(source) = report.source {
-                        needles.search(frame, source, &format!("frame {number}"), &mut findings);
-                    }
-                }
+                needles.search(frame, Ipv4Addr::UNSPECIFIED, 0, &format!("frame {number}"), &mut findings);
             }
         }
     }
     for ((source, from, to), incarnations) in &streams {
         for stream in incarnations {
             for (name, copy) in [("first copies", &stream.first), ("last copies", &stream.last)] {
-                needles.search(copy, *source, &format!("stream {source}:{from} to {to}, {name}"), &mut findings);
+                let place = format!("stream {source}:{from} to {to}, {name}");
+                needles.search(copy, *source, *from, &place, &mut findings);
             }
         }
     }

@@ -10,6 +10,8 @@
     reason = "each test file uses a part, and a test may stop at the first surprise"
 )]
 
+#[cfg(feature = "lab")]
+pub mod clients;
 pub mod corpus;
 pub mod netns;
 pub mod raw;
