@@ -4,6 +4,7 @@
 
 mod reason;
 mod record;
+mod settled;
 mod text;
 mod verdict;
 
@@ -11,5 +12,6 @@ pub use reason::Reason;
 pub use record::{
     Answer, CommandRecord, Detail, Event, EventId, FlowEnd, FlowRecord, FrameRecord, ModbusDetail, Notice, Record,
 };
+pub use settled::{Render, Repeats, Settled};
 pub use text::Text;
 pub use verdict::{Action, RuleId, Verdict};

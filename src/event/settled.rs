@@ -1,0 +1,44 @@
+use crate::event::{Answer, Event, EventId};
+
+/// An event as it is written: with its answer, and with the repeats that it stands for.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// The event; of several repeats, the last.
+    pub event: Event,
+    /// The answer to the command, where one came in time.
+    pub answer: Option<Answer>,
+    /// The repeats that this record stands for; absent where it stands for one.
+    pub repeats: Option<Repeats>,
+}
+
+impl From<Event> for Settled {
+    fn from(event: Event) -> Self {
+        Self { event, answer: None, repeats: None }
+    }
+}
+
+/// Identical commands told of in one record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Repeats {
+    /// How many commands, the last one included.
+    pub count: u64,
+    /// Event of the first.
+    pub first: EventId,
+    /// When the first came: nanoseconds since 1970.
+    pub first_ns: u64,
+    /// Lowest and highest value of each written register or bit.
+    pub written: Vec<[u16; 2]>,
+    /// Lowest and highest value of each register or bit that the answers carried.
+    pub read: Vec<[u16; 2]>,
+    /// Lowest and highest value of each named number.
+    pub numbers: Vec<(String, [f64; 2])>,
+}
+
+/// What turns an event into text; the recorder knows no format itself.
+pub trait Render: Send {
+    /// Appends one line for `settled` to `out`, without line end.
+    fn line(&mut self, settled: &Settled, out: &mut String);
+
+    /// One sentence for people: who, what, rule and reason.
+    fn sentence(&mut self, event: &Event) -> String;
+}

@@ -1,0 +1,231 @@
+//! Answers find their commands, and repeats become one record.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::repeats::{FrameKey, Group, Key};
+use crate::command::Service;
+use crate::event::{Answer, CommandRecord, Detail, Event, EventId, FrameRecord, Record, Settled};
+
+/// How records are settled.
+#[derive(Clone, Copy, Debug)]
+pub struct Settling {
+    /// How long a command's record waits for its answer, in nanoseconds.
+    pub answer_wait_ns: u64,
+    /// Allowed commands that are identical are told of once in so many nanoseconds; 0 = each by itself.
+    pub command_window_ns: u64,
+    /// Refused frames that are alike are told of once in so many nanoseconds; 0 = each by itself.
+    pub frame_window_ns: u64,
+    /// Most commands that wait for an answer; beyond that the oldest is written without.
+    pub waiting: usize,
+    /// Most kinds of repeats that are followed; beyond that commands are written one by one.
+    pub groups: usize,
+}
+
+impl Default for Settling {
+    fn default() -> Self {
+        Self {
+            // Slower answers than 2 s end a Modbus client's patience (libmodbus 0.5 s, pymodbus 3 s) as well.
+            answer_wait_ns: 2_000_000_000,
+            // A cycle of 10 ms makes 1000 commands in it: one line instead of 1000.
+            command_window_ns: 10_000_000_000,
+            // A scan makes thousands of frames a second that differ in nothing but a port.
+            frame_window_ns: 1_000_000_000,
+            waiting: 4096,
+            groups: 1024,
+        }
+    }
+}
+
+impl Settling {
+    /// Every command and frame by itself, as `replay` tells of them.
+    #[must_use]
+    pub fn one_by_one() -> Self {
+        Self { command_window_ns: 0, frame_window_ns: 0, ..Self::default() }
+    }
+}
+
+/// Pairs answers with commands and counts repeats. Pure: time comes with the events.
+#[derive(Debug)]
+pub struct Settler {
+    settling: Settling,
+    waiting: HashMap<EventId, CommandEvent>,
+    /// Deadlines of what waits, oldest first; ids that were answered meanwhile are gone from `waiting`.
+    deadlines: VecDeque<(u64, EventId)>,
+    groups: HashMap<Key, Group>,
+    frames: HashMap<FrameKey, FrameGroup>,
+    unmatched: u64,
+}
+
+/// An event that is known to be a command.
+#[derive(Clone, Debug)]
+struct CommandEvent(Event);
+
+/// Refused frames that are alike.
+#[derive(Debug)]
+struct FrameGroup {
+    ends_ns: u64,
+    /// How many were not told of yet.
+    untold: u32,
+    last: Option<(Event, FrameRecord)>,
+}
+
+impl Settler {
+    /// A settler with nothing in it.
+    #[must_use]
+    pub fn new(settling: Settling) -> Self {
+        Self {
+            settling,
+            waiting: HashMap::new(),
+            deadlines: VecDeque::new(),
+            groups: HashMap::new(),
+            frames: HashMap::new(),
+            unmatched: 0,
+        }
+    }
+
+    /// Answers for which no command waited.
+    #[must_use]
+    pub fn unmatched(&self) -> u64 {
+        self.unmatched
+    }
+
+    /// Takes an event in and hands out what is settled by it.
+    pub fn take(&mut self, event: Event, out: &mut impl FnMut(Settled)) {
+        match event.record {
+            Record::Command(command) => self.command(event, &command, out),
+            Record::Answer(answer) => match self.waiting.remove(&answer.to) {
+                Some(CommandEvent(command)) => self.settle(command, Some(answer), event.monotonic_ns, out),
+                None => self.unmatched = self.unmatched.saturating_add(1),
+            },
+            Record::Frame(frame) => self.frame(event, frame, out),
+            Record::Flow(_) | Record::Notice(_) => out(event.into()),
+        }
+    }
+
+    /// Hands out what waited long enough at `now_ns`, monotonic.
+    pub fn expire(&mut self, now_ns: u64, out: &mut impl FnMut(Settled)) {
+        while let Some(&(deadline, id)) = self.deadlines.front() {
+            if deadline > now_ns && self.waiting.contains_key(&id) {
+                break;
+            }
+            self.deadlines.pop_front();
+            if let Some(CommandEvent(command)) = self.waiting.remove(&id) {
+                self.settle(command, None, now_ns, out);
+            }
+        }
+        let window = self.settling.command_window_ns;
+        self.groups.retain(|_, group| {
+            if group.ends_ns > now_ns {
+                return true;
+            }
+            group.ends_ns = now_ns.saturating_add(window);
+            group.take().map(&mut *out).is_some()
+        });
+        let window = self.settling.frame_window_ns;
+        self.frames.retain(|_, group| {
+            if group.ends_ns > now_ns {
+                return true;
+            }
+            group.ends_ns = now_ns.saturating_add(window);
+            group.take().map(&mut *out).is_some()
+        });
+    }
+
+    /// Hands out all that waits, at the end of a run.
+    pub fn finish(&mut self, out: &mut impl FnMut(Settled)) {
+        self.expire(u64::MAX, out);
+        self.groups.clear();
+        self.frames.clear();
+    }
+
+    fn command(&mut self, event: Event, command: &CommandRecord, out: &mut impl FnMut(Settled)) {
+        if !is_answered(command) {
+            return self.settle(event, None, event.monotonic_ns, out);
+        }
+        if self.waiting.len() >= self.settling.waiting {
+            while let Some((_, oldest)) = self.deadlines.pop_front() {
+                if let Some(CommandEvent(oldest)) = self.waiting.remove(&oldest) {
+                    self.settle(oldest, None, event.monotonic_ns, out);
+                    break;
+                }
+            }
+        }
+        self.deadlines.push_back((event.monotonic_ns.saturating_add(self.settling.answer_wait_ns), event.id));
+        self.waiting.insert(event.id, CommandEvent(event));
+    }
+
+    fn settle(&mut self, event: Event, answer: Option<Answer>, now_ns: u64, out: &mut impl FnMut(Settled)) {
+        let settled = Settled { event, answer, repeats: None };
+        let window = self.settling.command_window_ns;
+        let exception = answer.is_some_and(|answer| answer.exception != 0);
+        let key = match event.record {
+            Record::Command(command) if window > 0 && !exception => Key::of(&command),
+            _ => None,
+        };
+        let Some(key) = key else { return out(settled) };
+        if let Some(group) = self.groups.get_mut(&key) {
+            if group.ends_ns <= now_ns {
+                group.ends_ns = now_ns.saturating_add(window);
+                if let Some(told) = group.take() {
+                    out(told);
+                }
+            }
+            group.add(settled);
+            return;
+        }
+        if self.groups.len() < self.settling.groups {
+            self.groups.insert(key, Group::new(now_ns.saturating_add(window)));
+        }
+        out(settled);
+    }
+
+    fn frame(&mut self, event: Event, frame: FrameRecord, out: &mut impl FnMut(Settled)) {
+        let window = self.settling.frame_window_ns;
+        if window == 0 {
+            return out(event.into());
+        }
+        let mut key = FrameKey::of(&frame);
+        if !self.frames.contains_key(&key) && self.frames.len() >= self.settling.groups {
+            // Somebody makes up addresses: what does not fit is told of by reason only.
+            key = key.without_ends();
+        }
+        match self.frames.get_mut(&key) {
+            Some(group) if group.ends_ns > event.monotonic_ns => {
+                group.untold = group.untold.saturating_add(1).saturating_add(frame.repeats);
+                group.last = Some((event, frame));
+            }
+            Some(group) => {
+                let repeats = group.untold.saturating_add(frame.repeats);
+                *group = FrameGroup { ends_ns: event.monotonic_ns.saturating_add(window), untold: 0, last: None };
+                out(Event { record: Record::Frame(FrameRecord { repeats, ..frame }), ..event }.into());
+            }
+            None => {
+                let ends_ns = event.monotonic_ns.saturating_add(window);
+                self.frames.insert(key, FrameGroup { ends_ns, untold: 0, last: None });
+                out(event.into());
+            }
+        }
+    }
+}
+
+impl FrameGroup {
+    fn take(&mut self) -> Option<Settled> {
+        let (event, frame) = self.last.take()?;
+        let repeats = self.untold.saturating_sub(1);
+        self.untold = 0;
+        Some(Event { record: Record::Frame(FrameRecord { repeats, ..frame }), ..event }.into())
+    }
+}
+
+/// Whether a command that reached the robot has an answer that says what came of it.
+fn is_answered(command: &CommandRecord) -> bool {
+    let forwarded = command.verdict.is_allowed() || !command.enforced;
+    forwarded
+        && match command.detail {
+            Detail::Modbus(_) => true,
+            Detail::Dashboard { .. } => command.service == Service::Dashboard,
+            Detail::Rtde { package, .. } => package != b'U' && package != b'M',
+            Detail::UrScript { kind, .. } => kind == urscript::Kind::Interpreter,
+            Detail::Transport | Detail::Unreadable { .. } => false,
+        }
+}

@@ -1,0 +1,277 @@
+//! The files of the record store: two that grow, the older ones beside them, all within a budget.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use super::pcapng;
+use crate::event::EventId;
+
+/// File that events are appended to.
+pub const EVENT_FILE: &str = "eve.json";
+
+/// File that refused frames are appended to.
+pub const FRAME_FILE: &str = "refused.pcapng";
+
+/// Largest file: opens quickly in Wireshark and jq.
+const MAX_SEGMENT: u64 = 64 << 20;
+
+/// Smallest file: below it, turning files over would cost more than writing them.
+const MIN_SEGMENT: u64 = 64 << 10;
+
+/// A file that only grows, by whole records.
+#[derive(Debug)]
+pub(super) struct Segment {
+    path: PathBuf,
+    file: Option<File>,
+    len: u64,
+}
+
+impl Segment {
+    fn open(path: PathBuf) -> io::Result<Self> {
+        let mut segment = Self { path, file: None, len: 0 };
+        segment.reopen()?;
+        Ok(segment)
+    }
+
+    fn reopen(&mut self) -> io::Result<&mut File> {
+        let file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+        self.len = file.metadata()?.len();
+        Ok(self.file.insert(file))
+    }
+
+    /// Appends all of `bytes` or nothing.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.file.is_none() {
+            self.reopen()?;
+        }
+        let Some(file) = self.file.as_mut() else { return Err(io::ErrorKind::NotFound.into()) };
+        match file.write_all(bytes) {
+            Ok(()) => {
+                self.len = self.len.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+                Ok(())
+            }
+            Err(error) => {
+                // Half a record would spoil the next one; a file that can't be cut is opened anew.
+                let _ = file.set_len(self.len);
+                self.file = None;
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(super) fn sync(&self) {
+        if let Some(Err(error)) = self.file.as_ref().map(File::sync_data) {
+            tracing::warn!(path = %self.path.display(), %error, "not synced");
+        }
+    }
+}
+
+/// The record files of one folder.
+#[derive(Debug)]
+pub(super) struct Store {
+    directory: PathBuf,
+    pub(super) events: Segment,
+    pub(super) frames: Segment,
+    budget: u64,
+    segment: u64,
+    /// Older files with their sizes, oldest first.
+    older: Vec<(PathBuf, u64)>,
+    next_number: u64,
+}
+
+impl Store {
+    /// Opens the files in `directory`, which is made where missing, and mends what a crash left behind.
+    pub(super) fn open(directory: &Path, budget: u64) -> io::Result<Self> {
+        fs::create_dir_all(directory)?;
+        let mut older = Vec::new();
+        let mut next_number = 1u64;
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            if let Some(number) = number_of(&entry.path()) {
+                next_number = next_number.max(number.saturating_add(1));
+                older.push((entry.path(), entry.metadata()?.len()));
+            }
+        }
+        older.sort_by_key(|(path, _)| number_of(path));
+        let events = directory.join(EVENT_FILE);
+        mend(&events, whole_lines)?;
+        let frames = directory.join(FRAME_FILE);
+        mend(&frames, pcapng::whole_len)?;
+        let mut store = Self {
+            directory: directory.to_owned(),
+            events: Segment::open(events)?,
+            frames: Segment::open(frames)?,
+            budget,
+            segment: (budget / 32).clamp(MIN_SEGMENT, MAX_SEGMENT),
+            older,
+            next_number,
+        };
+        if !store.frames.is_empty() {
+            // A section of its own a run: its statistics count from the start of the run.
+            store.turn_frames()?;
+        }
+        Ok(store)
+    }
+
+    /// Turns the event file over where `more` bytes would make it too large, then keeps to the budget.
+    pub(super) fn make_room(&mut self, more: usize) -> io::Result<()> {
+        let more = u64::try_from(more).unwrap_or(u64::MAX);
+        if !self.events.is_empty() && self.events.len.saturating_add(more) > self.segment {
+            self.events.sync();
+            let path = self.older_name("eve", "json");
+            self.turn(&path, |store| &mut store.events)?;
+        }
+        while self.bytes().saturating_add(more) > self.budget && !self.older.is_empty() {
+            let (path, _) = self.older.remove(0);
+            if let Err(error) = fs::remove_file(&path) {
+                tracing::warn!(path = %path.display(), %error, "old records not removed");
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the frame file is so large that another one shall be begun before `more` bytes.
+    pub(super) fn frames_full(&self, more: usize) -> bool {
+        let more = u64::try_from(more).unwrap_or(u64::MAX);
+        !self.frames.is_empty() && self.frames.len.saturating_add(more) > self.segment
+    }
+
+    /// Puts the frame file aside and begins another one.
+    pub(super) fn turn_frames(&mut self) -> io::Result<()> {
+        self.frames.sync();
+        let path = self.older_name("refused", "pcapng");
+        self.turn(&path, |store| &mut store.frames)
+    }
+
+    /// Bytes of all files.
+    pub(super) fn bytes(&self) -> u64 {
+        let older = self.older.iter().fold(0u64, |sum, (_, len)| sum.saturating_add(*len));
+        older.saturating_add(self.events.len).saturating_add(self.frames.len)
+    }
+
+    fn older_name(&mut self, stem: &str, extension: &str) -> PathBuf {
+        let number = self.next_number;
+        self.next_number = number.saturating_add(1);
+        let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
+        self.directory.join(format!("{stem}-{number:08}-{time}.{extension}"))
+    }
+
+    fn turn(&mut self, to: &Path, which: impl Fn(&mut Self) -> &mut Segment) -> io::Result<()> {
+        let segment = which(self);
+        fs::rename(&segment.path, to)?;
+        let len = segment.len;
+        segment.file = None;
+        segment.len = 0;
+        self.older.push((to.to_owned(), len));
+        which(self).reopen().map(drop)
+    }
+}
+
+/// The event files of `directory`, oldest first, the growing one last.
+///
+/// # Errors
+/// The folder can't be read.
+pub fn event_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "json") && number_of(&path).is_some() {
+            files.push(path);
+        }
+    }
+    files.sort_by_key(|path| number_of(path));
+    let growing = directory.join(EVENT_FILE);
+    if growing.is_file() {
+        files.push(growing);
+    }
+    Ok(files)
+}
+
+/// The first event id that no event in `directory` bears: 1 where there is none.
+///
+/// # Errors
+/// The folder or a file can't be read.
+pub fn next_event_id(directory: &Path) -> io::Result<EventId> {
+    if !directory.exists() {
+        return Ok(EventId(1));
+    }
+    // Ids grow from file to file but for the few seconds that answers and repeats are waited for, so the last file
+    // that holds any is enough, with the one before it.
+    let mut last = None;
+    for path in event_files(directory)?.into_iter().rev() {
+        let highest = highest_id(&fs::read(&path)?);
+        if highest.is_some() && last.is_some() {
+            last = last.max(highest);
+            break;
+        }
+        last = last.or(highest);
+    }
+    Ok(EventId(last.unwrap_or(0).saturating_add(1)))
+}
+
+/// The highest event id in lines of JSON. In text from the wire the quotes are escaped, so that it can't feign one.
+fn highest_id(lines: &[u8]) -> Option<u64> {
+    const KEY: &[u8] = b"\"event_id\":";
+    let mut highest = None;
+    let mut rest = lines;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'"') {
+        rest = rest.get(at..).unwrap_or_default();
+        if let Some(after) = rest.strip_prefix(KEY) {
+            let digits = after.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let id = after.get(..digits).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+            highest = highest.max(id);
+        }
+        rest = rest.get(1..).unwrap_or_default();
+    }
+    highest
+}
+
+/// The number in the name of an older file: `eve-00000012-20261123T135802Z.json`.
+fn number_of(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    let rest = match name.strip_suffix(".json") {
+        Some(stem) => stem.strip_prefix("eve-")?,
+        None => name.strip_suffix(".pcapng")?.strip_prefix("refused-")?,
+    };
+    rest.split('-').next()?.parse().ok()
+}
+
+/// Cuts a file at the end of its last whole record.
+fn mend(path: &Path, whole: impl Fn(&mut File) -> io::Result<u64>) -> io::Result<()> {
+    let mut file = match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if !file.metadata()?.is_file() {
+        return Ok(());
+    }
+    let whole = whole(&mut file)?;
+    if whole < file.metadata()?.len() {
+        tracing::warn!(path = %path.display(), at = whole, "cut a record that a crash left unfinished");
+        file.set_len(whole)?;
+    }
+    Ok(())
+}
+
+/// Length up to the last line end.
+fn whole_lines(file: &mut File) -> io::Result<u64> {
+    const STEP: u64 = 4096;
+    let mut end = file.seek(SeekFrom::End(0))?;
+    while end > 0 {
+        let start = end.saturating_sub(STEP);
+        file.seek(SeekFrom::Start(start))?;
+        let mut chunk = Vec::new();
+        Read::by_ref(file).take(end.saturating_sub(start)).read_to_end(&mut chunk)?;
+        if let Some(at) = chunk.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(start.saturating_add(u64::try_from(at).unwrap_or(0)).saturating_add(1));
+        }
+        end = start;
+    }
+    Ok(0)
+}

@@ -1,0 +1,404 @@
+#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dissect::Toward;
+use link::{Endpoint, FlowKey, Mac};
+use pcap_parser::traits::PcapReaderIterator;
+use pcap_parser::{Block, OptionCode, PcapBlockOwned, PcapNGReader};
+
+use super::*;
+use crate::command::{Class, Service};
+use crate::event::{
+    Action, Answer, CommandRecord, Detail, Event, EventId, FrameRecord, ModbusDetail, Notice, Reason, Record, Render,
+    RuleId, Settled, Text, Verdict,
+};
+
+const SECOND: u64 = 1_000_000_000;
+
+fn key() -> FlowKey {
+    let address = |last| IpAddr::from([10, 20, 0, last]);
+    FlowKey::new(Endpoint::new(address(21), 49152), Endpoint::new(address(40), 502), 6, 4)
+}
+
+fn verdict(reason: Reason) -> Verdict {
+    let action = if reason == Reason::Allowed { Action::Forward } else { Action::Reset };
+    Verdict { action, reason, rule: RuleId(1), generation: 3 }
+}
+
+fn write(transaction: u16, value: u16) -> Detail {
+    let mut values = [0; 16];
+    values[0] = value;
+    Detail::Modbus(ModbusDetail {
+        transaction,
+        unit: 1,
+        function: 6,
+        sub_function: None,
+        read: None,
+        write: Some((128, 1)),
+        values,
+        values_len: 1,
+    })
+}
+
+fn command(id: u64, at_ns: u64, reason: Reason, detail: Detail) -> Event {
+    let service = match detail {
+        Detail::Rtde { .. } => Service::Rtde,
+        _ => Service::Modbus,
+    };
+    let record = Record::Command(CommandRecord {
+        key: key(),
+        opened: Toward::Robot,
+        service,
+        class: Class::Register,
+        verdict: verdict(reason),
+        enforced: true,
+        len: 12,
+        detail,
+    });
+    Event { id: EventId(id), monotonic_ns: at_ns, wall_ns: at_ns, frame: id, record }
+}
+
+fn answer(to: u64, at_ns: u64, exception: u8) -> Event {
+    let record = Record::Answer(Answer {
+        to: EventId(to),
+        key: key(),
+        service: Service::Modbus,
+        exception,
+        values: [7; 16],
+        values_len: 1,
+        text: Text::EMPTY,
+    });
+    Event { id: EventId(0), monotonic_ns: at_ns, wall_ns: at_ns, frame: 0, record }
+}
+
+fn frame(id: u64, at_ns: u64, reason: Reason) -> Event {
+    let record = Record::Frame(FrameRecord {
+        toward: Toward::Robot,
+        key: Some(key()),
+        macs: (Mac([2; 6]), Mac([4; 6])),
+        ether_type: 0x0800,
+        verdict: verdict(reason),
+        enforced: true,
+        repeats: 0,
+    });
+    Event { id: EventId(id), monotonic_ns: at_ns, wall_ns: at_ns, frame: id, record }
+}
+
+fn settle(settler: &mut Settler, events: &[Event]) -> Vec<Settled> {
+    let mut out = Vec::new();
+    for event in events {
+        settler.take(*event, &mut |settled| out.push(settled));
+    }
+    out
+}
+
+fn expire(settler: &mut Settler, now_ns: u64) -> Vec<Settled> {
+    let mut out = Vec::new();
+    settler.expire(now_ns, &mut |settled| out.push(settled));
+    out
+}
+
+fn ids(settled: &[Settled]) -> Vec<u64> {
+    settled.iter().map(|settled| settled.event.id.0).collect()
+}
+
+#[test]
+fn answers_find_their_commands_in_any_order() {
+    let mut settler = Settler::new(Settling::one_by_one());
+    let commands = [1, 2, 3].map(|id| command(id, id, Reason::Allowed, write(id as u16, 5)));
+    assert!(settle(&mut settler, &commands).is_empty());
+    let settled = settle(&mut settler, &[answer(2, 10, 0), answer(1, 11, 2), answer(9, 12, 0)]);
+    assert_eq!(ids(&settled), [2, 1]);
+    assert_eq!(settled[1].answer.unwrap().exception, 2);
+    assert_eq!(settler.unmatched(), 1);
+    assert!(expire(&mut settler, 2 * SECOND).is_empty());
+    let late = expire(&mut settler, 2 * SECOND + 3);
+    assert_eq!(ids(&late), [3]);
+    assert!(late[0].answer.is_none());
+    settle(&mut settler, &[answer(3, 3 * SECOND, 0)]);
+    assert_eq!(settler.unmatched(), 2);
+}
+
+#[test]
+fn refusals_wait_for_nothing_and_are_never_counted_together() {
+    let mut settler = Settler::new(Settling::default());
+    let refusals: Vec<_> = (1..=50).map(|id| command(id, id, Reason::ValueNotAllowed, write(1, 200))).collect();
+    assert_eq!(settle(&mut settler, &refusals).len(), 50);
+    assert!(expire(&mut settler, u64::MAX).is_empty());
+}
+
+#[test]
+fn waiting_is_bounded_and_nothing_of_it_is_lost() {
+    let mut settler = Settler::new(Settling { waiting: 8, ..Settling::one_by_one() });
+    let commands: Vec<_> = (1..=100).map(|id| command(id, id, Reason::Allowed, write(id as u16, 5))).collect();
+    let mut all = ids(&settle(&mut settler, &commands));
+    assert_eq!(all.len(), 92);
+    settler.finish(&mut |settled| all.push(settled.event.id.0));
+    assert_eq!(all, (1..=100).collect::<Vec<_>>());
+}
+
+#[test]
+fn repeats_are_told_of_once_a_window_with_their_ranges() {
+    let mut settler = Settler::new(Settling::default());
+    let mut out = Vec::new();
+    for id in 1..=1000u64 {
+        let at = id * SECOND / 100;
+        let events = [
+            command(id, at, Reason::Allowed, write(id as u16, 20 + (id % 50) as u16)),
+            answer(id, at + 1, if id == 500 { 4 } else { 0 }),
+        ];
+        out.extend(settle(&mut settler, &events));
+    }
+    // The first of all, and the one with an exception.
+    assert_eq!(ids(&out), [1, 500]);
+    let told = expire(&mut settler, 11 * SECOND);
+    assert_eq!(ids(&told), [1000]);
+    let repeats = told[0].repeats.as_ref().unwrap();
+    assert_eq!((repeats.count, repeats.first), (998, EventId(2)));
+    assert_eq!((repeats.written.as_slice(), repeats.read.as_slice()), (&[[20, 69]][..], &[[7, 7]][..]));
+    assert!(expire(&mut settler, 40 * SECOND).is_empty());
+    // Silence for a window: the next one is told of at once.
+    let again = [command(1001, 60 * SECOND, Reason::Allowed, write(1, 20)), answer(1001, 60 * SECOND + 1, 0)];
+    assert_eq!(ids(&settle(&mut settler, &again)), [1001]);
+}
+
+#[test]
+fn repeats_of_rtde_data_keep_the_range_of_each_number() {
+    let mut settler = Settler::new(Settling::default());
+    let data = |fraction: &str| Detail::Rtde {
+        package: b'U',
+        recipe: 1,
+        text: Text::new(format!("speed_slider_mask=1,speed_slider_fraction={fraction}").as_bytes()),
+    };
+    let events: Vec<_> = ["0.5", "0.25", "0.75", "NaN"]
+        .iter()
+        .enumerate()
+        .map(|(at, text)| command(at as u64 + 1, at as u64, Reason::Allowed, data(text)))
+        .collect();
+    assert_eq!(ids(&settle(&mut settler, &events)), [1]);
+    let told = expire(&mut settler, 20 * SECOND);
+    let numbers = &told[0].repeats.as_ref().unwrap().numbers;
+    let expected = [("speed_slider_mask".to_owned(), [1.0, 1.0]), ("speed_slider_fraction".to_owned(), [0.25, 0.75])];
+    assert_eq!(numbers, &expected);
+}
+
+#[test]
+fn alike_frames_are_told_of_once_a_second() {
+    let mut settler = Settler::new(Settling::default());
+    let frames: Vec<_> = (0..300).map(|id| frame(id, id * SECOND / 100, Reason::NoServiceRule)).collect();
+    let mut out = settle(&mut settler, &frames);
+    out.extend(expire(&mut settler, 10 * SECOND));
+    let told: u32 = out
+        .iter()
+        .map(|settled| match settled.event.record {
+            Record::Frame(frame) => 1 + frame.repeats,
+            _ => panic!("a frame"),
+        })
+        .sum();
+    assert_eq!(told, 300);
+    assert!(out.len() <= 5, "{}", out.len());
+    // Another reason is told of at once.
+    assert_eq!(settle(&mut settler, &[frame(999, 10 * SECOND, Reason::Fragment)]).len(), 1);
+}
+
+struct Ids;
+
+impl Render for Ids {
+    fn line(&mut self, settled: &Settled, out: &mut String) {
+        let lost = match settled.event.record {
+            Record::Notice(Notice::RecordsLost { count }) => count,
+            _ => 0,
+        };
+        out.push_str(&format!("{{\"event_id\":{},\"lost\":{lost}}}", settled.event.id.0));
+    }
+
+    fn sentence(&mut self, event: &Event) -> String {
+        format!("plc wrote, event {}", event.id.0)
+    }
+}
+
+fn folder(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("vambrace-record-{}-{name}", std::process::id()));
+    let _ = fs::remove_dir_all(&path);
+    path
+}
+
+fn recorder(directory: &std::path::Path, size_budget: u64, queue: &Arc<Queue>) -> Recorder {
+    let options = RecordOptions { directory: directory.to_owned(), size_budget, settling: Settling::one_by_one() };
+    Recorder::start(options, Arc::clone(queue), Box::new(Ids)).unwrap()
+}
+
+fn wait(what: &str, until: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !until() {
+        assert!(start.elapsed() < Duration::from_secs(10), "{what} within 10 s");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn ids_go_on_after_a_restart_and_a_torn_line_is_cut() {
+    let directory = folder("restart");
+    assert_eq!(next_event_id(&directory).unwrap(), EventId(1));
+    let queue = Arc::new(Queue::new(16, 1));
+    let first = recorder(&directory, 1 << 30, &queue);
+    assert_eq!(first.first_event_id(), EventId(1));
+    for id in [1, 3, 2] {
+        assert!(queue.try_push(command(id, id, Reason::NoRule, write(1, 1))));
+    }
+    first.stop();
+    let path = directory.join(EVENT_FILE);
+    let mut text = fs::read_to_string(&path).unwrap();
+    assert_eq!(text.lines().count(), 3);
+    text.push_str("{\"event_id\":77,\"l");
+    fs::write(&path, &text).unwrap();
+    let second = recorder(&directory, 1 << 30, &queue);
+    assert_eq!(second.first_event_id(), EventId(4));
+    drop(second);
+    assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 3);
+    // Text from the wire can't feign an id: its quotes are escaped.
+    fs::write(&path, "{\"event_id\":5,\"text\":\"\\\"event_id\\\":900\"}\n").unwrap();
+    assert_eq!(next_event_id(&directory).unwrap(), EventId(6));
+}
+
+#[test]
+fn files_turn_over_within_the_budget() {
+    let directory = folder("budget");
+    let queue = Arc::new(Queue::new(4096, 4));
+    let budget = 300_000;
+    let recorder = recorder(&directory, budget, &queue);
+    for id in 1..=40_000 {
+        while !queue.try_push(command(id, id, Reason::NoRule, write(1, 1))) {
+            queue.take_lost();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    let counters = recorder.counters();
+    recorder.stop();
+    assert_eq!(counters.written(), 40_000);
+    let files = event_files(&directory).unwrap();
+    assert!(files.len() >= 3, "{files:?}");
+    let bytes: u64 = files.iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+    assert!(bytes <= budget && bytes > budget / 2, "{bytes}");
+    let text: String = files.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let ids: Vec<u64> = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["event_id"].as_u64().unwrap())
+        .collect();
+    assert_eq!(ids, (40_001 - ids.len() as u64..=40_000).collect::<Vec<_>>());
+    assert_eq!(next_event_id(&directory).unwrap(), EventId(40_001));
+}
+
+#[test]
+fn a_full_disk_is_reported_survived_and_told_of() {
+    let directory = folder("full");
+    fs::create_dir_all(&directory).unwrap();
+    let path = directory.join(EVENT_FILE);
+    std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+    let queue = Arc::new(Queue::new(1 << 16, 4));
+    let recorder = recorder(&directory, 1 << 30, &queue);
+    let counters = recorder.counters();
+    let mut id = 0;
+    while counters.lost() == 0 {
+        id += 1;
+        assert!(id < 1_000_000, "the backlog is bounded");
+        while !queue.try_push(command(id, id, Reason::NoRule, write(1, 1))) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    assert!(counters.error().unwrap().contains("No space left"), "{:?}", counters.error());
+    fs::remove_file(&path).unwrap();
+    wait("the disk to be tried again", || counters.error().is_none());
+    recorder.stop();
+    let text = fs::read_to_string(&path).unwrap();
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lost: u64 = lines.iter().map(|line| line["lost"].as_u64().unwrap()).sum();
+    let notices = lines.iter().filter(|line| line["lost"] != 0).count() as u64;
+    assert!(lost > 0);
+    assert_eq!(lines.len() as u64 - notices + lost, id);
+}
+
+#[test]
+fn a_full_queue_is_told_of_under_the_id_of_the_last_lost() {
+    let directory = folder("lost");
+    let queue = Arc::new(Queue::new(4, 1));
+    for id in 1..=10 {
+        queue.try_push(command(id, id, Reason::NoRule, write(1, 1)));
+    }
+    let recorder = recorder(&directory, 1 << 30, &queue);
+    let counters = recorder.counters();
+    wait("the queue to be emptied", || counters.written() == 5);
+    recorder.stop();
+    assert_eq!(counters.lost(), 6);
+    let text = fs::read_to_string(directory.join(EVENT_FILE)).unwrap();
+    assert_eq!(text.lines().last(), Some("{\"event_id\":10,\"lost\":6}"));
+}
+
+#[test]
+fn refused_frames_are_pcapng_with_verdict_and_comment() {
+    let directory = folder("frames");
+    let queue = Arc::new(Queue::new(16, 4));
+    let recorder = recorder(&directory, 1 << 30, &queue);
+    queue.try_push(command(5, 1, Reason::ValueNotAllowed, write(1, 1)));
+    let about = |event, toward, wire_len| Refused {
+        event: EventId(event),
+        wall_ns: 1_764_000_000_123_456_789,
+        toward,
+        verdict: verdict(Reason::ValueNotAllowed),
+        wire_len,
+    };
+    queue.try_push_frame(&about(5, Toward::Robot, 61), &[1; 61]);
+    queue.try_push_frame(&about(0, Toward::Plant, 9000), &[2; 9000]);
+    recorder.stop();
+    let path = directory.join(FRAME_FILE);
+    let mut reader = PcapNGReader::new(1 << 16, fs::File::open(&path).unwrap()).unwrap();
+    let (mut names, mut packets, mut counted) = (Vec::new(), Vec::new(), Vec::new());
+    while let Ok((used, block)) = reader.next() {
+        match block {
+            PcapBlockOwned::NG(Block::InterfaceDescription(interface)) => {
+                assert_eq!((interface.snaplen, interface.if_tsresol), (SNAP_LEN as u32, 9));
+                names.push(String::from_utf8_lossy(interface.if_name().unwrap().unwrap().as_bytes()).into_owned());
+            }
+            PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
+                let option = |code| {
+                    let option = packet.options.iter().find(|option| option.code == OptionCode(code));
+                    option.map(|option| option.value[..usize::from(option.len)].to_vec()).unwrap_or_default()
+                };
+                let time = (u64::from(packet.ts_high) << 32) + u64::from(packet.ts_low);
+                packets.push((packet.if_id, packet.caplen, packet.origlen, time));
+                assert_eq!(option(7), b"\0value_not_allowed");
+                let comment = String::from_utf8(option(1)).unwrap();
+                if packet.if_id == 0 {
+                    assert_eq!((comment.as_str(), option(5)), ("plc wrote, event 5", 5u64.to_le_bytes().to_vec()));
+                } else {
+                    assert!(comment.starts_with("Refused (value_not_allowed, policy generation 3)"), "{comment}");
+                }
+            }
+            PcapBlockOwned::NG(Block::InterfaceStatistics(statistics)) => counted.push(statistics.if_id),
+            PcapBlockOwned::NG(Block::SectionHeader(_)) => {}
+            _ => panic!("a block of another kind"),
+        }
+        reader.consume(used);
+    }
+    let time = 1_764_000_000_123_456_789;
+    assert_eq!(names, ["plant.dropped", "robot.dropped"]);
+    assert_eq!(packets, [(0, 61, 61, time), (1, SNAP_LEN as u32, 9000, time)]);
+    assert_eq!(counted, [0, 1]);
+    // A crash cut the last block: what is whole stays, and the next run begins a file of its own.
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
+    drop(super::tests::recorder(&directory, 1 << 30, &queue));
+    let older: Vec<_> = fs::read_dir(&directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("refused-"))
+        .collect();
+    assert_eq!(older.len(), 1);
+    let mended = fs::read(&older[0]).unwrap();
+    assert!(mended.len() < bytes.len() - 3 && bytes.starts_with(&mended));
+}
