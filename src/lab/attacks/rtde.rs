@@ -41,7 +41,7 @@ pub(super) fn attacks() -> Vec<Attack> {
     let mut slider = 1_u32.to_be_bytes().to_vec();
     slider.extend(0.987_654_321_f64.to_be_bytes());
     let mut registers = 0x5afe_c0de_u32.to_be_bytes().to_vec();
-    registers.extend(2.718_281_828_f64.to_be_bytes());
+    registers.extend(3.217_654_321_f64.to_be_bytes());
     vec![
         write(
             "rtde-speed-slider",

@@ -251,3 +251,31 @@ fn execute(shared: &Shared, verb: &str, argument: &str, line: &str) -> String {
 fn has_extension(path: &str, extension: &str) -> bool {
     path.rsplit_once('.').is_some_and(|(stem, end)| !stem.is_empty() && end.eq_ignore_ascii_case(extension))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every command of the dissector's table is one that the controller knows.
+    #[test]
+    fn knows_every_command_of_the_dissector() {
+        let missing: Vec<_> = ::dashboard::Verb::all()
+            .iter()
+            .map(|verb| verb.name)
+            .filter(|name| split(&name.split(' ').collect::<Vec<_>>()).0 != name.to_ascii_lowercase())
+            .collect();
+        assert!(missing.is_empty(), "{missing:?}");
+        let ours = VERBS.iter().filter(|verb| ::dashboard::Verb::named(verb).is_none()).collect::<Vec<_>>();
+        assert!(ours.is_empty(), "the dissector does not know {ours:?}");
+    }
+
+    #[test]
+    fn the_longest_command_wins_in_any_spelling() {
+        assert_eq!(
+            split(&["LOAD", "Installation", "a.installation"]),
+            ("load installation".into(), "a.installation".into())
+        );
+        assert_eq!(split(&["load", "a.urp"]), ("load".into(), "a.urp".into()));
+        assert_eq!(split(&["nonsense", "x"]).0, "nonsense x");
+    }
+}

@@ -432,7 +432,7 @@ mod tests {
                     set_digital_out(1,\n True)\ndigital_out[3]=True";
         let whole = units(text, text.len());
         assert_eq!(
-            whole.iter().map(|unit| std::mem::discriminant(unit)).collect::<Vec<_>>(),
+            whole.iter().map(std::mem::discriminant).collect::<Vec<_>>(),
             [
                 Unit::Bare(String::new()),
                 Unit::Program(String::new()),
