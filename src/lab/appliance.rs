@@ -31,9 +31,9 @@ impl Appliance {
     }
 
     /// A configuration for the cell's ports and hosts.
-    fn configuration(&self) -> String {
+    fn configuration(&self, mode: &str) -> String {
         let mut text = format!(
-            "mode = \"learn\"\n\n[ports]\nplant = \"{}\"\nrobot = \"{}\"\n\n[fast_path]\npolling = \"blocking\"\n\n",
+            "mode = \"{mode}\"\n\n[ports]\nplant = \"{}\"\nrobot = \"{}\"\n\n[fast_path]\npolling = \"blocking\"\n\n",
             BOX_PORTS[0], BOX_PORTS[1]
         );
         for host in Host::ADDRESSED.into_iter().filter(|host| *host != Host::Attacker) {
@@ -56,10 +56,10 @@ impl Appliance {
         )
     }
 
-    /// Starts `vambrace run` between the ports and waits until it answers.
-    pub(crate) fn start(&self, cell: &Cell) -> Result<Process, LabError> {
+    /// Starts `vambrace run` in `mode` between the ports and waits until it answers.
+    pub(crate) fn start(&self, cell: &Cell, mode: &str) -> Result<Process, LabError> {
         let file = cell.directory().join("vambrace.toml");
-        cell::write(&file, &self.configuration())?;
+        cell::write(&file, &self.configuration(mode))?;
         let file = file.display().to_string();
         let mut process = cell.spawn(Host::Box, "appliance", &["run", "--config", &file])?;
         let end = Instant::now() + Duration::from_secs(10);

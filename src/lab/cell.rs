@@ -15,6 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::LabError;
+use super::appliance::Appliance;
 
 /// Interface of every host inside its namespace.
 pub(crate) const PORT: &str = "eth0";
@@ -150,11 +151,12 @@ impl Process {
         Ok(())
     }
 
-    /// Last line of its standard error.
+    /// The last line of its standard error that speaks of an error, or the last one.
     #[must_use]
     pub fn complaint(&self) -> String {
         let text = fs::read_to_string(&self.errors).unwrap_or_default();
-        text.lines().last().unwrap_or("it said nothing").to_owned()
+        let error = text.lines().rev().find(|line| line.to_lowercase().contains("error"));
+        error.or(text.lines().last()).unwrap_or("it said nothing").to_owned()
     }
 
     /// Whether it still runs.
@@ -393,6 +395,24 @@ impl Cell {
         controller.wait_for("\"ready\"", Duration::from_secs(10))?;
         self.keep(controller);
         Ok(())
+    }
+
+    /// Starts `vambrace run` between the ports in `mode`, with the cell's own configuration, and waits until it answers.
+    ///
+    /// # Errors
+    /// It does not come up; the message holds what it said.
+    pub fn start_appliance(&mut self, mode: &str) -> Result<(), LabError> {
+        let process = Appliance::of(self).start(self, mode)?;
+        self.keep(process);
+        Ok(())
+    }
+
+    /// Runs an operator's command against the cell's appliance, such as `["mode", "enforce"]`, and returns its output.
+    ///
+    /// # Errors
+    /// The command's exit code was not 0; the message holds what it said.
+    pub fn operate(&self, args: &[&str]) -> Result<String, LabError> {
+        Appliance::of(self).ask(args)
     }
 
     /// Starts the PLC's and the panel's production cycle.

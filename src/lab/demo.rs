@@ -63,8 +63,7 @@ pub(crate) fn run(learn: Duration) -> Result<(), LabError> {
     cell.start_robot()?;
     let appliance = Appliance::of(&cell);
     step("appliance between plant and robot, mode learn");
-    let process = appliance.start(&cell)?;
-    cell.keep(process);
+    cell.start_appliance("learn")?;
     let pcap = cell.directory().join("robot-port.pcap");
     let reports_file = cell.directory().join("attacks.jsonl");
     let (pcap_text, reports_text) = (pcap.display().to_string(), reports_file.display().to_string());
@@ -216,13 +215,24 @@ fn print_table(rows: &[Row]) {
     }
 }
 
-/// All records of the appliance.
+/// All records of the appliance, the file being written and those turned over.
 fn read_events(appliance: &Appliance) -> Result<Vec<Value>, LabError> {
-    let file = appliance.records.join("eve.json");
-    let text = fs::read_to_string(&file).map_err(LabError::io(format!("cannot read {}", file.display())))?;
-    text.lines()
-        .map(|line| serde_json::from_str(line).map_err(|error| LabError::Failed(format!("eve.json: {error}: {line}"))))
-        .collect()
+    let directory = appliance.records.display();
+    let listed = fs::read_dir(&appliance.records).map_err(LabError::io(format!("cannot read {directory}")))?;
+    let mut events = Vec::new();
+    for entry in listed.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("eve") && name.ends_with(".json") {
+            for line in super::cell::read(&entry.path())?.lines() {
+                let event = serde_json::from_str(line);
+                events.push(event.map_err(|error| LabError::Failed(format!("{name}: {error}: {line}")))?);
+            }
+        }
+    }
+    if events.is_empty() {
+        return Err(LabError::Failed(format!("no records in {directory}")));
+    }
+    Ok(events)
 }
 
 /// The reason, where `event` is a refusal of what `report` did: same source, same connection where one is known, same
@@ -244,13 +254,27 @@ fn refusal_of(event: &Value, report: &Report) -> Option<String> {
         Some(mac) => event.to_string().to_lowercase().contains(&mac.to_lowercase()),
         None => {
             event["src_ip"].as_str() == Some(report.source.to_string().as_str())
-                && (report.port == 0 || event["dest_port"].as_u64() == Some(u64::from(report.port)))
-                && event["src_port"].as_u64().is_none_or(|port| {
-                    let ports = &report.outcome.source_ports;
-                    ports.is_empty() || ports.iter().any(|own| u64::from(*own) == port)
-                })
+                && (stands_for_many(event) || is_connection_of(event, report))
         }
     };
     let reasons = [&verdict["reason"], &event["alert"]["context"]["reason"], &event["drop"]["reason"]];
     same.then(|| reasons.iter().find_map(|reason| reason.as_str()).unwrap_or("refused").to_owned())
+}
+
+fn is_connection_of(event: &Value, report: &Report) -> bool {
+    let ports = &report.outcome.source_ports;
+    (report.port == 0 || event["dest_port"].as_u64() == Some(u64::from(report.port)))
+        && event["src_port"]
+            .as_u64()
+            .is_none_or(|port| ports.is_empty() || ports.iter().any(|own| u64::from(*own) == port))
+}
+
+/// Refused frames that are alike but for their ports make one record a second, which carries the last one's ports.
+fn stands_for_many(event: &Value) -> bool {
+    match event {
+        Value::Object(fields) => fields.iter().any(|(name, value)| {
+            (name == "repeats" && value.as_u64().is_some_and(|count| count > 0)) || stands_for_many(value)
+        }),
+        _ => false,
+    }
 }

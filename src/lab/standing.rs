@@ -3,7 +3,6 @@
 use std::process::Command;
 
 use super::LabError;
-use super::appliance::Appliance;
 use super::attacks;
 use super::cell::{self, Cell, Host, Options, Wiring};
 
@@ -13,8 +12,7 @@ pub(super) fn up(name: &str, direct: bool) -> Result<(), LabError> {
     let mut cell = Cell::up(&Options { name: Some(name.into()), wiring, program: None })?;
     cell.start_robot()?;
     if !direct {
-        let process = Appliance::of(&cell).start(&cell)?;
-        cell.keep(process);
+        cell.start_appliance("learn")?;
     }
     cell.start_cycle()?;
     println!("cell {name} stands; its files are in {}", cell.directory().display());
