@@ -215,6 +215,8 @@ pub struct Cell {
     processes: Vec<Process>,
     /// Stays when dropped: `lab up`.
     detached: bool,
+    /// Its files stay when it is dropped.
+    keeps_files: bool,
 }
 
 impl Cell {
@@ -238,7 +240,7 @@ impl Cell {
         // What an earlier cell of this name left would be taken for this one's output.
         let _absent = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).map_err(LabError::io(format!("cannot create {}", directory.display())))?;
-        let cell = Self { name, program, directory, processes: Vec::new(), detached: false };
+        let cell = Self { name, program, directory, processes: Vec::new(), detached: false, keeps_files: false };
         cell.wire(options.wiring)?;
         Ok(cell)
     }
@@ -272,6 +274,12 @@ impl Cell {
     /// Leaves the cell standing when this value is dropped.
     pub fn detach(&mut self) {
         self.detached = true;
+    }
+
+    /// Leaves the cell's files (outputs, records, captures) when this value is dropped, and says where they are.
+    pub fn keep_files(&mut self) -> &Path {
+        self.keeps_files = true;
+        &self.directory
     }
 
     fn wire(&self, wiring: Wiring) -> Result<(), LabError> {
@@ -439,6 +447,10 @@ impl Drop for Cell {
         }
         if let Err(error) = down(&self.name) {
             eprintln!("vambrace: cell {} could not be taken down: {error}", self.name);
+        }
+        // A test that failed is looked into with them.
+        if !self.keeps_files && !thread::panicking() {
+            let _already_gone = fs::remove_dir_all(&self.directory);
         }
     }
 }

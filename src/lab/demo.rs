@@ -57,11 +57,22 @@ struct Check {
 /// The cell or the appliance does not come up, or a promise does not hold.
 pub(crate) fn run(learn: Duration) -> Result<(), LabError> {
     let interrupted = interruption()?;
-    let step = |text: &str| eprintln!("vambrace: {text}");
     step("cell: namespaces, cables, emulated controller, remote I/O");
     let mut cell = Cell::up(&Options::default())?;
+    let result = demonstrate(&mut cell, learn, &interrupted);
+    if result.is_err() && !interrupted.load(Ordering::Relaxed) {
+        step(&format!("the cell's files are kept in {}", cell.keep_files().display()));
+    }
+    result
+}
+
+fn step(text: &str) {
+    eprintln!("vambrace: {text}");
+}
+
+fn demonstrate(cell: &mut Cell, learn: Duration, interrupted: &AtomicBool) -> Result<(), LabError> {
     cell.start_robot()?;
-    let appliance = Appliance::of(&cell);
+    let appliance = Appliance::of(cell);
     step("appliance between plant and robot, mode learn");
     cell.start_appliance("learn")?;
     let pcap = cell.directory().join("robot-port.pcap");
@@ -73,7 +84,7 @@ pub(crate) fn run(learn: Duration) -> Result<(), LabError> {
     receiver.wait_for("\"ready\"", Duration::from_secs(10))?;
     cell.start_cycle()?;
     step(&format!("production cycle runs; learning for {} s", learn.as_secs()));
-    pause(learn, &interrupted)?;
+    pause(learn, interrupted)?;
 
     let policy = appliance.policy.display().to_string();
     appliance.ask(&["learn", "stop", "-o", &policy])?;
@@ -81,7 +92,7 @@ pub(crate) fn run(learn: Duration) -> Result<(), LabError> {
     appliance.ask(&["policy", "apply", &policy])?;
     appliance.ask(&["mode", "enforce"])?;
     step("learned policy applied, mode enforce");
-    pause(Duration::from_secs(1), &interrupted)?;
+    pause(Duration::from_secs(1), interrupted)?;
 
     step(&format!("{} attacks from {} hosts while the cycle goes on", attacks::all().len(), ATTACKERS.len()));
     let mut attacking = Vec::new();
@@ -95,9 +106,9 @@ pub(crate) fn run(learn: Duration) -> Result<(), LabError> {
             attacking.iter_mut().for_each(super::cell::Process::end);
             return Err(LabError::Failed("the attacks did not end in time".into()));
         }
-        pause(Duration::from_millis(100), &interrupted)?;
+        pause(Duration::from_millis(100), interrupted)?;
     }
-    pause(Duration::from_secs(2), &interrupted)?;
+    pause(Duration::from_secs(2), interrupted)?;
 
     let lines: Vec<String> = attacking.iter().flat_map(super::cell::Process::lines).collect();
     super::cell::write(&reports_file, &(lines.join("\n") + "\n"))?;
@@ -133,9 +144,9 @@ pub(crate) fn run(learn: Duration) -> Result<(), LabError> {
             held: rows.iter().all(|row| row.recorded.is_some()),
             detail: format!("{} of {}", rows.iter().filter(|row| row.recorded.is_some()).count(), rows.len()),
         },
-        controller_check(&mut cell),
-        cycle_check(&mut cell, "plc", "no PLC cycle missed its beat"),
-        cycle_check(&mut cell, "panel", "no panel command missed its beat"),
+        controller_check(cell),
+        cycle_check(cell, "plc", "no PLC cycle missed its beat"),
+        cycle_check(cell, "panel", "no panel command missed its beat"),
     ];
     println!();
     for check in &checks {

@@ -52,5 +52,6 @@ pub(super) fn down(name: &str) -> Result<(), LabError> {
     if cell::down(name)? == 0 {
         return Err(LabError::Said(format!("no cell called {name} stands")));
     }
+    let _already_gone = std::fs::remove_dir_all(cell::directory_of(name));
     Ok(())
 }
