@@ -2,7 +2,11 @@
 
 pub mod command;
 pub mod control;
+pub mod engine;
 pub mod event;
+pub mod flow;
+pub mod gate;
+pub mod inspect;
 #[cfg(feature = "lab")]
 pub mod lab;
 pub mod nic;

@@ -1,7 +1,9 @@
 //! What is known of each robot right now. Plain data in the caller's memory.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 /// Live state of one robot, each part with the monotonic time it was last seen.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct State {
     /// When `program` was last seen, monotonic nanoseconds; 0 = never.
@@ -21,9 +23,65 @@ pub struct State {
 }
 
 /// Token buckets of the rules with a rate, one a rule.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct Rates {
     /// Tokens in 1/1000 and the monotonic time of the last refill, by the rule's place among rules with a rate.
-    pub buckets: [(u64, u64); 64],
+    pub buckets: [[u64; 2]; 64],
+}
+
+/// Whether a program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Program {
+    /// No program runs.
+    Stopped = 1,
+    /// A program runs.
+    Playing = 2,
+    /// A program is paused.
+    Paused = 3,
+}
+
+impl State {
+    /// Notes the program state seen at `now_ns`.
+    pub fn see_program(&mut self, program: Program, now_ns: u64) {
+        self.program = program as u8;
+        self.program_at_ns = now_ns;
+    }
+
+    /// Notes the robot mode, by RTDE's numbers, seen at `now_ns`.
+    pub fn see_robot_mode(&mut self, mode: i8, now_ns: u64) {
+        self.robot_mode = mode;
+        self.robot_mode_at_ns = now_ns;
+    }
+
+    /// Notes the safety mode, by RTDE's numbers, seen at `now_ns`.
+    pub fn see_safety_mode(&mut self, mode: i8, now_ns: u64) {
+        self.safety_mode = u8::try_from(mode).unwrap_or_default();
+        self.safety_mode_at_ns = now_ns;
+    }
+
+    /// Notes what one RTDE output variable says, seen at `now_ns`.
+    ///
+    /// Source: URCL datatypes (runtime_state 1 stopped, 2 playing, 4 paused; robot_mode; safety_mode). Stopping (0),
+    /// pausing (3) and resuming (5) are on the way: a program may still move the arm, so they count as playing.
+    pub fn see_rtde(&mut self, variable: rtde::Variable, value: &rtde::Value, now_ns: u64) {
+        match (variable.name(), *value) {
+            ("runtime_state", rtde::Value::Uint32(state)) => {
+                let program = match state {
+                    1 => Program::Stopped,
+                    4 => Program::Paused,
+                    _ => Program::Playing,
+                };
+                self.see_program(program, now_ns);
+            }
+            ("robot_mode", rtde::Value::Int32(mode)) => {
+                self.see_robot_mode(i8::try_from(mode).unwrap_or(i8::MIN), now_ns);
+            }
+            ("safety_mode", rtde::Value::Int32(mode)) => {
+                self.see_safety_mode(i8::try_from(mode).unwrap_or_default(), now_ns);
+            }
+            _ => {}
+        }
+    }
 }

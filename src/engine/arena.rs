@@ -1,0 +1,158 @@
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+
+use crate::flow::Table;
+use crate::gate::{Gate, STORE, Stream};
+use crate::inspect::Session;
+use crate::robot::{Rates, State};
+
+/// Connections whose commands are read. Source: the product's specification (availability, "memory").
+pub const WATCHED: usize = 256;
+
+/// Addresses whose MAC is bound: the robot, its clients, and room for a cell's other devices.
+pub const BINDINGS: usize = 64;
+
+/// Grows with every change of what lies in the arena; a successor with another number starts with an empty one.
+pub const LAYOUT: u32 = 1;
+
+/// Marks memory as an arena: "VAMBRACE" read as a little-endian number.
+const MAGIC: u64 = 0x4543_4152_424d_4156;
+
+/// One watched TCP connection: the gate toward the robot, the order of the answers, the dissectors' sessions.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Watched {
+    /// The stream toward the robot.
+    pub gate: Gate,
+    /// The stream toward the plant.
+    pub answers: Stream,
+    /// What the dissectors know.
+    pub session: Session,
+    /// 1 while in use.
+    pub used: u32,
+    /// The flow it belongs to.
+    pub flow: u32,
+}
+
+/// An address bound to a MAC and a side.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Binding {
+    /// IPv4 address; 0.0.0.0 = the entry is free.
+    pub address: [u8; 4],
+    /// MAC; all zero = not known yet.
+    pub mac: [u8; 6],
+    /// [`dissect::Toward`] of the side it lives on: 0 = robot side, 1 = plant side.
+    pub side: u8,
+    /// 1 = from the configuration, 0 = learned from the first frame.
+    pub configured: u8,
+}
+
+/// All state of the packet path that outlives a frame. Plain data in shared memory, so that a new packet process goes
+/// on where the old one ended. All zero when new.
+#[derive(Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Arena {
+    magic: u64,
+    layout: u32,
+    /// 1 while a frame is being handled: what a crash in the middle leaves behind is told by it.
+    pub busy: u32,
+    /// Number of the last event.
+    pub last_event: u64,
+    /// Frames received so far, both ports.
+    pub frames: u64,
+    shared: Shared,
+}
+
+/// The part of the arena that frames change.
+#[derive(Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Shared {
+    /// Conversations.
+    pub flows: Table,
+    /// Live state of the robot.
+    pub robot: State,
+    /// Token buckets of the rules.
+    pub rates: Rates,
+    /// Bound addresses.
+    pub bindings: [Binding; BINDINGS],
+    /// When each watched connection wants to be looked at, monotonic nanoseconds; 0 = never.
+    pub due: [u64; WATCHED],
+    /// Watched connections.
+    pub watched: [Watched; WATCHED],
+    /// Their stores toward the robot.
+    pub commands: [[u8; STORE]; WATCHED],
+    /// Their stores toward the plant.
+    pub answers: [[u8; STORE]; WATCHED],
+}
+
+impl Arena {
+    /// Bytes of memory it takes.
+    pub const SIZE: usize = size_of::<Self>();
+
+    /// The arena in `memory`, and whether it holds state from before. Memory of another layout is emptied.
+    ///
+    /// Absent where `memory` is too small or not aligned to 8 bytes.
+    #[must_use]
+    pub fn over(memory: &mut [u8], seed: u64) -> Option<(&mut Self, bool)> {
+        let memory = memory.get_mut(..Self::SIZE)?;
+        let arena = Self::mut_from_bytes(memory).ok()?;
+        let known = arena.magic == MAGIC && arena.layout == LAYOUT;
+        if !known {
+            arena.zero();
+            arena.begin(seed);
+        }
+        Some((arena, known))
+    }
+
+    /// A new arena in memory of this process alone.
+    ///
+    /// # Panics
+    /// There is no memory left.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "at start, as any other allocation would")]
+    pub fn boxed(seed: u64) -> Box<Self> {
+        let mut arena = Self::new_box_zeroed().expect("memory for the arena");
+        arena.begin(seed);
+        arena
+    }
+
+    fn begin(&mut self, seed: u64) {
+        self.magic = MAGIC;
+        self.layout = LAYOUT;
+        self.shared.flows.seed(seed);
+    }
+
+    /// What frames change.
+    #[must_use]
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// What frames change, and the number of the last event.
+    pub(super) fn split(&mut self) -> (&mut Shared, &mut u64) {
+        (&mut self.shared, &mut self.last_event)
+    }
+}
+
+impl Shared {
+    /// Takes a free slot for a watched connection of `flow`.
+    pub(super) fn watch(&mut self, flow: u32) -> Option<usize> {
+        let slot = self.watched.iter().position(|watched| watched.used == 0)?;
+        let watched = self.watched.get_mut(slot)?;
+        watched.zero();
+        watched.used = 1;
+        watched.flow = flow;
+        watched.session = Session::new();
+        Some(slot)
+    }
+
+    /// Gives a slot back.
+    pub(super) fn unwatch(&mut self, slot: usize) {
+        if let Some(watched) = self.watched.get_mut(slot) {
+            watched.used = 0;
+        }
+        if let Some(due) = self.due.get_mut(slot) {
+            *due = 0;
+        }
+    }
+}

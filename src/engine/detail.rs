@@ -1,0 +1,125 @@
+//! What a command said, in the fixed shape of a record.
+
+use std::fmt::Write;
+
+use crate::command::Command;
+use crate::event::{Detail, ModbusDetail, Text};
+
+/// The record's view of a command.
+pub(super) fn of(command: &Command<'_>) -> Detail {
+    match command {
+        Command::Modbus(request) => Detail::Modbus(modbus(request)),
+        Command::Rtde(request) => rtde(request),
+        Command::Dashboard(line) => {
+            Detail::Dashboard { verb: line.verb.map_or("", |verb| verb.name), text: Text::new(line.text) }
+        }
+        Command::UrScript(unit) => urscript(unit),
+        Command::Transport(_) => Detail::Transport,
+    }
+}
+
+fn modbus(request: &modbus::Request<'_>) -> ModbusDetail {
+    let mut values = [0; 16];
+    let mut values_len = 0_u8;
+    let mut push = |value: u16| {
+        if let Some(slot) = values.get_mut(usize::from(values_len)) {
+            *slot = value;
+            values_len = values_len.saturating_add(1);
+        }
+    };
+    if let Some(write) = &request.write {
+        match write.values {
+            modbus::Values::Registers(_) => write.registers().take(16).for_each(&mut push),
+            modbus::Values::Bits(_) => write.bits().take(16).for_each(|bit| push(u16::from(bit))),
+            modbus::Values::Mask { and, or } => {
+                push(and);
+                push(or);
+            }
+        }
+    }
+    ModbusDetail {
+        transaction: request.transaction,
+        unit: request.unit.0,
+        function: request.function.0,
+        sub_function: request.sub_function,
+        read: request.read.map(|span| (span.address, span.quantity)),
+        write: request.write.map(|write| (write.span.address, write.span.quantity)),
+        values,
+        values_len,
+    }
+}
+
+fn rtde(request: &rtde::Request<'_>) -> Detail {
+    let mut text = Text::EMPTY;
+    let mut recipe = 0;
+    match request {
+        rtde::Request::SetupOutputs { frequency_hz, names } => {
+            if let Some(frequency) = frequency_hz {
+                let _ = write!(text, "{frequency} Hz: ");
+            }
+            text.push(names.0);
+        }
+        rtde::Request::SetupInputs { names } => text.push(names.0),
+        rtde::Request::ProtocolVersion(version) => {
+            let _ = write!(text, "{version}");
+        }
+        rtde::Request::Message(message) => text.push(message.text),
+        rtde::Request::Data(data) => {
+            recipe = data.recipe_id;
+            for (at, field) in data.fields().enumerate() {
+                let comma = if at == 0 { "" } else { "," };
+                let _ = write!(text, "{comma}{}={}", field.variable.name(), Shown(&field.value));
+            }
+        }
+        rtde::Request::ControllerVersion | rtde::Request::Start | rtde::Request::Pause => {}
+    }
+    Detail::Rtde { package: request.kind() as u8, recipe, text }
+}
+
+struct Shown<'a>(&'a rtde::Value);
+
+impl std::fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            rtde::Value::Bool(value) => write!(f, "{value}"),
+            rtde::Value::Uint8(value) => write!(f, "{value}"),
+            rtde::Value::Uint32(value) => write!(f, "{value}"),
+            rtde::Value::Uint64(value) => write!(f, "{value}"),
+            rtde::Value::Int32(value) => write!(f, "{value}"),
+            rtde::Value::Double(value) => write!(f, "{value}"),
+            rtde::Value::Vector3d(value) => write!(f, "{value:?}"),
+            rtde::Value::Vector6d(value) => write!(f, "{value:?}"),
+            rtde::Value::Vector6Int32(value) => write!(f, "{value:?}"),
+            rtde::Value::Vector6Uint32(value) => write!(f, "{value:?}"),
+        }
+    }
+}
+
+fn urscript(unit: &urscript::Unit<'_>) -> Detail {
+    let text = match (unit.bare(), unit.name) {
+        (Some(bare), _) => Text::new(bare.as_bytes()),
+        (None, Some(name)) => Text::new(name),
+        (None, None) => Text::new(unit.text.get(..unit.text.len().min(96)).unwrap_or_default()),
+    };
+    Detail::UrScript { kind: unit.kind, token_hash: unit.token_hash(), text, functions: functions(unit) }
+}
+
+/// Functions called that the unit does not define, each once as long as there is room.
+fn functions(unit: &urscript::Unit<'_>) -> Text<96> {
+    let mut text = Text::EMPTY;
+    for fact in unit.facts() {
+        let urscript::Fact::Call { name, category, .. } = fact else { continue };
+        if category == urscript::Category::Local || contains_word(text.as_bytes(), name) || text.is_cut() {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push(b",");
+        }
+        text.push(name);
+    }
+    text
+}
+
+fn contains_word(list: &[u8], word: &[u8]) -> bool {
+    list.split(|byte| *byte == b',').any(|entry| entry == word)
+}

@@ -1,0 +1,27 @@
+//! The packet path without its wires: frames and times go in, actions come out.
+//!
+//! [`Pipeline::handle`] takes one frame through link-layer rules, the flow table, the gate with its dissectors and the
+//! policy; [`Pipeline::poll`] does what time asks for. Neither does I/O nor reads a clock, so a capture that is replayed
+//! gets the verdicts that the wire got.
+
+mod actions;
+mod arena;
+mod connection;
+mod counters;
+mod detail;
+mod guard;
+mod judge;
+mod pipeline;
+mod reset;
+mod rules;
+mod scene;
+
+#[cfg(test)]
+mod tests;
+
+pub use actions::{Actions, Kept, Out};
+pub use arena::{Arena, BINDINGS, Binding, LAYOUT, Shared, WATCHED, Watched};
+pub use counters::Counters;
+pub use judge::{Observer, Who};
+pub use pipeline::{Fate, Pipeline};
+pub use rules::{Checksums, Device, Mode, Rules};

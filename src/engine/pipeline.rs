@@ -1,0 +1,345 @@
+use std::sync::Arc;
+
+use dissect::Toward;
+use link::{FlowKey, Network, Packet, Transport};
+
+use super::actions::Actions;
+use super::arena::{Arena, WATCHED};
+use super::connection;
+use super::counters::Counters;
+use super::guard;
+use super::judge::{Observer, Who};
+use super::rules::Rules;
+use super::scene::{Budgets, Scene};
+use crate::command::Service;
+use crate::event::{FlowEnd, Notice, Reason, Record, RuleId};
+use crate::flow::{self, FlowId, State};
+use crate::nic::Frame;
+
+/// Time between two looks at timers. Source: the finest deadline is the repetition of a reset after 200 ms.
+const TICK_NS: u64 = 10_000_000;
+
+/// Conversations looked at each tick for idleness: the whole table of 4,096 takes 1.3 s.
+const SWEEP: usize = 32;
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// What became of a frame, or would have become of it outside enforcement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes on untouched.
+    Forward,
+    /// Its bytes were taken in and go on in crafted frames, now or later.
+    Absorb,
+    /// It is dropped.
+    Drop(Reason),
+}
+
+/// The packet path of one worker: owns the state in `arena`, judges frame after frame.
+///
+/// Deterministic: the same frames at the same times give the same actions. Allocates nothing after
+/// [`Pipeline::new`].
+pub struct Pipeline<'m, O = ()> {
+    arena: &'m mut Arena,
+    rules: Arc<Rules>,
+    observer: O,
+    counters: Counters,
+    budgets: Budgets,
+    next_tick_ns: u64,
+    sweep: u16,
+    wall_ns: u64,
+}
+
+impl<'m, O: Observer> Pipeline<'m, O> {
+    /// A pipeline over `arena` that judges by `rules`.
+    pub fn new(arena: &'m mut Arena, rules: Arc<Rules>, observer: O) -> Self {
+        let mut pipeline = Self {
+            arena,
+            rules: Arc::clone(&rules),
+            observer,
+            counters: Counters::default(),
+            budgets: Budgets::default(),
+            next_tick_ns: 0,
+            sweep: 0,
+            wall_ns: 0,
+        };
+        pipeline.set_rules(rules);
+        pipeline
+    }
+
+    /// Judges by other rules from the next frame on.
+    pub fn set_rules(&mut self, rules: Arc<Rules>) {
+        guard::configure(&mut self.arena.bindings, &rules.devices);
+        self.rules = rules;
+    }
+
+    /// The rules in force.
+    #[must_use]
+    pub fn rules(&self) -> &Arc<Rules> {
+        &self.rules
+    }
+
+    /// What was counted since the start.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The state.
+    #[must_use]
+    pub fn arena(&self) -> &Arena {
+        self.arena
+    }
+
+    /// Who listens.
+    pub fn observer_mut(&mut self) -> &mut O {
+        &mut self.observer
+    }
+
+    /// After a crash in the middle of a frame: what was being changed can't be told, so every connection that is read
+    /// ends; the others go on.
+    pub fn recover(&mut self, now_ns: u64, wall_ns: u64, actions: &mut Actions) {
+        if self.arena.busy == 0 {
+            return;
+        }
+        self.arena.busy = 0;
+        let (arena, rules, mut scene) = self.parts(Toward::Robot, now_ns, wall_ns, 0, actions);
+        for slot in 0..WATCHED {
+            connection::end_watched(arena, rules, &mut scene, slot, Reason::EngineFault);
+        }
+    }
+
+    /// Records something that happened outside the path.
+    pub fn notice(&mut self, notice: Notice, now_ns: u64, wall_ns: u64, actions: &mut Actions) {
+        let (_, _, mut scene) = self.parts(Toward::Robot, now_ns, wall_ns, 0, actions);
+        scene.record(Record::Notice(notice));
+    }
+
+    fn parts<'x>(
+        &'x mut self,
+        toward: Toward,
+        now_ns: u64,
+        wall_ns: u64,
+        frame: u64,
+        actions: &'x mut Actions,
+    ) -> (&'x mut SharedArena, &'x Rules, Scene<'x>) {
+        let Self { arena, rules, counters, budgets, .. } = self;
+        let (shared, last_event) = arena.split();
+        let scene = Scene {
+            toward,
+            now_ns,
+            wall_ns,
+            frame,
+            wire_len: 0,
+            checksum_partial: false,
+            enforce: rules.mode.enforces(),
+            generation: rules.policy.generation(),
+            actions,
+            counters,
+            last_event,
+            budgets,
+        };
+        (shared, rules, scene)
+    }
+
+    /// Takes one frame that travels `toward` a side, at monotonic time `now_ns`; what comes of it is added to
+    /// `actions`, which must have room ([`Actions::has_room`]).
+    pub fn handle(&mut self, toward: Toward, frame: &Frame<'_>, now_ns: u64, actions: &mut Actions) -> Fate {
+        self.arena.busy = 1;
+        self.arena.frames = self.arena.frames.saturating_add(1);
+        self.wall_ns = frame.meta.received_ns;
+        Counters::add(&mut self.counters.received, toward);
+        let fate = self.judge(toward, frame, now_ns, actions);
+        let enforce = self.rules.mode.enforces();
+        match fate {
+            Fate::Absorb if enforce => Counters::add(&mut self.counters.absorbed, toward),
+            Fate::Drop(reason) if enforce => self.counters.drop(reason),
+            _ => {
+                actions.forward();
+                Counters::add(&mut self.counters.forwarded, toward);
+            }
+        }
+        self.arena.busy = 0;
+        fate
+    }
+
+    fn judge(&mut self, toward: Toward, frame: &Frame<'_>, now_ns: u64, actions: &mut Actions) -> Fate {
+        let judges = self.rules.mode.judges();
+        let number = self.arena.frames;
+        let Self { arena, rules, observer, counters, budgets, .. } = self;
+        let (arena, last_event) = arena.split();
+        let mut scene = Scene {
+            toward,
+            now_ns,
+            wall_ns: frame.meta.received_ns,
+            frame: number,
+            wire_len: frame.meta.wire_len,
+            checksum_partial: frame.meta.checksum_partial,
+            enforce: rules.mode.enforces(),
+            generation: rules.policy.generation(),
+            actions,
+            counters,
+            last_event,
+            budgets,
+        };
+        let packet = match link::parse(frame.bytes) {
+            Ok(packet) => packet,
+            Err(_) => {
+                if judges {
+                    scene.refuse_frame(None, None, Reason::Truncated, RuleId::NONE);
+                }
+                return Fate::Drop(Reason::Truncated);
+            }
+        };
+        let is_ip = match guard::check(&packet, toward, rules, &arena.bindings) {
+            Ok(is_ip) => is_ip,
+            Err(reason) => {
+                if judges {
+                    scene.refuse_frame(Some(&packet), FlowKey::of(&packet, toward), reason, RuleId::NONE);
+                    return Fate::Drop(reason);
+                }
+                matches!(packet.network, Network::Ipv4(_) | Network::Ipv6(_))
+            }
+        };
+        guard::learn(&mut arena.bindings, &packet, toward, scene.enforce);
+        if !is_ip {
+            return Fate::Forward;
+        }
+        match packet.transport() {
+            Some(Transport::Tcp(tcp)) => connection::tcp(arena, rules, observer, &mut scene, &packet, tcp),
+            Some(Transport::Udp(udp)) => {
+                let port = if toward == Toward::Robot { udp.destination_port } else { udp.source_port };
+                datagram(arena, rules, observer, &mut scene, &packet, Service::Udp(port))
+            }
+            Some(Transport::Icmp(icmp)) => {
+                let quoted = icmp.quoted.as_ref().and_then(|quoted| FlowKey::of_quoted(quoted, toward));
+                if quoted.is_some_and(|key| arena.flows.find(&key).is_some()) {
+                    return Fate::Forward;
+                }
+                datagram(arena, rules, observer, &mut scene, &packet, Service::Icmp)
+            }
+            _ => {
+                if judges {
+                    scene.refuse_frame(Some(&packet), None, Reason::IpProtocol, RuleId::NONE);
+                }
+                Fate::Drop(Reason::IpProtocol)
+            }
+        }
+    }
+
+    /// Does what is due at `now_ns` and says when to be called next. The wall clock is that of the last frame.
+    pub fn poll(&mut self, now_ns: u64, actions: &mut Actions) -> u64 {
+        if now_ns < self.next_tick_ns {
+            return self.next_tick_ns;
+        }
+        self.next_tick_ns = now_ns.saturating_add(TICK_NS);
+        let mut sweep = self.sweep;
+        let wall_ns = self.wall_ns;
+        let (arena, rules, mut scene) = self.parts(Toward::Robot, now_ns, wall_ns, 0, actions);
+        for slot in 0..WATCHED {
+            if arena.due.get(slot).is_some_and(|due| *due != 0 && *due <= now_ns) {
+                connection::due(arena, rules, &mut scene, slot);
+            }
+        }
+        for _ in 0..SWEEP {
+            idle(arena, &mut scene, FlowId(sweep));
+            sweep = sweep.wrapping_add(1);
+            if usize::from(sweep) >= flow::CAPACITY {
+                sweep = 0;
+            }
+        }
+        self.sweep = sweep;
+        self.next_tick_ns
+    }
+
+    /// Reports every conversation that lasts: at the end of a run or of a capture.
+    pub fn finish(&mut self, now_ns: u64, actions: &mut Actions, mut carry_out: impl FnMut(&mut Actions)) {
+        let wall_ns = self.wall_ns;
+        for at in 0..flow::CAPACITY {
+            if !actions.has_room() {
+                carry_out(actions);
+                actions.clear();
+            }
+            let (arena, _, mut scene) = self.parts(Toward::Robot, now_ns, wall_ns, 0, actions);
+            let Ok(id) = u16::try_from(at).map(FlowId) else { continue };
+            if arena.flows.flow(id).is_some_and(|flow| flow.state() != State::Free) {
+                connection::report(arena, &mut scene, id, FlowEnd::Lasting);
+            }
+        }
+        carry_out(actions);
+        actions.clear();
+    }
+}
+
+/// An arena as the functions of the engine see it.
+pub(super) type SharedArena = super::arena::Shared;
+
+/// Takes out what was idle for too long.
+fn idle(arena: &mut SharedArena, scene: &mut Scene<'_>, id: FlowId) {
+    let Some(flow) = arena.flows.flow(id) else { return };
+    let idle_ns = scene.now_ns.saturating_sub(flow.last_ns);
+    // Established connections of people and programs pause for hours; what is read is kept for a day, since an
+    // enforced connection that is forgotten has to be reset. The rest is bookkeeping.
+    let limit_ns = match flow.state() {
+        State::Free => return,
+        State::Datagrams => 60 * SECOND_NS,
+        State::SynSent | State::SynReceived => 30 * SECOND_NS,
+        State::Established if flow.stream != 0 => 24 * 3600 * SECOND_NS,
+        State::Established => 2 * 3600 * SECOND_NS,
+        State::Closing => 300 * SECOND_NS,
+        State::Closed => 10 * SECOND_NS,
+        State::Dead => connection::DEAD_NS,
+    };
+    if idle_ns > limit_ns {
+        connection::report(arena, scene, id, FlowEnd::TimedOut);
+        connection::remove(arena, id);
+    }
+}
+
+/// UDP and ICMP: admitted as a whole or not.
+fn datagram<O: Observer>(
+    arena: &mut SharedArena,
+    rules: &Rules,
+    observer: &mut O,
+    scene: &mut Scene<'_>,
+    packet: &Packet<'_>,
+    service: Service,
+) -> Fate {
+    let Some(key) = FlowKey::of(packet, scene.toward) else { return Fate::Drop(Reason::EngineFault) };
+    let id = arena.flows.find(&key);
+    let known = id.and_then(|id| arena.flows.flow(id));
+    let fresh = known.is_some_and(|flow| flow.generation == scene.generation || !rules.mode.judges());
+    let opened = known.map_or(scene.toward, crate::flow::Flow::opened);
+    // A service is told by the port of who was spoken to first.
+    let service = match service {
+        Service::Udp(_) => Service::Udp(key.destination(opened).port),
+        other => other,
+    };
+    let mut fate = Fate::Forward;
+    if rules.mode.judges() && !fresh {
+        if let Err((reason, rule)) = connection::admit(rules, &key, service, opened, scene.now_ns) {
+            scene.refuse_frame(Some(packet), Some(key), reason, rule);
+            fate = Fate::Drop(reason);
+            if scene.enforce {
+                return fate;
+            }
+        }
+    }
+    let id = match id {
+        Some(id) => Some(id),
+        None => connection::insert(arena, scene, &key),
+    };
+    let Some(flow) = id.and_then(|id| arena.flows.flow_mut(id)) else {
+        scene.counters.untracked = scene.counters.untracked.saturating_add(1);
+        return if scene.enforce { Fate::Drop(Reason::FlowTableFull) } else { fate };
+    };
+    if flow.frames == [0; 2] {
+        flow.set_opened(scene.toward);
+        flow.wall_ns[0] = scene.wall_ns;
+        flow.service_port = key.destination(scene.toward).port;
+        observer.connection(&Who { key, opened: scene.toward, service, wall_ns: scene.wall_ns });
+    }
+    flow.generation = scene.generation;
+    flow.count(scene.toward, scene.wire_len, scene.now_ns, scene.wall_ns);
+    fate
+}

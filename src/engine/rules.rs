@@ -1,0 +1,109 @@
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use link::{EtherType, Mac};
+
+use crate::policy::Policy;
+
+/// What is done with traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Every frame goes on; flows and commands are recorded.
+    Observe,
+    /// The same, and what is seen is gathered for a proposal.
+    Learn,
+    /// Every frame goes on; what enforcement would have refused is recorded.
+    Shadow,
+    /// What the policy allows goes on.
+    Enforce,
+}
+
+impl Mode {
+    /// Every mode.
+    pub const ALL: [Self; 4] = [Self::Observe, Self::Learn, Self::Shadow, Self::Enforce];
+
+    /// The name in configurations and records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Learn => "learn",
+            Self::Shadow => "shadow",
+            Self::Enforce => "enforce",
+        }
+    }
+
+    /// The mode called `name`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.name() == name)
+    }
+
+    /// Whether the policy is asked.
+    #[must_use]
+    pub const fn judges(self) -> bool {
+        matches!(self, Self::Shadow | Self::Enforce)
+    }
+
+    /// Whether verdicts are carried out.
+    #[must_use]
+    pub const fn enforces(self) -> bool {
+        matches!(self, Self::Enforce)
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What is done about transport checksums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Checksums {
+    /// Segments that fail are dropped: the robot would drop them, and take the repetition that follows.
+    Verify,
+    /// They are not looked at: captures taken before an offload filled them in.
+    Ignore,
+}
+
+/// A device of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Its name in policies and records.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its MAC, where the configuration binds it.
+    pub mac: Option<Mac>,
+    /// Whether it lives behind the robot port.
+    pub is_robot: bool,
+}
+
+/// All that frames are judged by; immutable, swapped as a whole.
+#[derive(Debug)]
+pub struct Rules {
+    /// What is done with verdicts.
+    pub mode: Mode,
+    /// The policy in force.
+    pub policy: Arc<Policy>,
+    /// Devices of the configuration.
+    pub devices: Vec<Device>,
+    /// EtherTypes that pass while enforcing.
+    pub pass: Vec<EtherType>,
+    /// Whether spanning tree and its relatives pass (LLC to 01-80-C2-00-00-00 to 0F).
+    pub pass_stp: bool,
+    /// Whether PROFINET DCP Set may reach the robot.
+    pub dcp_set: bool,
+    /// Transport checksums.
+    pub checksums: Checksums,
+}
+
+impl Rules {
+    /// Whether a device behind the robot port has this address.
+    #[must_use]
+    pub fn is_robot(&self, address: IpAddr) -> bool {
+        self.devices.iter().any(|device| device.is_robot && device.address == address)
+    }
+}

@@ -1,0 +1,117 @@
+use dissect::Toward;
+use link::{FlowKey, Packet};
+
+use super::actions::Actions;
+use super::counters::Counters;
+use crate::event::{Event, EventId, FrameRecord, Reason, Record, RuleId, Verdict};
+
+/// One frame (or one moment of a timer) and where its consequences go.
+pub(super) struct Scene<'x> {
+    /// The side that the frame travels to.
+    pub(super) toward: Toward,
+    /// Monotonic clock, nanoseconds.
+    pub(super) now_ns: u64,
+    /// Wall clock of the frame, nanoseconds since 1970.
+    pub(super) wall_ns: u64,
+    /// Number of the frame; 0 for a timer.
+    pub(super) frame: u64,
+    /// Length on the wire.
+    pub(super) wire_len: u32,
+    /// Whether transport checksums may be unfinished.
+    pub(super) checksum_partial: bool,
+    /// Whether verdicts are carried out.
+    pub(super) enforce: bool,
+    /// Generation of the policy in force.
+    pub(super) generation: u32,
+    /// What leaves and what is recorded.
+    pub(super) actions: &'x mut Actions,
+    /// What is counted.
+    pub(super) counters: &'x mut Counters,
+    /// Number of the last event.
+    pub(super) last_event: &'x mut u64,
+    /// How often records of one reason were made lately.
+    pub(super) budgets: &'x mut Budgets,
+}
+
+impl Scene<'_> {
+    /// The number of the next event.
+    pub(super) fn next_event(&mut self) -> EventId {
+        *self.last_event = self.last_event.saturating_add(1);
+        EventId(*self.last_event)
+    }
+
+    /// Records something; answers with its number.
+    pub(super) fn record(&mut self, record: Record) -> EventId {
+        let id = self.next_event();
+        self.record_as(id, record);
+        id
+    }
+
+    /// Records something under a number taken before.
+    pub(super) fn record_as(&mut self, id: EventId, record: Record) {
+        let Self { now_ns, wall_ns, frame, .. } = *self;
+        self.actions.record(Event { id, monotonic_ns: now_ns, wall_ns, frame, record });
+    }
+
+    /// Records that the current frame is refused below the level of commands, and keeps a copy of it, within the
+    /// budget of its reason.
+    pub(super) fn refuse_frame(&mut self, packet: Option<&Packet<'_>>, key: Option<FlowKey>, reason: Reason, rule: RuleId) {
+        let Some(repeats) = self.budgets.take(reason, self.now_ns) else { return };
+        let verdict =
+            Verdict { action: crate::event::Action::Drop, reason, rule, generation: self.generation };
+        let record = FrameRecord {
+            toward: self.toward,
+            key,
+            macs: packet.map_or((link::Mac([0; 6]), link::Mac([0; 6])), |packet| (packet.source, packet.destination)),
+            ether_type: packet.map_or(0, |packet| packet.ether_type.0),
+            verdict,
+            enforced: self.enforce,
+            repeats,
+        };
+        let id = self.record(Record::Frame(record));
+        self.actions.keep(id.0, verdict);
+    }
+}
+
+/// Frame records a second for each reason; beyond, they are counted and reported with the next one. A flood fills a
+/// queue otherwise: 20 a second tell where it comes from.
+const BUDGET_PER_SECOND: u32 = 20;
+
+/// One second in nanoseconds.
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Keeps the records of frame refusals bounded, reason by reason.
+#[derive(Clone, Debug)]
+pub(super) struct Budgets {
+    windows: [Window; Reason::ALL.len()],
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Window {
+    start_ns: u64,
+    used: u32,
+    suppressed: u32,
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        Self { windows: [Window::default(); Reason::ALL.len()] }
+    }
+}
+
+impl Budgets {
+    /// Whether a record may be made now; how many were not, since the last.
+    fn take(&mut self, reason: Reason, now_ns: u64) -> Option<u32> {
+        let window = self.windows.get_mut(reason as usize)?;
+        if now_ns.saturating_sub(window.start_ns) >= SECOND_NS {
+            window.start_ns = now_ns;
+            window.used = 0;
+        }
+        if window.used >= BUDGET_PER_SECOND {
+            window.suppressed = window.suppressed.saturating_add(1);
+            return None;
+        }
+        window.used = window.used.saturating_add(1);
+        Some(std::mem::take(&mut window.suppressed))
+    }
+}

@@ -1,0 +1,146 @@
+//! Answers of the robot: matched to commands, and read for its live state.
+
+use dissect::{DissectError, Step, Toward};
+
+use super::Session;
+use crate::command::Service;
+use crate::event::Text;
+use crate::robot::{Program, State};
+
+/// What one answer unit said.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// Tag of the command that it answers; absent where nothing outstanding fits or the service pairs nothing.
+    pub to: Option<u64>,
+    /// Whether it should have answered something, but nothing outstanding fits.
+    pub unsolicited: bool,
+    /// Whether it belongs into the records.
+    pub recorded: bool,
+    /// Modbus exception code, or 0.
+    pub exception: u8,
+    /// The first values read.
+    pub values: [u16; 16],
+    /// How many of `values` count.
+    pub values_len: u8,
+    /// Text of the answer.
+    pub text: Text<96>,
+}
+
+impl Reading {
+    const NOTHING: Self = Self {
+        to: None,
+        unsolicited: false,
+        recorded: false,
+        exception: 0,
+        values: [0; 16],
+        values_len: 0,
+        text: Text::EMPTY,
+    };
+
+    fn push_value(&mut self, value: u16) {
+        if let Some(slot) = self.values.get_mut(usize::from(self.values_len)) {
+            *slot = value;
+            self.values_len = self.values_len.saturating_add(1);
+        }
+    }
+}
+
+/// Looks for one unit toward the plant at the start of `bytes` and reads it; what it says of the robot goes into
+/// `state` with the time `now_ns`.
+///
+/// # Errors
+/// The bytes begin no unit of the service: answers can't be read further on this connection.
+pub fn read_answer(
+    session: &mut Session,
+    service: Service,
+    bytes: &[u8],
+    state: &mut State,
+    now_ns: u64,
+) -> Result<Step<Reading>, DissectError> {
+    match service {
+        Service::Modbus => modbus_answer(session, bytes),
+        Service::Rtde => rtde_answer(session, bytes, state, now_ns),
+        Service::Dashboard => dashboard_answer(session, bytes, state, now_ns),
+        // The binary streams of 30001-30003 are not read.
+        _ => Err(DissectError::unsupported("answers of this service", 0)),
+    }
+}
+
+fn modbus_answer(session: &mut Session, bytes: &[u8]) -> Result<Step<Reading>, DissectError> {
+    let (adu, len) = match modbus::Adu::step(bytes)? {
+        Step::Partial { needed } => return Ok(Step::Partial { needed }),
+        Step::Whole { unit, len } => (unit, len),
+    };
+    let response = modbus::Response::read(&adu)?;
+    let mut reading = Reading { recorded: true, exception: response.exception.unwrap_or(0), ..Reading::NOTHING };
+    let answer = session.modbus.answer(&response);
+    reading.to = answer.map(|answer| answer.tag);
+    reading.unsolicited = answer.is_none();
+    match response.values {
+        Some(values @ modbus::Values::Registers(_)) => values.registers().take(16).for_each(|value| reading.push_value(value)),
+        Some(values @ modbus::Values::Bits(_)) => {
+            let quantity = answer.and_then(|answer| answer.span).map_or(0, |span| span.quantity);
+            values.bits(quantity).take(16).for_each(|bit| reading.push_value(u16::from(bit)));
+        }
+        _ => {}
+    }
+    Ok(Step::Whole { unit: reading, len })
+}
+
+fn rtde_answer(
+    session: &mut Session,
+    bytes: &[u8],
+    state: &mut State,
+    now_ns: u64,
+) -> Result<Step<Reading>, DissectError> {
+    let (package, len) = match rtde::Package::step(bytes, Toward::Plant)? {
+        Step::Partial { needed } => return Ok(Step::Partial { needed }),
+        Step::Whole { unit, len } => (unit, len),
+    };
+    let mut reading = Reading::NOTHING;
+    match rtde::Reply::read(&package, &session.rtde)? {
+        rtde::Reply::Data(data) => {
+            for field in data.fields() {
+                state.see_rtde(field.variable, &field.value, now_ns);
+            }
+        }
+        rtde::Reply::SetupOutputs { types, .. } | rtde::Reply::SetupInputs { types, .. } => {
+            reading.recorded = true;
+            reading.text = Text::new(types.0);
+        }
+        _ => {}
+    }
+    session.rtde.reply(&package)?;
+    Ok(Step::Whole { unit: reading, len })
+}
+
+fn dashboard_answer(
+    session: &mut Session,
+    bytes: &[u8],
+    state: &mut State,
+    now_ns: u64,
+) -> Result<Step<Reading>, DissectError> {
+    let (line, len) = match dashboard::ReplyLine::step(bytes)? {
+        Step::Partial { needed } => return Ok(Step::Partial { needed }),
+        Step::Whole { unit, len } => (unit, len),
+    };
+    let reply = line.read(None);
+    let mut reading = Reading { recorded: true, text: Text::new(line.text), ..Reading::NOTHING };
+    match reply {
+        dashboard::Reply::Greeting => return Ok(Step::Whole { unit: Reading { recorded: false, ..reading }, len }),
+        dashboard::Reply::RobotMode(mode) => state.see_robot_mode(mode.number(), now_ns),
+        dashboard::Reply::SafetyMode(mode) => state.see_safety_mode(mode.number(), now_ns),
+        dashboard::Reply::ProgramState { state: program, .. } => {
+            let program = match program {
+                dashboard::ProgramState::Stopped => Program::Stopped,
+                dashboard::ProgramState::Playing => Program::Playing,
+                dashboard::ProgramState::Paused => Program::Paused,
+            };
+            state.see_program(program, now_ns);
+        }
+        _ => {}
+    }
+    reading.to = session.pending.pop();
+    reading.unsolicited = reading.to.is_none();
+    Ok(Step::Whole { unit: reading, len })
+}
