@@ -15,6 +15,7 @@ mod pipeline;
 mod reset;
 mod rules;
 mod scene;
+mod segment;
 
 #[cfg(test)]
 mod tests;

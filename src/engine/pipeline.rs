@@ -69,7 +69,7 @@ impl<'m, O: Observer> Pipeline<'m, O> {
 
     /// Judges by other rules from the next frame on.
     pub fn set_rules(&mut self, rules: Arc<Rules>) {
-        guard::configure(&mut self.arena.bindings, &rules.devices);
+        guard::configure(&mut self.arena.split().0.bindings, &rules.devices);
         self.rules = rules;
     }
 

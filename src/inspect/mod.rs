@@ -149,7 +149,7 @@ fn judge<T>(step: Step<T>, bytes: &[u8], judge: impl FnOnce(T, &[u8])) -> Step<(
 /// Tags of commands whose answers come in the order of the commands. Plain data.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
-pub(crate) struct Pending {
+pub struct Pending {
     tags: [u64; PENDING],
     len: u64,
 }
