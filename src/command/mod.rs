@@ -4,9 +4,11 @@
 //! alike: its [`Service`] and its [`Class`]. Borrowed from the bytes; nothing is copied.
 
 mod class;
+mod effect;
 mod service;
 
 pub use class::{Class, Classes};
+pub(crate) use effect::{of_fact, of_modbus};
 pub use service::Service;
 
 /// One unit toward the robot, read by its dissector.

@@ -11,11 +11,13 @@ mod counters;
 mod detail;
 mod guard;
 mod judge;
+pub mod offline;
 mod pipeline;
 mod reset;
 mod rules;
 mod scene;
 mod segment;
+mod worker;
 
 #[cfg(test)]
 mod tests;
@@ -26,3 +28,4 @@ pub use counters::Counters;
 pub use judge::{Observer, Who};
 pub use pipeline::{Fate, Pipeline};
 pub use rules::{Checksums, Device, Mode, Rules};
+pub use worker::{Clock, Shared as WorkerShared, Snapshot, Tap, Worker};

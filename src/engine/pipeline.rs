@@ -69,7 +69,9 @@ impl<'m, O: Observer> Pipeline<'m, O> {
 
     /// Judges by other rules from the next frame on.
     pub fn set_rules(&mut self, rules: Arc<Rules>) {
-        guard::configure(&mut self.arena.split().0.bindings, &rules.devices);
+        if rules.bind {
+            guard::configure(&mut self.arena.split().0.bindings, &rules.devices);
+        }
         self.rules = rules;
     }
 
@@ -94,6 +96,12 @@ impl<'m, O: Observer> Pipeline<'m, O> {
     /// Who listens.
     pub fn observer_mut(&mut self) -> &mut O {
         &mut self.observer
+    }
+
+    /// Ends the pipeline and hands its listener out.
+    #[must_use]
+    pub fn into_observer(self) -> O {
+        self.observer
     }
 
     /// After a crash in the middle of a frame: what was being changed can't be told, so every connection that is read

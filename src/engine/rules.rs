@@ -98,6 +98,8 @@ pub struct Rules {
     pub dcp_set: bool,
     /// Transport checksums.
     pub checksums: Checksums,
+    /// Whether addresses are bound to MACs and sides; not in captures, where both ends may have one address.
+    pub bind: bool,
 }
 
 impl Rules {

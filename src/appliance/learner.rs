@@ -1,0 +1,159 @@
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam::queue::ArrayQueue;
+use dissect::Toward;
+
+use crate::command::Command;
+use crate::engine::{Actions, Arena, Observer, Pipeline, Rules, Tap, Who};
+use crate::learn::Observations;
+use crate::nic::{Frame, FrameMeta};
+
+/// Frames that wait for the learner: a second of a busy cell.
+const WAITING: usize = 4096;
+
+/// Longest frame that is learned from; jumbo frames of a robot's network are no commands.
+const LONGEST: usize = 2048;
+
+/// Pause of the learner when nothing waits.
+const PAUSE: Duration = Duration::from_millis(5);
+
+struct Copied {
+    toward: Toward,
+    meta: FrameMeta,
+    len: usize,
+    bytes: [u8; LONGEST],
+}
+
+/// Copies of frames on their way to the learner. Bounded; what finds no room is counted and told of in the proposal.
+pub(super) struct Frames {
+    full: ArrayQueue<Box<Copied>>,
+    free: ArrayQueue<Box<Copied>>,
+    lost: AtomicU64,
+}
+
+impl Frames {
+    pub(super) fn new() -> Self {
+        let frames = Self { full: ArrayQueue::new(WAITING), free: ArrayQueue::new(WAITING), lost: AtomicU64::new(0) };
+        let meta = FrameMeta { received_ns: 0, wire_len: 0, checksum_partial: false };
+        for _ in 0..WAITING {
+            let _ = frames.free.push(Box::new(Copied { toward: Toward::Robot, meta, len: 0, bytes: [0; LONGEST] }));
+        }
+        frames
+    }
+}
+
+/// The worker's end of the way to the learner.
+pub(super) struct LearnerTap(pub(super) Arc<Frames>);
+
+impl Tap for LearnerTap {
+    fn frame(&self, toward: Toward, frame: &Frame<'_>) {
+        let fits = frame.bytes.len() <= LONGEST;
+        let Some(mut copied) = fits.then(|| self.0.free.pop()).flatten() else {
+            self.0.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        copied.toward = toward;
+        copied.meta = frame.meta;
+        copied.len = frame.bytes.len();
+        if let Some(to) = copied.bytes.get_mut(..frame.bytes.len()) {
+            to.copy_from_slice(frame.bytes);
+        }
+        let _ = self.0.full.push(copied);
+    }
+}
+
+/// What the learner has gathered so far; shared with whoever asks.
+pub(super) struct Gathered {
+    pub(super) observations: Observations,
+    pub(super) started: Instant,
+    pub(super) lost: u64,
+}
+
+struct Listener(Arc<Mutex<Gathered>>);
+
+impl Observer for Listener {
+    fn command(&mut self, who: &Who, command: &Command<'_>, _: &[u8]) {
+        if let Ok(mut gathered) = self.0.lock() {
+            gathered.observations.command(who, command);
+        }
+    }
+
+    fn connection(&mut self, who: &Who) {
+        if let Ok(mut gathered) = self.0.lock() {
+            gathered.observations.connection(who);
+        }
+    }
+}
+
+/// The learner: reads copies of frames through an engine of its own, off the packet path.
+pub(super) struct Learner {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    gathered: Arc<Mutex<Gathered>>,
+}
+
+impl Learner {
+    /// Begins with nothing; judges nothing, so `rules` matter for addresses alone.
+    pub(super) fn start(frames: Arc<Frames>, rules: Arc<Rules>) -> std::io::Result<Self> {
+        while let Some(copied) = frames.full.pop() {
+            let _ = frames.free.push(copied);
+        }
+        frames.lost.store(0, Ordering::Relaxed);
+        let gathered =
+            Arc::new(Mutex::new(Gathered { observations: Observations::default(), started: Instant::now(), lost: 0 }));
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = {
+            let (gathered, stop) = (Arc::clone(&gathered), Arc::clone(&stop));
+            std::thread::Builder::new().name("learner".into()).spawn(move || learn(&frames, rules, &gathered, &stop))?
+        };
+        Ok(Self { stop, thread: Some(thread), gathered })
+    }
+
+    /// What was gathered so far.
+    pub(super) fn gathered(&self) -> &Mutex<Gathered> {
+        &self.gathered
+    }
+
+    /// Reads what waits, ends, and leaves what was gathered.
+    pub(super) fn end(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Learner {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn learn(frames: &Frames, rules: Arc<Rules>, gathered: &Arc<Mutex<Gathered>>, stop: &AtomicBool) {
+    let mut arena = Arena::boxed(1);
+    let mut pipeline = Pipeline::new(&mut arena, rules, Listener(Arc::clone(gathered)));
+    let mut actions = Actions::new();
+    let begun = Instant::now();
+    loop {
+        let Some(copied) = frames.full.pop() else {
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
+            if let Ok(mut gathered) = gathered.lock() {
+                gathered.lost = frames.lost.load(Ordering::Relaxed);
+            }
+            std::thread::sleep(PAUSE);
+            continue;
+        };
+        let now_ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX).saturating_add(1);
+        let frame = Frame { bytes: copied.bytes.get(..copied.len).unwrap_or_default(), meta: copied.meta };
+        pipeline.poll(now_ns, &mut actions);
+        actions.begin(0, copied.toward);
+        pipeline.handle(copied.toward, &frame, now_ns, &mut actions);
+        actions.clear();
+        let _ = frames.free.push(copied);
+    }
+}

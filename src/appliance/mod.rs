@@ -1,0 +1,40 @@
+//! The running box: a supervisor that keeps sockets and state, and the packet process that judges.
+//!
+//! ```text
+//! vambrace run ── supervisor: prepares the ports, opens the packet sockets and the shared arena, parses nothing
+//!                   └─ packet process (the same program, hidden command): replaced when it ends unasked
+//!                        ├─ worker, pinned: both ports, the pipeline
+//!                        ├─ recorder: event files
+//!                        ├─ control: mode, policy, learning, status
+//!                        ├─ learner, while learning: copies of frames through an engine of its own
+//!                        └─ watch: ends the process when the worker stops turning
+//! ```
+//! Sockets and arena are the supervisor's: when the packet process is gone, its successor goes on with the same rings
+//! and the same connections.
+
+mod control;
+mod learner;
+mod packet_process;
+mod plan;
+mod standing;
+mod supervisor;
+
+pub use packet_process::{Handed, run as run_packet_process};
+pub use plan::{policy_from, rules};
+pub use standing::Standing;
+pub use supervisor::run as run_supervisor;
+
+/// Why the box can't run: one line, what and how to mend it, with its exit code.
+#[derive(Debug)]
+pub struct Failure {
+    /// Lines for people.
+    pub lines: Vec<String>,
+    /// Exit code: 2 for a wrong configuration, 1 for the rest.
+    pub code: u8,
+}
+
+impl Failure {
+    pub(crate) fn new(code: u8, line: impl Into<String>) -> Self {
+        Self { lines: vec![line.into()], code }
+    }
+}

@@ -1,0 +1,222 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGHUP, SIGTERM};
+use signal_hook::flag;
+
+use super::control::Orders;
+use super::learner::{Frames, LearnerTap};
+use super::standing::Standing;
+use super::{Failure, plan};
+use crate::config::Config;
+use crate::engine::{Arena, Clock, Mode, Worker, WorkerShared};
+use crate::nic::{AfPacket, FramePort, Geometry, Idle, Polling};
+use crate::record::{Queue, RecordOptions, Recorder};
+use crate::sys;
+
+/// What the supervisor hands to a packet process.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Handed {
+    /// Configuration file.
+    #[arg(long)]
+    pub config: PathBuf,
+    /// Descriptor of the plant port's packet socket.
+    #[arg(long)]
+    pub plant_fd: i32,
+    /// Descriptor of the robot port's packet socket.
+    #[arg(long)]
+    pub robot_fd: i32,
+    /// Descriptor of the shared arena.
+    #[arg(long)]
+    pub arena_fd: i32,
+    /// MTU of the ports, which the rings were made for.
+    #[arg(long)]
+    pub mtu: u32,
+}
+
+/// Events and copies of frames that wait for the recorder: some seconds of a busy cell.
+const QUEUE: (usize, usize) = (16_384, 512);
+
+/// Longest sleep of a worker that polls blocking: how late timers and orders are seen at most.
+const LONGEST_SLEEP: Duration = Duration::from_millis(10);
+
+/// A worker that does not turn for this long hangs. Source: the product's specification, S14.
+const HANG: Duration = Duration::from_millis(200);
+
+struct SystemClock;
+
+impl Clock for SystemClock {
+    fn monotonic_ns(&self) -> u64 {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        nanoseconds(now)
+    }
+
+    fn wall_ns(&self) -> u64 {
+        nanoseconds(rustix::time::clock_gettime(rustix::time::ClockId::Realtime))
+    }
+}
+
+fn nanoseconds(time: rustix::time::Timespec) -> u64 {
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Takes up sockets and state that the supervisor handed over, and judges until told to end.
+///
+/// # Errors
+/// What was handed over can't be used, or the records can't be written.
+pub fn run(handed: &Handed) -> Result<(), Failure> {
+    let config = Config::load(&handed.config)
+        .map_err(|problems| Failure { lines: problems.to_string().lines().map(str::to_owned).collect(), code: 2 })?;
+    let standing = Standing::load(&config.record.directory)
+        .ok_or_else(|| Failure::new(1, "standing orders are missing beside the records; start with `vambrace run`"))?;
+    let mode = Mode::named(&standing.mode)
+        .ok_or_else(|| Failure::new(1, format!("standing orders name an unknown mode {:?}", standing.mode)))?;
+    let policy = plan::compile(&config, &standing.policy_name, &standing.policy_text, standing.generation)?;
+    let rules = Arc::new(plan::rules(&config, mode, policy));
+
+    let geometry = Geometry::for_mtu(handed.mtu);
+    let port = |fd: i32| -> Result<AfPacket, Failure> {
+        let fd = sys::inherited(fd).map_err(|error| Failure::new(1, format!("inherited socket: {error}")))?;
+        AfPacket::attach(fd, geometry, None).map_err(|error| Failure::new(1, error.to_string()))
+    };
+    let ports = (port(handed.plant_fd)?, port(handed.robot_fd)?);
+    let names = [ports.0.name().to_owned(), ports.1.name().to_owned()];
+    let memory = |what: &str, error: std::io::Error| Failure::new(1, format!("{what}: {error}"));
+    let mut shared_memory = sys::inherited(handed.arena_fd)
+        .and_then(sys::arena::Arena::from_fd)
+        .map_err(|error| memory("inherited arena", error))?;
+    let mut seed = [0; 8];
+    rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| memory("random seed", error.into()))?;
+    let (arena, _) = Arena::over(shared_memory.as_mut_slice(), u64::from_le_bytes(seed))
+        .ok_or_else(|| Failure::new(1, "the inherited arena is too small"))?;
+
+    let queue = Arc::new(Queue::new(QUEUE.0, QUEUE.1));
+    let recorder = Recorder::start(
+        RecordOptions {
+            directory: config.record.directory.clone(),
+            size_budget: config.record.size_budget.0,
+            settling: crate::record::Settling::default(),
+        },
+        Arc::clone(&queue),
+        super::render(&config),
+    )
+    .map_err(|error| Failure::new(1, error.to_string()))?;
+    arena.last_event = arena.last_event.max(recorder.first_event_id().0.saturating_sub(1));
+
+    let shared = Arc::new(WorkerShared::new(Arc::clone(&rules)));
+    let frames = Arc::new(Frames::new());
+    let clock = SystemClock;
+    let tap = LearnerTap(Arc::clone(&frames));
+    let mut worker = Worker::new(ports, arena, Arc::clone(&queue), Arc::clone(&shared), clock, tap)
+        .map_err(|error| Failure::new(1, format!("latency histogram: {error}")))?;
+    worker.begin();
+
+    let orders = Orders::new(&config, standing, Arc::clone(&shared), frames, recorder.counters(), names);
+    let server = crate::control::Server::start(&config.control.socket, orders.clone())
+        .map_err(|error| Failure::new(1, format!("control socket {}: {error}", config.control.socket.display())))?;
+
+    let ended = AtomicFlags::register().map_err(|error| memory("signal handlers", error))?;
+    let core = config.fast_path.cores.first().copied();
+    let polling = match config.fast_path.polling {
+        crate::config::Polling::Busy => Polling::Busy,
+        crate::config::Polling::Blocking => Polling::Blocking,
+    };
+    let watch = Watch::start(Arc::clone(&shared), Arc::clone(&orders), Arc::clone(&ended.reload), handed.config.clone())
+        .map_err(|error| memory("watch thread", error))?;
+    if let Some(core) = core
+        && let Err(error) = sys::pin_to(usize::from(core))
+    {
+        tracing::warn!(core, %error, "the worker runs unpinned");
+    }
+    work(&mut worker, polling, &ended.stop);
+    worker.finish();
+    watch.stop();
+    drop(server);
+    recorder.stop();
+    Ok(())
+}
+
+/// The worker's loop. Nothing in it allocates, waits for a lock or writes a log.
+fn work<C: Clock, T: crate::engine::Tap>(
+    worker: &mut Worker<'_, AfPacket, C, T>,
+    polling: Polling,
+    stop: &AtomicBool,
+) {
+    let clock = SystemClock;
+    let mut idle = Idle::new(polling, clock.monotonic_ns());
+    while !stop.load(Ordering::Relaxed) {
+        if worker.turn() {
+            idle.worked(clock.monotonic_ns());
+            continue;
+        }
+        let ports = worker.ports();
+        let ports: [&dyn FramePort; 2] = [ports.0, ports.1];
+        // A failed wait is a busy turn: frames matter more than rest.
+        let _ = idle.pause(&ports, clock.monotonic_ns(), LONGEST_SLEEP);
+    }
+}
+
+struct AtomicFlags {
+    stop: Arc<AtomicBool>,
+    reload: Arc<AtomicBool>,
+}
+
+impl AtomicFlags {
+    fn register() -> std::io::Result<Self> {
+        let flags = Self { stop: Arc::default(), reload: Arc::default() };
+        flag::register(SIGTERM, Arc::clone(&flags.stop))?;
+        // A terminal's Ctrl-C reaches the whole group; the supervisor asks with SIGTERM when it is time.
+        flag::register(signal_hook::consts::SIGINT, Arc::default())?;
+        flag::register(SIGHUP, Arc::clone(&flags.reload))?;
+        Ok(flags)
+    }
+}
+
+/// Looks after the worker, timed modes and reloads.
+struct Watch {
+    stop: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Watch {
+    fn start(
+        shared: Arc<WorkerShared>,
+        orders: Arc<Orders>,
+        reload: Arc<AtomicBool>,
+        config: PathBuf,
+    ) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = {
+            let stop = Arc::clone(&stop);
+            std::thread::Builder::new().name("watch".into()).spawn(move || {
+                let mut turns = None;
+                let mut moved = Instant::now();
+                while !stop.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(20));
+                    let now = shared.turns.load(Ordering::Relaxed);
+                    if turns != Some(now) {
+                        turns = Some(now);
+                        moved = Instant::now();
+                    } else if moved.elapsed() > HANG && !stop.load(Ordering::Relaxed) {
+                        tracing::error!("the worker hangs; ending the packet process so that it is replaced");
+                        std::process::abort();
+                    }
+                    if reload.swap(false, Ordering::Relaxed) {
+                        orders.reload(&config);
+                    }
+                    orders.end_timed_mode();
+                }
+            })?
+        };
+        Ok(Self { stop, thread })
+    }
+
+    fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.thread.join();
+    }
+}

@@ -1,0 +1,340 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use dissect::Toward;
+use hdrhistogram::Histogram;
+
+use super::actions::{Actions, Out};
+use super::arena::Arena;
+use super::counters::Counters;
+use super::pipeline::Pipeline;
+use super::rules::Rules;
+use crate::event::{EventId, Notice};
+use crate::nic::{BATCH, Frame, FramePort, PortError};
+use crate::record::{Queue, Refused};
+use crate::robot::State;
+
+/// Clocks as the worker reads them: once a batch.
+pub trait Clock {
+    /// Monotonic nanoseconds.
+    fn monotonic_ns(&self) -> u64;
+
+    /// Nanoseconds since 1970.
+    fn wall_ns(&self) -> u64;
+}
+
+/// Gets a copy of every frame while learning: the learner reads off the packet path.
+pub trait Tap {
+    /// Takes a frame that travelled `toward` a side; never blocks.
+    fn frame(&self, toward: Toward, frame: &Frame<'_>);
+}
+
+impl Tap for () {
+    fn frame(&self, _: Toward, _: &Frame<'_>) {}
+}
+
+/// What the worker shares with the rest of its process. Written by the worker without waiting.
+#[derive(Debug)]
+pub struct Shared {
+    /// The rules in force; swapped as a whole, taken up between two batches.
+    pub rules: ArcSwap<Rules>,
+    /// Asks the worker to end.
+    pub stop: AtomicBool,
+    /// Grows with every turn of the loop: how a hang is told from idleness.
+    pub turns: AtomicU64,
+    /// What was counted, a few times a second.
+    pub snapshot: std::sync::Mutex<Snapshot>,
+}
+
+impl Shared {
+    /// For a worker that begins with `rules`.
+    #[must_use]
+    pub fn new(rules: Arc<Rules>) -> Self {
+        Self {
+            rules: ArcSwap::new(rules),
+            stop: AtomicBool::new(false),
+            turns: AtomicU64::new(0),
+            snapshot: std::sync::Mutex::new(Snapshot::default()),
+        }
+    }
+}
+
+/// A copy of what the worker counts.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Frames and commands.
+    pub counters: Counters,
+    /// Conversations in the table.
+    pub flows: usize,
+    /// What is known of the robot.
+    pub robot: State,
+    /// Monotonic time of the snapshot.
+    pub now_ns: u64,
+    /// Frames that a port did not take, toward the robot and toward the plant.
+    pub refused_by_port: [u64; 2],
+    /// Time from the kernel's stamp to the frame's hand-over to the other port, nanoseconds: median and 99th percentile.
+    pub residence_ns: [u64; 2],
+    /// Whether the ports work: robot's and plant's.
+    pub up: [bool; 2],
+}
+
+/// Nanoseconds between two snapshots.
+const SNAPSHOT_NS: u64 = 200_000_000;
+
+/// Turns of the loop in which a port that failed is left alone before it is tried again.
+const RETRY_NS: u64 = 100_000_000;
+
+/// One worker: owns both ports and both directions of every flow on them.
+pub struct Worker<'m, P, C, T> {
+    plant: P,
+    robot: P,
+    pipeline: Pipeline<'m>,
+    actions: Actions,
+    queue: Arc<Queue>,
+    shared: Arc<Shared>,
+    clock: C,
+    tap: T,
+    residence: Histogram<u32>,
+    refused_by_port: [u64; 2],
+    snapshot_ns: u64,
+    up: [bool; 2],
+    retry_ns: [u64; 2],
+}
+
+impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
+    /// A worker over two ports.
+    ///
+    /// # Errors
+    /// No memory for the latency histogram.
+    pub fn new(
+        (plant, robot): (P, P),
+        arena: &'m mut Arena,
+        queue: Arc<Queue>,
+        shared: Arc<Shared>,
+        clock: C,
+        tap: T,
+    ) -> Result<Self, hdrhistogram::CreationError> {
+        let rules = shared.rules.load_full();
+        Ok(Self {
+            plant,
+            robot,
+            pipeline: Pipeline::new(arena, rules, ()),
+            actions: Actions::new(),
+            queue,
+            shared,
+            clock,
+            tap,
+            // Two digits over 1 ns to 1 s: 30 KiB instead of 168.
+            residence: Histogram::new_with_bounds(1, 1_000_000_000, 2)?,
+            refused_by_port: [0; 2],
+            snapshot_ns: 0,
+            up: [true; 2],
+            retry_ns: [0; 2],
+        })
+    }
+
+    /// Takes the wire: after a crash of a predecessor, ends what can't be trusted.
+    pub fn begin(&mut self) {
+        let (now_ns, wall_ns) = (self.clock.monotonic_ns(), self.clock.wall_ns());
+        self.pipeline.recover(now_ns, wall_ns, &mut self.actions);
+        self.pipeline.notice(Notice::Started, now_ns, wall_ns, &mut self.actions);
+        self.carry_out(Toward::Robot);
+    }
+
+    /// One turn: what has arrived on both ports, what is due. Says whether a frame was taken.
+    pub fn turn(&mut self) -> bool {
+        let now_ns = self.clock.monotonic_ns();
+        self.shared.turns.fetch_add(1, Ordering::Relaxed);
+        let rules = self.shared.rules.load();
+        if !Arc::ptr_eq(&rules, self.pipeline.rules()) {
+            self.pipeline.set_rules(Arc::clone(&rules));
+        }
+        drop(rules);
+        let worked = self.pump(Toward::Robot, now_ns) | self.pump(Toward::Plant, now_ns);
+        self.pipeline.poll(now_ns, &mut self.actions);
+        if !self.actions.outs().is_empty() || !self.actions.events().is_empty() {
+            self.carry_out(Toward::Robot);
+        }
+        if now_ns >= self.snapshot_ns {
+            self.snapshot_ns = now_ns.saturating_add(SNAPSHOT_NS);
+            self.publish(now_ns);
+        }
+        worked
+    }
+
+    /// The two ports, plant first: for waiting.
+    pub fn ports(&self) -> (&P, &P) {
+        (&self.plant, &self.robot)
+    }
+
+    /// The two ports, plant first, to change.
+    pub fn ports_mut(&mut self) -> (&mut P, &mut P) {
+        (&mut self.plant, &mut self.robot)
+    }
+
+    /// Reports what lasts, at the end.
+    pub fn finish(&mut self) {
+        let now_ns = self.clock.monotonic_ns();
+        let queue = Arc::clone(&self.queue);
+        self.pipeline.finish(now_ns, &mut self.actions, |actions| {
+            for event in actions.events() {
+                queue.try_push(*event);
+            }
+        });
+        self.publish(now_ns);
+    }
+
+    /// Takes a batch from the port that frames `toward` a side come from.
+    fn pump(&mut self, toward: Toward, now_ns: u64) -> bool {
+        let source = side(toward.reverse());
+        if self.retry_ns.get(source).is_some_and(|retry| *retry > now_ns) {
+            return false;
+        }
+        let port = if toward == Toward::Robot { &mut self.plant } else { &mut self.robot };
+        let taken = match port.receive() {
+            Ok(taken) => taken,
+            Err(error) => {
+                self.failed(toward.reverse(), &error, now_ns);
+                return false;
+            }
+        };
+        self.works(toward.reverse(), now_ns);
+        if taken == 0 {
+            return false;
+        }
+        let learning = self.pipeline.rules().mode == super::rules::Mode::Learn;
+        for index in 0..taken.min(BATCH) {
+            if !self.actions.has_room() {
+                self.carry_out(toward);
+            }
+            let port = if toward == Toward::Robot { &self.plant } else { &self.robot };
+            let frame = port.frame(index);
+            if learning {
+                self.tap.frame(toward, &frame);
+            }
+            self.actions.begin(index, toward);
+            self.pipeline.handle(toward, &frame, now_ns, &mut self.actions);
+        }
+        self.carry_out(toward);
+        let port = if toward == Toward::Robot { &self.plant } else { &self.robot };
+        let received_ns = port.frame(0).meta.received_ns;
+        let residence = self.clock.wall_ns().saturating_sub(received_ns);
+        self.residence.saturating_record(residence.clamp(1, 1_000_000_000));
+        let port = if toward == Toward::Robot { &mut self.plant } else { &mut self.robot };
+        port.release();
+        true
+    }
+
+    /// Sends and records what the actions say, and empties them. `toward` is the direction of the current batch.
+    fn carry_out(&mut self, toward: Toward) {
+        let Self { plant, robot, actions, queue, .. } = self;
+        let mut failed = None;
+        for leaving in [toward, toward.reverse()] {
+            let mut frames: [&[u8]; BATCH] = [&[]; BATCH];
+            let mut count = 0_usize;
+            let (from, to): (&P, &mut P) = match leaving {
+                Toward::Robot => (&*plant, &mut *robot),
+                Toward::Plant => (&*robot, &mut *plant),
+            };
+            let mut flush = |frames: &[&[u8]]| {
+                if frames.is_empty() {
+                    return;
+                }
+                match to.transmit(frames) {
+                    Ok(sent) => {
+                        let refused = u64::try_from(frames.len().saturating_sub(sent)).unwrap_or(0);
+                        if let Some(count) = self.refused_by_port.get_mut(leaving as usize) {
+                            *count = count.saturating_add(refused);
+                        }
+                    }
+                    Err(error) => failed = Some((leaving, error)),
+                }
+            };
+            for out in actions.outs() {
+                let bytes = match *out {
+                    Out::Received { index, toward } if toward == leaving => from.frame(index).bytes,
+                    Out::Crafted { range, toward } if toward == leaving => actions.crafted(range),
+                    _ => continue,
+                };
+                if count == BATCH {
+                    flush(&frames);
+                    count = 0;
+                }
+                if let Some(slot) = frames.get_mut(count) {
+                    *slot = bytes;
+                    count = count.saturating_add(1);
+                }
+            }
+            flush(frames.get(..count).unwrap_or_default());
+        }
+        for event in actions.events() {
+            queue.try_push(*event);
+        }
+        for kept in actions.kept() {
+            let port = if kept.toward == Toward::Robot { &*plant } else { &*robot };
+            let frame = port.frame(kept.index);
+            let about = Refused {
+                event: EventId(kept.event),
+                wall_ns: frame.meta.received_ns,
+                toward: kept.toward,
+                verdict: kept.verdict,
+                wire_len: frame.meta.wire_len,
+            };
+            queue.try_push_frame(&about, frame.bytes);
+        }
+        actions.clear();
+        if let Some((side, error)) = failed {
+            let now_ns = self.clock.monotonic_ns();
+            self.failed(side, &error, now_ns);
+        }
+    }
+
+    /// A port failed: it is left alone for a while; what was to leave through it is lost, as on a pulled cable.
+    fn failed(&mut self, toward: Toward, error: &PortError, now_ns: u64) {
+        let at = side(toward);
+        if let Some(retry) = self.retry_ns.get_mut(at) {
+            *retry = now_ns.saturating_add(RETRY_NS);
+        }
+        if self.up.get(at) == Some(&true) {
+            // Off the common path: the port does nothing anyway.
+            tracing::warn!(%error, "port failed");
+            self.set_up(toward, false, now_ns);
+        }
+    }
+
+    fn works(&mut self, toward: Toward, now_ns: u64) {
+        if self.up.get(side(toward)) == Some(&false) {
+            self.set_up(toward, true, now_ns);
+        }
+    }
+
+    fn set_up(&mut self, toward: Toward, up: bool, now_ns: u64) {
+        if let Some(state) = self.up.get_mut(side(toward)) {
+            *state = up;
+        }
+        let wall_ns = self.clock.wall_ns();
+        self.pipeline.notice(Notice::Port { side: toward, up }, now_ns, wall_ns, &mut self.actions);
+        for event in self.actions.events() {
+            self.queue.try_push(*event);
+        }
+        self.actions.clear();
+    }
+
+    fn publish(&mut self, now_ns: u64) {
+        // Never waits: a reader that holds the lock gets the next snapshot.
+        let Ok(mut snapshot) = self.shared.snapshot.try_lock() else { return };
+        snapshot.counters.clone_from(self.pipeline.counters());
+        snapshot.flows = self.pipeline.arena().shared().flows.len();
+        snapshot.robot = self.pipeline.arena().shared().robot;
+        snapshot.now_ns = now_ns;
+        snapshot.refused_by_port = self.refused_by_port;
+        snapshot.residence_ns =
+            [self.residence.value_at_quantile(0.5), self.residence.value_at_quantile(0.99)];
+        snapshot.up = self.up;
+    }
+}
+
+const fn side(toward: Toward) -> usize {
+    toward as usize
+}
