@@ -1,7 +1,9 @@
 //! Vambrace: inline policy enforcement for robot network ports.
 
 pub mod command;
+pub mod config;
 pub mod control;
+pub mod document;
 pub mod engine;
 pub mod event;
 pub mod flow;

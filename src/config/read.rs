@@ -1,0 +1,438 @@
+//! From TOML to [`Config`], with every problem.
+
+use std::net::IpAddr;
+
+use super::{
+    Asset, Config, Control, DcpSet, Fail, FailState, FastPath, Layer2, Layer2Protocol, MidStream, Mode, OnMidStream,
+    PolicyFile, Polling, Ports, Profile, Record, Side, Size,
+};
+use crate::document::{Problems, Source, Table, Value};
+
+const MODE_MEND: &str = "write mode = \"observe\", \"learn\", \"shadow\" or \"enforce\"";
+
+pub(super) fn config(name: &str, text: &str) -> Result<Config, Problems> {
+    let source = Source::parse(name, text);
+    if source.has_problems() {
+        return source.finish(None);
+    }
+    let root = source.root();
+    let mode = root.require("mode", MODE_MEND).and_then(|value| mode(&value));
+    let ports = ports(&root);
+    let fail = root.table("fail").map_or_else(Fail::default, |table| fail(&table));
+    let midstream = root.table("midstream").map_or_else(MidStream::default, |table| midstream(&table));
+    let fast_path = root.table("fast_path").map_or_else(FastPath::default, |table| fast_path(&table));
+    let layer2 = root.table("layer2").map_or_else(Layer2::default, |table| layer2(&table));
+    let assets = assets(&source, &root);
+    let record = root.table("record").map_or_else(Record::default, |table| record(&table));
+    let policy = root.table("policy").map_or_else(PolicyFile::default, |table| {
+        let file = path(&table, "file").unwrap_or_else(|| PolicyFile::default().file);
+        table.finish();
+        PolicyFile { file }
+    });
+    let control = root.table("control").map_or_else(Control::default, |table| {
+        let value = table.take("socket");
+        let socket = value.as_ref().and_then(absolute).unwrap_or_else(|| Control::default().socket);
+        // The address of a Unix socket holds 108 bytes with its final zero.
+        if socket.as_os_str().len() > 107
+            && let Some(value) = value
+        {
+            value.problem("the socket's path is longer than 107 bytes", "write a shorter path");
+        }
+        table.finish();
+        Control { socket }
+    });
+    root.finish();
+    let whole = mode.zip(ports).map(|(mode, ports)| Config {
+        mode,
+        ports,
+        fail,
+        midstream,
+        fast_path,
+        layer2,
+        assets,
+        record,
+        policy,
+        control,
+    });
+    source.finish(whole)
+}
+
+fn mode(value: &Value<'_>) -> Option<Mode> {
+    if value.as_string() == Some("lockdown") {
+        value.problem("mode \"lockdown\" comes with a later version", "write \"enforce\" with a policy of reads and stops");
+        return None;
+    }
+    value.choice(&Mode::NAMED)
+}
+
+fn ports(root: &Table<'_>) -> Option<Ports> {
+    let table = root.require("ports", "write [ports] with plant = \"...\" and robot = \"...\"")?.table()?;
+    let mend = "name a network interface, such as \"enp1s0\"";
+    let (plant, robot) = (table.require("plant", mend), table.require("robot", mend));
+    let management = table.take("management");
+    table.finish();
+    let mut seen: Vec<String> = Vec::new();
+    let mut name = |value: &Value<'_>| {
+        let text = value.string()?;
+        if text.is_empty() || text.contains(char::is_whitespace) {
+            value.problem(format!("\"{text}\" names no interface"), mend);
+            return None;
+        }
+        if seen.iter().any(|other| other.eq_ignore_ascii_case(text)) {
+            value.problem(format!("\"{text}\" is used for two ports"), "give every port its own interface");
+            return None;
+        }
+        seen.push(text.to_owned());
+        Some(text.to_owned())
+    };
+    let plant = plant.as_ref().and_then(&mut name);
+    let robot = robot.as_ref().and_then(&mut name);
+    let management = management.as_ref().and_then(&mut name);
+    Some(Ports { plant: plant?, robot: robot?, management })
+}
+
+fn fail(table: &Table<'_>) -> Fail {
+    let state = |key| {
+        let value = table.take(key)?;
+        if value.as_string() == Some("open") {
+            value.problem("fail state \"open\" comes with a later version", "write \"closed\"");
+            return None;
+        }
+        value.choice(&[("closed", FailState::Closed)])
+    };
+    let (crash, power) = (state("crash"), state("power"));
+    table.finish();
+    Fail { crash: crash.unwrap_or(FailState::Closed), power: power.unwrap_or(FailState::Closed) }
+}
+
+fn midstream(table: &Table<'_>) -> MidStream {
+    let on = |key| {
+        let value = table.take(key)?;
+        if value.as_string() == Some("adopt") {
+            value.problem("\"adopt\" comes with a later version", "write \"reset\"");
+            return None;
+        }
+        value.choice(&[("reset", OnMidStream::Reset)])
+    };
+    let (modbus, text) = (on("modbus"), on("text"));
+    table.finish();
+    MidStream { modbus: modbus.unwrap_or(OnMidStream::Reset), text: text.unwrap_or(OnMidStream::Reset) }
+}
+
+fn fast_path(table: &Table<'_>) -> FastPath {
+    let default = FastPath::default();
+    let workers = table.take("workers");
+    if let Some(value) = &workers
+        && let Some(count) = value.integer(1..=64)
+        && count > 1
+    {
+        value.problem(format!("{count} workers come with a later version"), "write workers = 1");
+    }
+    let cores_value = table.take("cores");
+    let cores = cores_value.as_ref().map_or(default.cores, |value| {
+        // The kernel's CPU_SETSIZE is 1024.
+        let numbers = value.any_of().into_iter().filter_map(|item| item.integer(0..=1023));
+        numbers.filter_map(|number| u16::try_from(number).ok()).collect()
+    });
+    if let Some(value) = &cores_value
+        && cores.len() != 1
+        && value.any_of().len() == cores.len()
+    {
+        let what = format!("1 worker has {} cores", cores.len());
+        value.problem(what, "write one core a worker, such as cores = [1]");
+    }
+    let polling = table.take("polling").and_then(|value| {
+        if value.as_string() == Some("adaptive") {
+            value.problem("polling \"adaptive\" comes with a later version", "write \"busy\" or \"blocking\"");
+            return None;
+        }
+        value.choice(&[("busy", Polling::Busy), ("blocking", Polling::Blocking)])
+    });
+    let ring_frames = table.take("ring_frames").and_then(|value| {
+        let number = u32::try_from(value.integer(256..=65536)?).ok()?;
+        if !number.is_power_of_two() {
+            let near = number.checked_next_power_of_two().unwrap_or(65536);
+            value.problem(format!("{number} is no power of two"), format!("write {near}"));
+        }
+        Some(number)
+    });
+    table.finish();
+    FastPath {
+        workers: default.workers,
+        cores,
+        polling: polling.unwrap_or(default.polling),
+        ring_frames: ring_frames.unwrap_or(default.ring_frames),
+    }
+}
+
+fn layer2(table: &Table<'_>) -> Layer2 {
+    let default = Layer2::default();
+    let pass = table.take("pass").map(|value| {
+        let mut protocols: Vec<Layer2Protocol> = Vec::new();
+        for item in value.any_of() {
+            let Some(protocol) = item.choice(&Layer2Protocol::NAMED) else { continue };
+            if protocols.contains(&protocol) {
+                item.problem(format!("{} stands twice", item.raw()), "take one out");
+            }
+            protocols.push(protocol);
+        }
+        protocols
+    });
+    let set = table.take("profinet_dcp_set");
+    let set = set.and_then(|value| value.choice(&[("refuse", DcpSet::Refuse), ("pass", DcpSet::Pass)]));
+    table.finish();
+    Layer2 { pass: pass.unwrap_or(default.pass), profinet_dcp_set: set.unwrap_or(default.profinet_dcp_set) }
+}
+
+fn record(table: &Table<'_>) -> Record {
+    let default = Record::default();
+    let directory = path(table, "directory");
+    let size_budget = table.take("size_budget").and_then(|value| {
+        let text = value.string()?;
+        let Ok(size) = text.parse::<Size>() else {
+            value.problem(format!("\"{text}\" is no size"), "write a number and a unit, such as \"8 GiB\"");
+            return None;
+        };
+        // Below this a single busy minute pushes out the refusals of the minute before.
+        if size.bytes() < 64 << 20 {
+            value.problem(format!("{size} is too little for records"), "write at least \"64 MiB\"");
+        }
+        Some(size)
+    });
+    table.finish();
+    Record {
+        directory: directory.unwrap_or(default.directory),
+        size_budget: size_budget.unwrap_or(default.size_budget),
+    }
+}
+
+fn path(table: &Table<'_>, key: &'static str) -> Option<std::path::PathBuf> {
+    let value = table.take(key)?;
+    let text = value.string()?;
+    if text.is_empty() {
+        value.problem(format!("`{key}` is empty"), "write a path");
+        return None;
+    }
+    Some(text.into())
+}
+
+fn absolute(value: &Value<'_>) -> Option<std::path::PathBuf> {
+    let text = value.string()?;
+    if !text.starts_with('/') {
+        value.problem(format!("\"{text}\" is no absolute path"), "begin it with /");
+        return None;
+    }
+    Some(text.into())
+}
+
+fn assets(source: &Source<'_>, root: &Table<'_>) -> Vec<Asset> {
+    let tables = root.tables("asset");
+    let mut assets: Vec<Asset> = Vec::new();
+    let mut robots = 0_usize;
+    for table in &tables {
+        let side = table.require("side", "write side = \"robot\" or side = \"plant\"");
+        let parsed_side = side.as_ref().and_then(|value| value.choice(&[("robot", Side::Robot), ("plant", Side::Plant)]));
+        if parsed_side == Some(Side::Robot) {
+            robots = robots.saturating_add(1);
+            if robots > 1
+                && let Some(value) = &side
+            {
+                value.problem("a second asset with side = \"robot\"", "one box guards one robot: write \"plant\" here");
+            }
+        }
+        let name = table.require("name", "write name = \"...\"").and_then(|value| {
+            let text = value.string()?;
+            if text.is_empty() || text.contains(|c: char| c.is_control()) {
+                value.problem("the asset has no usable name", "write a name of printable characters");
+                return None;
+            }
+            if text.parse::<IpAddr>().is_ok() || text.parse::<ipnet::IpNet>().is_ok() || text == "any" {
+                value.problem(
+                    format!("the name \"{text}\" would be read as an address in a policy"),
+                    "choose a name that is no address",
+                );
+                return None;
+            }
+            if assets.iter().any(|other| other.name == text) {
+                value.problem(format!("a second asset is called \"{text}\""), "give every asset its own name");
+                return None;
+            }
+            Some(text.to_owned())
+        });
+        let ip = table.require("ip", "write ip = \"...\"").and_then(|value| {
+            let text = value.string()?;
+            let Ok(ip) = text.parse::<IpAddr>() else {
+                let mend = if text.contains('/') {
+                    "write one address; a policy may name networks directly"
+                } else {
+                    "write an address such as \"192.168.0.10\""
+                };
+                value.problem(format!("\"{text}\" is no IP address"), mend);
+                return None;
+            };
+            if ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::from([255; 4]) {
+                value.problem(format!("{ip} is the address of no single device"), "write the device's own address");
+                return None;
+            }
+            if let Some(other) = assets.iter().find(|other| other.ip == ip) {
+                let what = format!("the address {ip} is also that of \"{}\"", other.name);
+                value.problem(what, "give every asset its own address");
+                return None;
+            }
+            Some(ip)
+        });
+        let mac = table.take("mac").and_then(|value| mac(&value, &assets));
+        let profile_value = table.take("profile");
+        if let (Some(value), Some(Side::Plant)) = (&profile_value, parsed_side) {
+            value.problem("only the robot has a profile", "take it out");
+        }
+        let profile = profile_value.and_then(|value| profile(&value));
+        table.finish();
+        if let (Some(name), Some(ip), Some(side)) = (name, ip, parsed_side) {
+            let profile = (side == Side::Robot).then(|| profile.unwrap_or_default());
+            assets.push(Asset { name, ip, mac, profile, side });
+        }
+    }
+    if robots == 0 && !tables.iter().any(|table| table.has("side") && !table.has("ip")) {
+        let at = tables.first().map_or(0, Table::offset);
+        source.problem(at, "no asset has side = \"robot\"", "write [[asset]] with name, ip and side = \"robot\"");
+    }
+    assets
+}
+
+fn profile(value: &Value<'_>) -> Option<Profile> {
+    if value.as_string() == Some("polyscope-x") {
+        let mend = "write \"ur-e-series\": its ports are judged, the robot API over HTTP only by port";
+        value.problem("profile \"polyscope-x\" comes with a later version", mend);
+        return None;
+    }
+    value.choice(&[("ur-cb3", Profile::UrCb3), ("ur-e-series", Profile::UrESeries)])
+}
+
+fn mac(value: &Value<'_>, assets: &[Asset]) -> Option<[u8; 6]> {
+    let text = value.string()?;
+    let parts: Vec<_> = text.split([':', '-']).collect();
+    let octets = parts.iter().map(|part| (part.len() == 2).then(|| u8::from_str_radix(part, 16).ok()).flatten());
+    let octets = octets.collect::<Option<Vec<u8>>>().and_then(|octets| <[u8; 6]>::try_from(octets).ok());
+    let Some(octets) = octets else {
+        value.problem(format!("\"{text}\" is no MAC address"), "write six pairs such as \"00:1b:1b:aa:bb:cc\"");
+        return None;
+    };
+    if octets.first().is_some_and(|first| first & 1 == 1) || octets == [0; 6] {
+        value.problem(format!("\"{text}\" is the MAC address of no single device"), "write the device's own MAC");
+        return None;
+    }
+    if let Some(other) = assets.iter().find(|other| other.mac == Some(octets)) {
+        value.problem(format!("the MAC is also that of \"{}\"", other.name), "give every asset its own MAC");
+        return None;
+    }
+    Some(octets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::SAMPLE;
+    use super::*;
+
+    const LEAST: &str = "mode = \"shadow\"\n[ports]\nplant = \"a\"\nrobot = \"b\"\n\
+                         [[asset]]\nname = \"arm\"\nip = \"10.0.0.1\"\nside = \"robot\"\n";
+
+    fn wrong(text: &str) -> String {
+        config("c.toml", text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_sample_says_the_defaults() {
+        let sample = config("sample", SAMPLE).unwrap();
+        let least = config("least", LEAST).unwrap();
+        assert_eq!(sample.fail, least.fail);
+        assert_eq!(sample.midstream, least.midstream);
+        assert_eq!(sample.fast_path, least.fast_path);
+        assert_eq!(sample.layer2, least.layer2);
+        assert_eq!(sample.record, least.record);
+        assert_eq!(sample.policy, least.policy);
+        assert_eq!(sample.control, least.control);
+        assert_eq!(sample.robot().unwrap().profile, least.robot().unwrap().profile);
+    }
+
+    #[test]
+    fn the_sample_and_the_schema_have_the_same_keys() {
+        let schema = Config::schema();
+        assert_eq!(schema["$schema"], "http://json-schema.org/draft-07/schema#");
+        let root = schema["properties"].as_object().unwrap();
+        let sample: toml::Table = SAMPLE.parse().unwrap();
+        for key in root.keys() {
+            assert!(sample.contains_key(key), "{key} is not in the sample");
+        }
+        for (key, value) in &sample {
+            let of = |value: &toml::Value, name: &str| {
+                let known = schema["definitions"][name]["properties"].as_object().unwrap();
+                for key in value.as_table().unwrap().keys() {
+                    assert!(known.contains_key(key), "{name}.{key}");
+                }
+            };
+            match key.as_str() {
+                "mode" => {}
+                "asset" => of(&value[0], "Asset"),
+                _ => {
+                    let reference = root[key].to_string();
+                    let name = reference.split("definitions/").nth(1).unwrap().split('"').next().unwrap().to_owned();
+                    of(value, &name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn all_problems_at_once_with_their_places() {
+        let text = "mod = \"learn\"\n[ports]\nplant = \"a\"\nrobot = \"a\"\n[fail]\ncrash = \"open\"\n\
+                    [midstream]\nmodbus = \"adopt\"\n[fast_path]\npolling = \"buzy\"\nring_frames = 1000\ncores = [2000]\n\
+                    [[asset]]\nname = \"x\"\nip = \"10.0.0.300\"\nside = \"plant\"\nmac = \"1:2\"\n";
+        assert_eq!(
+            wrong(text).lines().map(|line| line.strip_prefix("c.toml:").unwrap()).collect::<Vec<_>>(),
+            [
+                "1:1: `mode` is missing; write mode = \"observe\", \"learn\", \"shadow\" or \"enforce\"",
+                "1:1: unknown key `mod` at the top level; write `mode` or take it out",
+                "4:9: \"a\" is used for two ports; give every port its own interface",
+                "6:9: fail state \"open\" comes with a later version; write \"closed\"",
+                "8:10: \"adopt\" comes with a later version; write \"reset\"",
+                "10:11: `fast_path.polling` has no \"buzy\"; write \"busy\" or another of busy, blocking",
+                "11:15: 1000 is no power of two; write 1024",
+                "12:10: `fast_path.cores` is 2000; write a number from 0 to 1023",
+                "13:1: no asset has side = \"robot\"; write [[asset]] with name, ip and side = \"robot\"",
+                "15:6: \"10.0.0.300\" is no IP address; write an address such as \"192.168.0.10\"",
+                "17:7: \"1:2\" is no MAC address; write six pairs such as \"00:1b:1b:aa:bb:cc\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn assets_are_told_apart() {
+        let more = format!("{LEAST}[[asset]]\nname = \"arm\"\nip = \"10.0.0.1\"\nside = \"robot\"\n");
+        let text = wrong(&more);
+        assert!(text.contains("a second asset is called \"arm\""), "{text}");
+        assert!(text.contains("the address 10.0.0.1 is also that of \"arm\""), "{text}");
+        assert!(text.contains("a second asset with side = \"robot\""), "{text}");
+    }
+
+    #[test]
+    fn later_versions_are_named() {
+        for (from, to, what) in [
+            ("\"shadow\"", "\"lockdown\"", "lockdown"),
+            ("side = \"robot\"", "side = \"robot\"\nprofile = \"polyscope-x\"", "polyscope-x"),
+            ("[ports]", "[fast_path]\nworkers = 2\n[ports]", "2 workers"),
+            ("[ports]", "[fast_path]\npolling = \"adaptive\"\n[ports]", "adaptive"),
+        ] {
+            let text = wrong(&LEAST.replace(from, to));
+            assert!(text.contains(what) && text.contains("later version") && text.lines().count() == 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_empty_file_says_what_is_needed() {
+        let text = wrong("");
+        for needed in ["`mode`", "`ports`", "side = \"robot\""] {
+            assert!(text.contains(needed), "{text}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+/// A commented configuration: every key, every default with its reason. The devices and port names are examples.
+pub const SAMPLE: &str = r##"#:schema ./vambrace.schema.json
+# Configuration of Vambrace. Required: mode, ports.plant, ports.robot and one asset with side = "robot".
+# Every other key is shown with its default and may be left out. Check with: vambrace config check FILE
+
+# observe | learn | shadow | enforce. The first three forward every frame; start with learn, look at shadow for a
+# while, then enforce. Required, no default: nobody should be guarded or unguarded by accident.
+mode = "learn"
+
+[ports]
+# Interface name, MAC address or PCI path. The PCI path survives a renamed interface.
+plant = "enp1s0"
+robot = "enp2s0"
+# Optional. Without it events stay in the local store and on the control socket.
+# management = "enp3s0"
+
+[fail]
+# What the wire does when the packet process ends unasked, and when the box loses power: closed.
+# A robot cell stops safely when it loses its network; a cell without a guard does not.
+crash = "closed"
+power = "closed"
+
+[midstream]
+# Connections that were open before the box saw them: reset. Where such a stream stands between two commands is not
+# known, and a client that is reset opens a new connection within about a second.
+modbus = "reset"
+text = "reset"                 # Dashboard, URScript, RTDE
+
+[fast_path]
+# One thread moves both directions: two polling threads measured a third of its throughput.
+workers = 1
+# The core of each worker. 1: core 0 serves most interrupts on common boards.
+cores = [1]
+# busy | blocking. busy adds about 4 us to a round trip and keeps one core at 100 %; blocking adds a wake-up, about
+# 17 us a hop, and suits a box with one core.
+polling = "busy"
+# Frames in the receive ring of a port, a power of two from 256 to 65536. 4096 frames of 2 KiB are 8 MiB: 2.8 ms of
+# the smallest frames at 1 Gbit/s line rate, 50 ms of full ones.
+ring_frames = 4096
+
+[layer2]
+# Link-layer protocols that pass unchanged: profinet, ethercat, ptp, mrp, lldp, stp, goose. Those that a robot cell may
+# need to live; goose (substation protection) has no place in one. ARP and IPv4 are judged by their own rules.
+pass = ["profinet", "ethercat", "ptp", "mrp", "lldp", "stp"]
+# refuse | pass. PROFINET DCP Set renames a device or changes its address: engineering work, not production.
+profinet_dcp_set = "refuse"
+
+# Devices that have a name in the policy and in records. Exactly one is the robot.
+[[asset]]
+name = "robot"
+ip = "192.168.0.10"
+side = "robot"
+# ur-cb3 | ur-e-series: ports and services of the controller. ur-e-series is the current generation.
+profile = "ur-e-series"
+
+# [[asset]]
+# name = "plc"
+# ip = "192.168.0.20"
+# mac = "00:1b:1b:aa:bb:cc"    # optional: frames from another MAC are refused toward the robot
+# side = "plant"
+
+[record]
+# Events, refused frames and their index.
+directory = "/var/lib/vambrace/evidence"
+# 8 GiB hold months of a cell's commands; the oldest segments go first.
+size_budget = "8 GiB"
+
+[policy]
+# Read at start, on SIGHUP and by `vambrace policy apply`. Not needed in observe and learn.
+file = "/etc/vambrace/policy.toml"
+
+[control]
+# Where `vambrace status`, `mode`, `policy apply` and the others reach the running process. Mode 0660.
+socket = "/run/vambrace/control.sock"
+"##;
