@@ -115,6 +115,11 @@ impl<'d> Table<'d> {
         value
     }
 
+    /// Notes a problem at byte `offset` of the file.
+    pub(crate) fn problem_at(&self, offset: usize, what: impl Into<String>, mend: impl Into<String>) {
+        self.source.problem(offset, what, mend);
+    }
+
     /// Whether `key` is there, without taking it.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|(name, ..)| *name == key)

@@ -1,0 +1,397 @@
+//! What a rule says about URScript units.
+
+use std::cell::Cell;
+
+use urscript::{Category, Fact, Kind, Unit};
+
+use super::names::{Classed, NameSet, classes};
+use super::rule::{Miss, Rank};
+use crate::command::{Class, Classes, of_fact};
+use crate::document::Table;
+use crate::event::Reason;
+
+const KINDS: [(&str, Kind); 5] = [
+    ("program", Kind::Program),
+    ("secondary", Kind::Secondary),
+    ("statement", Kind::Statement),
+    ("bare", Kind::Bare),
+    ("interpreter", Kind::Interpreter),
+];
+
+/// A unit and its token hash, which is computed at most once.
+#[derive(Debug)]
+pub(crate) struct Script<'a> {
+    pub(crate) unit: &'a Unit<'a>,
+    hash: Cell<Option<[u8; 32]>>,
+}
+
+impl<'a> Script<'a> {
+    pub(crate) fn new(unit: &'a Unit<'a>) -> Self {
+        Self { unit, hash: Cell::new(None) }
+    }
+
+    fn hash(&self) -> [u8; 32] {
+        let hash = self.hash.get().unwrap_or_else(|| self.unit.token_hash());
+        self.hash.set(Some(hash));
+        hash
+    }
+}
+
+/// The URScript keys of one rule.
+///
+/// An absent key is unbounded, but a rule that names some of what a unit can do covers nothing that it does not name:
+/// with `function` but without `assign`, no index assignment; with `bare` alone, no script.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct UrScriptRule {
+    classes: Option<Classes>,
+    kinds: Option<u8>,
+    functions: Option<NameSet>,
+    bare: Option<NameSet>,
+    assign: Option<NameSet>,
+    connect_to: Option<NameSet>,
+    programs: Option<Box<[Digest]>>,
+}
+
+/// The first nibbles of a SHA-256.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Digest {
+    nibbles: [u8; 64],
+    len: u8,
+}
+
+impl Digest {
+    fn fits(&self, hash: &[u8; 32]) -> bool {
+        let nibbles = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        self.nibbles.iter().zip(nibbles).take(usize::from(self.len)).all(|(own, other)| *own == other)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("sha256:")?;
+        // 64 bits: nobody finds a second program with the same beginning by trying.
+        if !(16..=64).contains(&digits.len()) {
+            return None;
+        }
+        let mut nibbles = [0; 64];
+        for (slot, digit) in nibbles.iter_mut().zip(digits.chars()) {
+            *slot = u8::try_from(digit.to_digit(16)?).ok()?;
+        }
+        Some(Self { nibbles, len: u8::try_from(digits.len()).ok()? })
+    }
+}
+
+impl UrScriptRule {
+    /// Reads the keys of `table`; what is wrong becomes a problem.
+    pub(crate) fn read(table: &Table<'_>) -> Self {
+        let kinds = table.take("kind").map(|value| {
+            value.any_of().iter().filter_map(|item| item.choice(&KINDS)).fold(0_u8, |set, kind| set | bit(kind))
+        });
+        let programs = table.take("program").map(|value| {
+            let items = value.any_of();
+            let digest = items.iter().filter_map(|item| {
+                let text = item.string()?;
+                let digest = Digest::parse(text);
+                if digest.is_none() {
+                    item.problem(
+                        format!("\"{text}\" is no program hash"),
+                        "write \"sha256:\" and 16 to 64 hexadecimal digits",
+                    );
+                }
+                digest
+            });
+            digest.collect()
+        });
+        let bare = table.take("bare").map(|value| {
+            let items = value.any_of();
+            NameSet::new(items.iter().filter_map(|item| {
+                let text = item.string()?;
+                let name = text.split_ascii_whitespace().collect::<Vec<_>>().join(" ").to_ascii_lowercase();
+                if Class::of_bare(&name) == Class::Unknown {
+                    item.unknown_name(text, BARE.iter().copied());
+                }
+                Some(name.into_bytes().into())
+            }).collect())
+        });
+        table.later("bounds", "name the functions, or whole programs by their hash, instead");
+        table.later("unproven", "leave it out: no argument is bounded in this version");
+        Self {
+            classes: classes(table),
+            kinds,
+            functions: NameSet::read(table, "function"),
+            bare,
+            assign: NameSet::read(table, "assign"),
+            connect_to: NameSet::read(table, "connect_to"),
+            programs,
+        }
+    }
+
+    /// Whether no key bounds it.
+    pub(crate) fn is_unbounded(&self) -> bool {
+        self.kinds.is_none() && !self.names_something()
+    }
+
+    fn names_something(&self) -> bool {
+        self.names_script() || self.bare.is_some()
+    }
+
+    /// Whether a key says which scripts, beside their kind.
+    fn names_script(&self) -> bool {
+        self.classes.is_some()
+            || self.functions.is_some()
+            || self.assign.is_some()
+            || self.connect_to.is_some()
+            || self.programs.is_some()
+    }
+
+    /// Whether the rule covers the whole unit.
+    pub(crate) fn covers(&self, script: &Script<'_>) -> Result<(), Miss> {
+        let miss = |rank, reason| Err(Miss { rank, reason });
+        let unit = script.unit;
+        if self.kinds.is_some_and(|kinds| kinds & bit(unit.kind) == 0) {
+            return miss(Rank::Command, Reason::KindNotAllowed);
+        }
+        if unit.kind == Kind::Bare {
+            let class = unit.bare().map_or(Class::Unknown, Class::of_bare);
+            let listed = unit.bare().is_some_and(|name| self.bare.as_ref().is_some_and(|set| set.contains(name.as_bytes())));
+            let by_class = self.classes.is_some_and(|classes| classes.contains(class));
+            let by_silence = !self.names_something() && class != Class::Unknown;
+            return if listed || by_class || by_silence { Ok(()) } else { miss(Rank::Unit, Reason::CommandNotAllowed) };
+        }
+        if self.bare.is_some() && !self.names_script() && self.kinds.is_none() {
+            return miss(Rank::Command, Reason::KindNotAllowed);
+        }
+        if let Some(programs) = &self.programs {
+            let hash = script.hash();
+            if !programs.iter().any(|program| program.fits(&hash)) {
+                return miss(Rank::Unit, Reason::ProgramNotAllowed);
+            }
+        }
+        self.covers_facts(unit)
+    }
+
+    fn covers_facts(&self, unit: &Unit<'_>) -> Result<(), Miss> {
+        let miss = |rank, reason| Err(Miss { rank, reason });
+        // A hash names the whole program, unknown functions included; other keys may still narrow it.
+        let by_hash = self.programs.is_some();
+        if let (Some(classes), None) = (self.classes, &self.functions)
+            && matches!(unit.kind, Kind::Program | Kind::Statement)
+            && !classes.contains(Class::Program)
+        {
+            return miss(Rank::Unit, Reason::ClassNotAllowed);
+        }
+        for fact in unit.facts() {
+            let class = of_fact(&fact);
+            let in_class = class.is_some_and(|class| self.classes.is_some_and(|classes| classes.contains(class)));
+            let named = match fact {
+                Fact::Call { category: Category::Local, .. } => continue,
+                Fact::Call { name, .. } => self.functions.as_ref().map(|set| set.contains(name)),
+                Fact::Method { object, name } => self.functions.as_ref().map(|set| contains_method(set, object, name)),
+                Fact::IndexAssign { target } => match &self.assign {
+                    Some(set) => Some(set.contains(target)),
+                    // Elements of a program's own lists are nothing to the robot.
+                    None if class.is_none() => continue,
+                    None => self.functions.as_ref().map(|_| false),
+                },
+            };
+            let allowed = match named {
+                Some(named) => named || in_class,
+                None if self.classes.is_some() => in_class || class.is_none(),
+                None => by_hash || class != Some(Class::Unknown),
+            };
+            if !allowed {
+                let by_class = named.is_none() && self.classes.is_some();
+                let reason = if by_class { Reason::ClassNotAllowed } else { Reason::CommandNotAllowed };
+                return miss(Rank::Address, reason);
+            }
+            if let (Some(set), Fact::Call { name, arguments, .. }) = (&self.connect_to, fact)
+                && connects(name)
+            {
+                match target(name, arguments) {
+                    Some(target) if set.iter().any(|allowed| target.is(allowed)) => {}
+                    Some(_) => return miss(Rank::Value, Reason::TargetNotAllowed),
+                    None => return miss(Rank::Value, Reason::Unproven),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether any part of the unit is what the rule names: how a deny rule reads.
+    pub(crate) fn touches(&self, script: &Script<'_>, classes: Classes) -> bool {
+        let unit = script.unit;
+        if self.kinds.is_some_and(|kinds| kinds & bit(unit.kind) == 0) {
+            return false;
+        }
+        if !self.names_something() || self.classes.is_some_and(|own| classes.iter().any(|class| own.contains(class))) {
+            return true;
+        }
+        if let (Some(bare), Some(set)) = (unit.bare(), &self.bare)
+            && unit.kind == Kind::Bare
+        {
+            return set.contains(bare.as_bytes());
+        }
+        if let Some(programs) = &self.programs {
+            let hash = script.hash();
+            if programs.iter().any(|program| program.fits(&hash)) {
+                return true;
+            }
+        }
+        unit.facts().any(|fact| match fact {
+            Fact::Call { name, arguments, .. } => {
+                let listed = self.functions.as_ref().is_some_and(|set| set.contains(name));
+                listed
+                    || self.connect_to.as_ref().is_some_and(|set| {
+                        connects(name)
+                            && target(name, arguments).is_none_or(|target| set.iter().any(|denied| target.is(denied)))
+                    })
+            }
+            Fact::Method { object, name } => {
+                self.functions.as_ref().is_some_and(|set| contains_method(set, object, name))
+            }
+            Fact::IndexAssign { target } => self.assign.as_ref().is_some_and(|set| set.contains(target)),
+        })
+    }
+
+    /// What the rule allows instead, for the key that failed.
+    pub(crate) fn nearest(&self, script: &Script<'_>, reason: Reason) -> Option<(&'static str, String, String)> {
+        let unit = script.unit;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let kind_name = |kind| KINDS.iter().find(|(_, known)| *known == kind).map_or("", |(name, _)| *name).to_owned();
+        Some(match reason {
+            Reason::KindNotAllowed => {
+                let kinds = KINDS.iter().filter(|(_, kind)| self.kinds.is_none_or(|set| set & bit(*kind) != 0));
+                let names: Vec<_> = kinds.map(|(name, _)| *name).collect();
+                let allowed = if self.kinds.is_none() { "bare".to_owned() } else { names.join(", ") };
+                ("kind", kind_name(unit.kind), allowed)
+            }
+            Reason::ProgramNotAllowed => ("program", hash_text(&script.hash()), self.programs.iter().flatten().map(|program| {
+                let digits = program.nibbles.iter().take(usize::from(program.len));
+                format!("sha256:{}", digits.map(|nibble| format!("{nibble:x}")).collect::<String>())
+            }).collect::<Vec<_>>().join(", ")),
+            Reason::CommandNotAllowed if unit.kind == Kind::Bare => {
+                let allowed = self.bare.as_ref().map_or("none".to_owned(), NameSet::text);
+                ("bare", unit.bare().unwrap_or("unknown").to_owned(), allowed)
+            }
+            Reason::CommandNotAllowed => {
+                let wrong = unit.facts().find_map(|fact| match fact {
+                    Fact::Call { category: Category::Local, .. } => None,
+                    Fact::Call { name, .. } => {
+                        let known = self.functions.as_ref().is_some_and(|set| set.contains(name));
+                        (!known).then(|| ("function", text(name)))
+                    }
+                    Fact::Method { object, name } => {
+                        let known = self.functions.as_ref().is_some_and(|set| contains_method(set, object, name));
+                        (!known).then(|| ("function", format!("{}.{}", text(object), text(name))))
+                    }
+                    Fact::IndexAssign { target } => {
+                        let known = self.assign.as_ref().is_some_and(|set| set.contains(target));
+                        (!known).then(|| ("assign", text(target)))
+                    }
+                })?;
+                let set = if wrong.0 == "assign" { &self.assign } else { &self.functions };
+                (wrong.0, wrong.1, set.as_ref().map_or("known functions".to_owned(), NameSet::text))
+            }
+            Reason::TargetNotAllowed | Reason::Unproven => {
+                let seen = unit.facts().find_map(|fact| match fact {
+                    Fact::Call { name, arguments, .. } if connects(name) => Some(text(arguments)),
+                    _ => None,
+                });
+                ("connect_to", seen?, self.connect_to.as_ref()?.text())
+            }
+            Reason::ClassNotAllowed => {
+                let names: Vec<_> = self.classes.unwrap_or_default().iter().map(Class::name).collect();
+                ("class", kind_name(unit.kind), names.join(", "))
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// The bare commands, for the nearest name. Source: Universal Robots' client library, python-urx and other clients.
+const BARE: [&str; 13] = [
+    "power on", "power off", "brake release", "set robotmode run", "set robotmode freedrive",
+    "set unlock protective stop", "stop program", "pause program", "resume program", "run program", "set sim",
+    "set real", "set speed",
+];
+
+fn bit(kind: Kind) -> u8 {
+    let place = KINDS.iter().position(|(_, known)| *known == kind).unwrap_or(0);
+    1_u8.checked_shl(u32::try_from(place).unwrap_or(0)).unwrap_or(0)
+}
+
+fn contains_method(set: &NameSet, object: &[u8], name: &[u8]) -> bool {
+    let split = |listed: &[u8]| listed.strip_prefix(object).and_then(|rest| rest.strip_prefix(b".")) == Some(name);
+    set.iter().any(split)
+}
+
+/// Whether the function makes the robot open a connection to a target in its first arguments.
+pub(crate) fn connects(name: &[u8]) -> bool {
+    matches!(name, b"socket_open" | b"rpc_factory" | b"modbus_add_signal" | b"modbus_add_rw_signal" | b"modbus_send_custom_command")
+}
+
+/// What a script connects to, as literals of its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Target<'a> {
+    /// Address or name for sockets and Modbus, URL for `rpc_factory`.
+    pub(crate) host: &'a [u8],
+    /// The port of a socket.
+    pub(crate) port: Option<&'a [u8]>,
+}
+
+impl Target<'_> {
+    /// Whether a rule's `host:port`, `host` (any port) or URL means it.
+    fn is(&self, listed: &[u8]) -> bool {
+        if self.host == listed {
+            return true;
+        }
+        let rest = listed.strip_prefix(self.host).and_then(|rest| rest.strip_prefix(b":"));
+        self.port.is_some() && rest == self.port
+    }
+
+    /// As it may stand in a rule.
+    pub(crate) fn text(&self) -> String {
+        let host = String::from_utf8_lossy(self.host);
+        self.port.map_or_else(|| host.to_string(), |port| format!("{host}:{}", String::from_utf8_lossy(port)))
+    }
+}
+
+/// The target of a call that connects, if the text proves it.
+pub(crate) fn target<'a>(name: &[u8], arguments: &'a [u8]) -> Option<Target<'a>> {
+    let (first, rest) = literal(arguments)?;
+    match name {
+        b"socket_open" => {
+            let port = rest.strip_prefix(b",")?.trim_ascii_start();
+            let digits = port.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let (port, after) = port.split_at_checked(digits)?;
+            let ends = matches!(after.trim_ascii_start(), [] | [b',', ..]);
+            (ends && !port.is_empty()).then_some(Target { host: first, port: Some(port) })
+        }
+        b"rpc_factory" => {
+            let (url, rest) = literal(rest.strip_prefix(b",")?)?;
+            rest.is_empty().then_some(Target { host: url, port: None })
+        }
+        _ => matches!(rest, [] | [b',', ..]).then_some(Target { host: first, port: None }),
+    }
+}
+
+/// A string literal at the start of `text`, and what follows it. A backslash has two readings, so it proves nothing.
+fn literal(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (quote, rest) = text.trim_ascii_start().split_first()?;
+    if !matches!(quote, b'"' | b'\'') {
+        return None;
+    }
+    let end = rest.iter().position(|byte| byte == quote)?;
+    let (inner, after) = rest.split_at_checked(end)?;
+    let after = after.get(1..)?.trim_ascii_start();
+    (!inner.contains(&b'\\')).then_some((inner, after))
+}
+
+/// A token hash as policies write it.
+pub(crate) fn hash_text(hash: &[u8; 32]) -> String {
+    hash.iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+impl Classed for UrScriptRule {
+    fn of_classes(classes: Option<Classes>) -> Self {
+        Self { classes, ..Self::default() }
+    }
+}
