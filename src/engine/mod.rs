@@ -11,7 +11,6 @@ mod counters;
 mod detail;
 mod guard;
 mod judge;
-pub mod offline;
 mod pipeline;
 mod reset;
 mod rules;

@@ -1,12 +1,32 @@
 //! Rules become an immutable [`Policy`], and a policy decides. Pure: no frames, no sockets, no clock.
+//!
+//! What no rule allows is refused; a deny rule wins over every allow; all keys of a rule hold together, and one rule
+//! must cover a whole unit. A policy is compiled once: the address space is cut into the ranges that rules tell apart,
+//! each range is a [`Client`] with its rules by service (and by function code for Modbus), so that a decision looks at
+//! the few rules that can match.
+
+mod compile;
+mod dashboard;
+mod modbus;
+mod names;
+mod ranges;
+mod rtde;
+mod rule;
+mod test;
+mod urscript;
 
 use std::net::IpAddr;
 
 use dissect::Toward;
 
+pub use rule::Asset;
+pub use test::TestOutcome;
+
 use crate::command::{Command, Service};
-use crate::event::Verdict;
+use crate::event::{Action, Reason, RuleId, Verdict};
 use crate::robot;
+use rule::{Body, Miss, Rank, Rule};
+use urscript::Script;
 
 /// A peer of the robot as the policy knows it; found once a connection, then used for every command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,10 +38,47 @@ impl Client {
     pub const UNKNOWN: Self = Self(u16::MAX);
 }
 
+/// The two clocks at one moment: turns a date into a deadline that no change of the wall clock moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Nanoseconds since 1970.
+    pub wall_ns: u64,
+    /// Monotonic nanoseconds, as [`Ask::now_ns`].
+    pub monotonic_ns: u64,
+}
+
+impl Moment {
+    fn deadline(self, until: jiff::Timestamp) -> u64 {
+        let until_ns = u64::try_from(until.as_nanosecond()).unwrap_or(0);
+        self.monotonic_ns.saturating_add(until_ns.saturating_sub(self.wall_ns))
+    }
+}
+
 /// A policy in force: compiled, immutable, with its generation.
 #[derive(Debug)]
 pub struct Policy {
     generation: u32,
+    digest: [u8; 32],
+    robot: Option<IpAddr>,
+    rules: Vec<Rule>,
+    /// First addresses of the ranges that rules tell apart, ascending, with the client of each.
+    ranges: Vec<(u128, Client)>,
+    clients: Vec<ClientRules>,
+    max_age_ns: u64,
+    tests: Vec<test::Test>,
+}
+
+/// Places of rules in [`Policy::rules`] that can match a client, deny rules first.
+#[derive(Debug)]
+struct ClientRules {
+    modbus: Vec<Box<[u16]>>,
+    rtde: Box<[u16]>,
+    dashboard: Box<[u16]>,
+    urscript: Box<[u16]>,
+    transport: Box<[u16]>,
+    egress: Box<[u16]>,
+    /// What is done with refused commands: Modbus, RTDE, Dashboard, URScript.
+    refusal: [Action; 4],
 }
 
 /// What a decision is asked with.
@@ -39,6 +96,14 @@ pub struct Ask<'a> {
     pub now_ns: u64,
 }
 
+/// An address as a number: IPv4 as IPv4-mapped IPv6 (RFC 4291, 2.5.5.2), so that both families are in one order.
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits(),
+    }
+}
+
 impl Policy {
     /// Generation number: grows by one with every apply.
     #[must_use]
@@ -46,24 +111,230 @@ impl Policy {
         self.generation
     }
 
+    /// First bytes of the SHA-256 of its text.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 8] {
+        let mut first = [0; 8];
+        first.iter_mut().zip(self.digest).for_each(|(to, from)| *to = from);
+        first
+    }
+
+    /// The robot that it is for.
+    #[must_use]
+    pub fn robot(&self) -> Option<IpAddr> {
+        self.robot
+    }
+
+    /// How many rules it has.
+    #[must_use]
+    pub fn rules(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Ids of the rules, the one of [`RuleId`] 1 first.
+    pub fn rule_ids(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().map(|rule| rule.id.as_str())
+    }
+
     /// The peer with this address.
     #[must_use]
     pub fn client(&self, peer: IpAddr) -> Client {
-        let _ = peer;
-        Client::UNKNOWN
+        let number = number(peer);
+        let after = self.ranges.partition_point(|(first, _)| *first <= number);
+        after.checked_sub(1).and_then(|at| self.ranges.get(at)).map_or(Client::UNKNOWN, |(_, client)| *client)
+    }
+
+    fn rules_of(&self, client: Client) -> Option<&ClientRules> {
+        self.clients.get(usize::from(client.0))
+    }
+
+    fn verdict(&self, action: Action, reason: Reason, place: Option<u16>) -> Verdict {
+        let rule = RuleId(place.map_or(0, |place| place.saturating_add(1)));
+        Verdict { action, reason, rule, generation: self.generation }
     }
 
     /// Whether a connection (or datagram exchange) may exist at all, before any command of it is seen.
     #[must_use]
     pub fn admit(&self, client: Client, service: Service, opened: Toward, now_ns: u64) -> Verdict {
-        let _ = (client, service, opened, now_ns);
-        unimplemented!()
+        let egress = opened == Toward::Plant;
+        let refused = if egress { Reason::EgressNotAllowed } else { Reason::NoServiceRule };
+        let Some(own) = self.rules_of(client) else {
+            let reason = if egress { refused } else { Reason::NoRuleForClient };
+            return self.verdict(Action::Drop, reason, None);
+        };
+        let lists: [&[u16]; 2] = match service {
+            _ if egress => [&own.egress, &[]],
+            Service::Modbus => return self.admit_dissected(own.modbus.iter().flat_map(|list| list.iter()), now_ns),
+            Service::Rtde => return self.admit_dissected(own.rtde.iter(), now_ns),
+            Service::Dashboard => return self.admit_dissected(own.dashboard.iter(), now_ns),
+            Service::UrScript => return self.admit_dissected(own.urscript.iter(), now_ns),
+            _ => [&own.transport, &[]],
+        };
+        let mut allowed = None;
+        for place in lists.into_iter().flatten() {
+            let Some(rule) = self.rules.get(usize::from(*place)) else { continue };
+            let matches = match &rule.body {
+                Body::Transport(own) => *own == service,
+                Body::Any(classes) => classes.is_none(),
+                _ => false,
+            };
+            if !matches || rule.until_ns.is_some_and(|until| now_ns > until) {
+                continue;
+            }
+            if rule.deny {
+                return self.verdict(Action::Drop, Reason::DeniedByRule, Some(*place));
+            }
+            allowed = allowed.or(Some(*place));
+        }
+        match allowed {
+            Some(place) => self.verdict(Action::Forward, Reason::Allowed, Some(place)),
+            None => self.verdict(Action::Drop, refused, None),
+        }
+    }
+
+    fn admit_dissected<'p>(&self, places: impl Iterator<Item = &'p u16>, now_ns: u64) -> Verdict {
+        let mut expired = None;
+        for place in places {
+            let Some(rule) = self.rules.get(usize::from(*place)) else { continue };
+            if rule.deny {
+                continue;
+            }
+            if rule.until_ns.is_none_or(|until| now_ns <= until) {
+                return self.verdict(Action::Forward, Reason::Allowed, Some(*place));
+            }
+            expired = Some(*place);
+        }
+        let reason = if expired.is_some() { Reason::Expired } else { Reason::NoServiceRule };
+        self.verdict(Action::Drop, reason, expired)
     }
 
     /// The verdict over one command.
+    ///
+    /// Cost: the rules of this client, service and function, in turn; allocates nothing.
     #[must_use]
     pub fn decide(&self, ask: &Ask<'_>, rates: &mut robot::Rates) -> Verdict {
-        let _ = (ask, rates);
-        unimplemented!()
+        let Some(own) = self.rules_of(ask.client) else {
+            return self.verdict(Action::Reset, Reason::NoRuleForClient, None);
+        };
+        let [modbus, rtde, dashboard, urscript] = own.refusal;
+        match ask.command {
+            Command::Modbus(request) => {
+                let classes = crate::command::of_modbus(request);
+                let places = own.modbus.get(usize::from(request.function.0 & 0x7f)).map_or(&[][..], |list| list);
+                self.judge(ask, places, modbus, rates, |rule| match &rule.body {
+                    Body::Modbus(body) if rule.deny => touched(body.touches(request, classes)),
+                    Body::Modbus(body) => body.covers(request, classes),
+                    Body::Any(allowed) => any(*allowed, classes, rule.deny, request.known()),
+                    _ => MISSED,
+                })
+            }
+            Command::Rtde(request) => {
+                let classes = ask.command.classes();
+                self.judge(ask, &own.rtde, rtde, rates, |rule| match &rule.body {
+                    Body::Rtde(body) if rule.deny => touched(body.touches(request, classes)),
+                    Body::Rtde(body) => body.covers(request),
+                    Body::Any(allowed) => any(*allowed, classes, rule.deny, true),
+                    _ => MISSED,
+                })
+            }
+            Command::Dashboard(line) => {
+                if let Some(reason) = dashboard::never(line) {
+                    return self.verdict(dashboard, reason, None);
+                }
+                let place = dashboard::place(line);
+                let classes = ask.command.classes();
+                self.judge(ask, &own.dashboard, dashboard, rates, |rule| match &rule.body {
+                    Body::Dashboard(body) if rule.deny => touched(body.touches(line, place)),
+                    Body::Dashboard(body) => body.covers(line, place),
+                    Body::Any(allowed) => any(*allowed, classes, rule.deny, line.verb.is_ok()),
+                    _ => MISSED,
+                })
+            }
+            Command::UrScript(unit) => {
+                if unit.ambiguous {
+                    return self.verdict(urscript, Reason::Ambiguous, None);
+                }
+                let script = Script::new(unit);
+                let classes = ask.command.classes();
+                self.judge(ask, &own.urscript, urscript, rates, |rule| match &rule.body {
+                    Body::UrScript(body) if rule.deny => touched(body.touches(&script, classes)),
+                    Body::UrScript(body) => body.covers(&script),
+                    Body::Any(allowed) => any(*allowed, classes, rule.deny, true),
+                    _ => MISSED,
+                })
+            }
+            Command::Transport(service) => self.admit(ask.client, *service, ask.opened, ask.now_ns),
+        }
     }
+
+    /// Goes through the rules that can match: a deny that touches the command ends it, an allow that covers it now lets
+    /// it go on, and of those that miss it the nearest is named.
+    #[inline]
+    fn judge(
+        &self,
+        ask: &Ask<'_>,
+        places: &[u16],
+        refusal: Action,
+        rates: &mut robot::Rates,
+        mut covers: impl FnMut(&Rule) -> Result<(), Miss>,
+    ) -> Verdict {
+        let mut nearest: Option<(Miss, u16)> = None;
+        for place in places {
+            let Some(rule) = self.rules.get(usize::from(*place)) else { continue };
+            let expired = rule.until_ns.is_some_and(|until| ask.now_ns > until);
+            if rule.deny {
+                let holds = rule.when.as_ref().is_none_or(|when| {
+                    // What is not known counts against the command.
+                    when.holds(ask.state, ask.now_ns, self.max_age_ns) != Err(Reason::StateMismatch)
+                });
+                if !expired && holds && covers(rule).is_ok() {
+                    return self.verdict(refusal, Reason::DeniedByRule, Some(*place));
+                }
+                continue;
+            }
+            let outcome = covers(rule).and_then(|()| {
+                let now = |reason| Miss { rank: Rank::Moment, reason };
+                if expired {
+                    return Err(now(Reason::Expired));
+                }
+                if let Some(when) = &rule.when {
+                    when.holds(ask.state, ask.now_ns, self.max_age_ns).map_err(now)?;
+                }
+                if let Some(rate) = &rule.rate {
+                    rate.take(&mut rates.buckets, ask.now_ns).map_err(now)?;
+                }
+                Ok(())
+            });
+            match outcome {
+                Ok(()) => return self.verdict(Action::Forward, Reason::Allowed, Some(*place)),
+                Err(miss) if nearest.is_none_or(|(best, _)| miss.rank > best.rank) => nearest = Some((miss, *place)),
+                Err(_) => {}
+            }
+        }
+        match nearest {
+            Some((miss, place)) => self.verdict(refusal, miss.reason, Some(place)),
+            None => self.verdict(refusal, Reason::NoRule, None),
+        }
+    }
+}
+
+const MISSED: Result<(), Miss> = Err(Miss { rank: Rank::Command, reason: Reason::CommandNotAllowed });
+
+fn touched(touches: bool) -> Result<(), Miss> {
+    if touches { Ok(()) } else { MISSED }
+}
+
+/// A rule of any service: everything known, or what lies within its classes; a deny rule touches what overlaps them.
+fn any(
+    allowed: Option<crate::command::Classes>,
+    classes: crate::command::Classes,
+    deny: bool,
+    known: bool,
+) -> Result<(), Miss> {
+    let fits = match allowed {
+        None => known || deny,
+        Some(allowed) if deny => classes.iter().any(|class| allowed.contains(class)),
+        Some(allowed) => !classes.is_empty() && allowed.covers(classes),
+    };
+    if fits { Ok(()) } else { Err(Miss { rank: Rank::Command, reason: Reason::ClassNotAllowed }) }
 }

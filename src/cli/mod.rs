@@ -1,0 +1,145 @@
+//! The command line: one file a subcommand, one line an error, exit codes that scripts can rely on.
+
+mod doctor;
+mod mode;
+mod replay;
+mod run;
+mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::control::{Client, ControlError, FailureKind, Request, Response};
+
+/// Lets through to a robot exactly the commands that its work needs.
+#[derive(Debug, Parser)]
+#[command(name = "vambrace", version, propagate_version = true)]
+pub struct Cli {
+    /// Control socket of the running appliance.
+    #[arg(long, global = true, value_name = "PATH", default_value = "/run/vambrace/control.sock")]
+    socket: PathBuf,
+    /// One JSON object a line on standard output.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bridge, judge and record.
+    Run(run::RunArgs),
+    /// What `run` would refuse on, and the command that mends it.
+    Doctor(doctor::DoctorArgs),
+    /// Change what is done with traffic.
+    Mode(mode::ModeArgs),
+    /// The appliance on one screen.
+    Status,
+    /// The same engine over captures, without root.
+    Replay(replay::ReplayArgs),
+    /// The virtual robot cell in network namespaces (root).
+    #[cfg(feature = "lab")]
+    #[command(subcommand)]
+    Lab(crate::lab::LabCommand),
+    /// The process that judges; started by `run`.
+    #[command(hide = true)]
+    PacketProcess(crate::appliance::Handed),
+}
+
+/// How a command ended. Source: the contract of the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Fine.
+    Fine = 0,
+    /// Failed.
+    Failed = 1,
+    /// Wrong usage or configuration.
+    Usage = 2,
+    /// Something would be refused or differs.
+    Findings = 3,
+    /// The appliance is not reachable.
+    Unreachable = 5,
+    /// Refused for safety.
+    Unsafe = 6,
+    /// The appliance works less well than configured.
+    Degraded = 10,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// What every command may ask for.
+pub(crate) struct Context {
+    socket: PathBuf,
+    json: bool,
+}
+
+/// Parses the arguments and runs one command.
+#[must_use]
+pub fn main() -> ExitCode {
+    let Cli { socket, json, command } = Cli::parse();
+    let context = Context { socket, json };
+    start_log();
+    let exit = match command {
+        Command::Run(args) => run::run(&args),
+        Command::Doctor(args) => doctor::run(&context, &args),
+        Command::Mode(args) => mode::run(&context, &args),
+        Command::Status => status::run(&context),
+        Command::Replay(args) => replay::run(&context, &args),
+        #[cfg(feature = "lab")]
+        Command::Lab(command) => match crate::lab::run(command) {
+            Ok(()) => Exit::Fine,
+            Err(error) => fail(Exit::Failed, &error),
+        },
+        Command::PacketProcess(handed) => match crate::appliance::run_packet_process(&handed) {
+            Ok(()) => Exit::Fine,
+            Err(failure) => run::report(&failure),
+        },
+    };
+    exit.into()
+}
+
+/// Log lines go to standard error; `VAMBRACE_LOG` sets what is said (`info` unless told).
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("VAMBRACE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).try_init();
+}
+
+/// Prints one line for people and passes the exit on.
+pub(crate) fn fail(exit: Exit, what: &dyn std::fmt::Display) -> Exit {
+    eprintln!("vambrace: {what}");
+    exit
+}
+
+/// Asks the running appliance; failures are printed and become an exit.
+pub(crate) fn ask(context: &Context, request: &Request) -> Result<Response, Exit> {
+    let answer = Client::connect(&context.socket).and_then(|mut client| client.ask(request));
+    match answer {
+        Ok(Response::Failed { kind, messages }) => {
+            let exit = match kind {
+                FailureKind::Usage => Exit::Usage,
+                FailureKind::Unsafe => Exit::Unsafe,
+                FailureKind::Findings => Exit::Findings,
+                FailureKind::Failed => Exit::Failed,
+            };
+            messages.iter().for_each(|message| eprintln!("vambrace: {message}"));
+            Err(exit)
+        }
+        Ok(response) => Ok(response),
+        Err(error) => Err(fail(unreachable_or_failed(&error), &error)),
+    }
+}
+
+fn unreachable_or_failed(error: &ControlError) -> Exit {
+    match error {
+        ControlError::Unreachable { .. } => Exit::Unreachable,
+        _ => Exit::Failed,
+    }
+}

@@ -1,0 +1,54 @@
+use super::{Context, Exit, ask};
+use crate::control::{Request, Response, Status};
+
+/// Prints the state of the running appliance.
+pub(super) fn run(context: &Context) -> Exit {
+    let status = match ask(context, &Request::Status) {
+        Ok(Response::Status(status)) => status,
+        Ok(_) => return super::fail(Exit::Failed, &"the appliance answered something else"),
+        Err(exit) => return exit,
+    };
+    if context.json {
+        match serde_json::to_string(&status) {
+            Ok(line) => println!("{line}"),
+            Err(error) => return super::fail(Exit::Failed, &error),
+        }
+    } else {
+        print(&status);
+    }
+    if status.degraded.is_empty() { Exit::Fine } else { Exit::Degraded }
+}
+
+fn print(status: &Status) {
+    let until = status.mode_ends_in_seconds.map_or(String::new(), |seconds| format!(", for {seconds} s more"));
+    println!("vambrace {} on {}", status.version, status.host);
+    println!("mode       {}{until}", status.mode);
+    match &status.policy {
+        Some(policy) => {
+            println!("policy     {} (generation {}, {} rules, {})", policy.name, policy.generation, policy.rules, policy.digest);
+        }
+        None => println!("policy     none"),
+    }
+    for port in &status.ports {
+        let state = if port.up { "up" } else { "DOWN" };
+        println!("port       {:<6} {} {state}, {} received, {} sent", port.role, port.name, port.received, port.sent);
+    }
+    let traffic = &status.traffic;
+    println!("frames     {} taken, {} forwarded, {} dropped", traffic.frames, traffic.forwarded, traffic.dropped);
+    println!("commands   {} allowed, {} refused", traffic.allowed, traffic.refused);
+    println!("flows      {} of {}", traffic.flows, traffic.flow_room);
+    println!("in the box {:.1} us median, {:.1} us at 99 %", traffic.p50_us, traffic.p99_us);
+    for robot in &status.robots {
+        let age = robot.age_ms.map_or("never seen".to_owned(), |age| format!("{age} ms ago"));
+        println!(
+            "robot      {} {}: program {}, mode {}, safety {} ({age})",
+            robot.name, robot.ip, robot.program, robot.robot_mode, robot.safety
+        );
+    }
+    let records = &status.records;
+    println!("records    {}: {} written, {} lost, {} of {} bytes", records.directory, records.written, records.lost, records.bytes, records.budget);
+    println!("up         {} s, packet process replaced {} times", status.uptime_seconds, status.restarts);
+    for sentence in &status.degraded {
+        println!("DEGRADED   {sentence}");
+    }
+}

@@ -1,0 +1,210 @@
+//! From the file to a policy in force.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use sha2::{Digest, Sha256};
+
+use super::rule::{Asset, Body, Reading, Rule, refusal_of};
+use super::{Client, ClientRules, Moment, Policy, number, test};
+use crate::command::Service;
+use crate::document::{Problems, Source, Table};
+use crate::event::Action;
+
+/// Most rules of one policy: places are 16-bit numbers.
+const RULES: usize = 60_000;
+
+/// How old the robot's state may be for a `when`. Source: the contract; five periods of the slowest stream (10 Hz).
+const MAX_AGE_NS: u64 = 500_000_000;
+
+impl Policy {
+    /// Compiles the text of a policy file; `name` is what problems call it. Assets give names their addresses.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with its place and how to mend it.
+    pub fn compile(name: &str, text: &str, assets: &[Asset], generation: u32, moment: Moment) -> Result<Self, Problems> {
+        let source = Source::parse(name, text);
+        let root = source.root();
+        if let Some(version) = root.require("version", "write version = 1") {
+            version.integer(1..=1);
+        }
+        let robot = robot(&root, assets);
+        let refusal = refusal(&root);
+        let max_age_ns = max_age(&root);
+        let mut reading = Reading { assets, robot, moment, buckets: 0 };
+        let mut rules = Vec::new();
+        for (key, deny) in [("deny", true), ("allow", false)] {
+            for table in root.tables(key) {
+                rules.extend(reading.rule(&table, deny).map(|rule| (table.offset(), rule)));
+            }
+        }
+        let mut ids = std::collections::HashMap::new();
+        for (offset, rule) in &rules {
+            if ids.insert(rule.id.clone(), ()).is_some() {
+                source.problem(*offset, format!("a second rule has the id \"{}\"", rule.id), "give every rule its own id");
+            }
+        }
+        if rules.len() > RULES {
+            source.problem(0, format!("{} rules are more than {RULES}", rules.len()), "merge rules");
+        }
+        let tests = test::read(&root, &reading);
+        root.finish();
+        // In the order of the file, so that places match what people read; deny rules of a client come first in its lists.
+        rules.sort_by_key(|(offset, _)| *offset);
+        let rules: Vec<Rule> = rules.into_iter().map(|(_, rule)| rule).collect();
+        let (ranges, clients) = clients(&rules, refusal);
+        let digest = Sha256::digest(text.as_bytes()).into();
+        let policy = Self { generation, digest, robot, rules, ranges, clients, max_age_ns, tests };
+        source.finish(Some(policy))
+    }
+
+    /// A policy without rules: refuses everything.
+    #[must_use]
+    pub fn empty(generation: u32) -> Self {
+        Self {
+            generation,
+            digest: [0; 32],
+            robot: None,
+            rules: Vec::new(),
+            ranges: Vec::new(),
+            clients: Vec::new(),
+            max_age_ns: MAX_AGE_NS,
+            tests: Vec::new(),
+        }
+    }
+}
+
+fn robot(root: &Table<'_>, assets: &[Asset]) -> Option<IpAddr> {
+    let value = root.require("robot", "write robot = \"asset name or address\"")?;
+    let text = value.string()?;
+    let found = assets.iter().find(|asset| asset.name == text).map(|asset| (asset.address, asset.is_robot));
+    match found.or_else(|| text.parse().ok().map(|address| (address, true))) {
+        Some((address, true)) => Some(address),
+        Some((_, false)) => {
+            value.problem(format!("\"{text}\" is no robot"), "name the asset with side = \"robot\"");
+            None
+        }
+        None => {
+            value.unknown_name(text, assets.iter().filter(|asset| asset.is_robot).map(|asset| asset.name.as_str()));
+            None
+        }
+    }
+}
+
+fn refusal(root: &Table<'_>) -> [Action; 4] {
+    let Some(table) = root.table("refusal") else { return [Action::Reset; 4] };
+    let read = |key| table.take(key).and_then(|value| refusal_of(&value)).unwrap_or(Action::Reset);
+    let refusal = [read("modbus"), read("rtde"), read("dashboard"), read("urscript")];
+    table.later("external_control", "take it out");
+    table.later("escalate", "take it out");
+    table.finish();
+    refusal
+}
+
+fn max_age(root: &Table<'_>) -> u64 {
+    let Some(table) = root.table("state") else { return MAX_AGE_NS };
+    let age = table.take("max_age").and_then(|value| {
+        let text = value.string()?;
+        let age = text.strip_suffix("ms").and_then(|number| number.parse::<u64>().ok());
+        if age.is_none_or(|age| age == 0 || age > 60_000) {
+            value.problem(format!("\"{text}\" is no age"), "write milliseconds from \"1ms\" to \"60000ms\"");
+        }
+        age
+    });
+    table.finish();
+    age.map_or(MAX_AGE_NS, |age| age.saturating_mul(1_000_000))
+}
+
+/// First and last address of a network as numbers.
+fn bounds(net: &IpNet) -> (u128, u128) {
+    match net {
+        IpNet::V4(net) => (number(net.network().into()), number(net.broadcast().into())),
+        IpNet::V6(net) => (number(net.network().into()), number(net.broadcast().into())),
+    }
+}
+
+/// Cuts the address space where rules tell addresses apart, and gives each range its rules.
+fn clients(rules: &[Rule], refusal: [Action; 4]) -> (Vec<(u128, Client)>, Vec<ClientRules>) {
+    let mut cuts: Vec<u128> = vec![0];
+    for net in rules.iter().flat_map(|rule| &rule.peers) {
+        let (first, last) = bounds(net);
+        cuts.push(first);
+        cuts.extend(last.checked_add(1));
+    }
+    cuts.sort_unstable();
+    cuts.dedup();
+    let mut places: Vec<Vec<u16>> = vec![Vec::new(); cuts.len()];
+    for (place, rule) in rules.iter().enumerate() {
+        let Ok(place) = u16::try_from(place) else { break };
+        for net in &rule.peers {
+            let (first, last) = bounds(net);
+            let from = cuts.partition_point(|cut| *cut < first);
+            let to = cuts.partition_point(|cut| *cut <= last);
+            for list in places.get_mut(from..to).into_iter().flatten() {
+                if list.last() != Some(&place) {
+                    list.push(place);
+                }
+            }
+        }
+    }
+    // Ranges with the same rules are the same client.
+    let mut known: BTreeMap<Vec<u16>, Client> = BTreeMap::new();
+    let mut clients = Vec::new();
+    let mut ranges = Vec::new();
+    for (cut, list) in cuts.into_iter().zip(places) {
+        let named = list.iter().any(|place| rules.get(usize::from(*place)).is_some_and(|rule| !rule.deny));
+        let client = if named {
+            *known.entry(list).or_insert_with_key(|list| {
+                let id = u16::try_from(clients.len()).unwrap_or(u16::MAX);
+                clients.push(client_rules(rules, list, refusal));
+                Client(id)
+            })
+        } else {
+            Client::UNKNOWN
+        };
+        ranges.push((cut, client));
+    }
+    (ranges, clients)
+}
+
+fn client_rules(rules: &[Rule], places: &[u16], refusal: [Action; 4]) -> ClientRules {
+    let rule = |place: u16| rules.get(usize::from(place));
+    let mut ordered = places.to_vec();
+    ordered.sort_by_key(|place| !rule(*place).is_some_and(|rule| rule.deny));
+    let list = |fits: &dyn Fn(&Rule) -> bool| -> Box<[u16]> {
+        ordered.iter().copied().filter(|place| rule(*place).is_some_and(fits)).collect()
+    };
+    let of = |service: Service| move |rule: &Rule| !rule.egress && rule.service.is_none_or(|own| own == service);
+    let modbus = list(&of(Service::Modbus));
+    let by_function = (0_u8..128).map(|function| {
+        let may = |place: &u16| match rule(*place).map(|rule| &rule.body) {
+            Some(Body::Modbus(body)) => body.may_match(function),
+            other => other.is_some(),
+        };
+        modbus.iter().copied().filter(|place| may(place)).collect()
+    });
+    let strictest = |service: Service, default: Action| {
+        let own = ordered.iter().filter_map(|place| rule(*place)).filter(|rule| rule.service == Some(service));
+        own.filter_map(|rule| rule.refusal).fold(None, |worst, action| match (worst, action) {
+            (Some(Action::Drop), _) | (_, Action::Drop) => Some(Action::Drop),
+            _ => Some(action),
+        })
+        .unwrap_or(default)
+    };
+    let [on_modbus, on_rtde, on_dashboard, on_urscript] = refusal;
+    ClientRules {
+        modbus: by_function.collect(),
+        rtde: list(&of(Service::Rtde)),
+        dashboard: list(&of(Service::Dashboard)),
+        urscript: list(&of(Service::UrScript)),
+        transport: list(&|rule| !rule.egress && matches!(rule.body, Body::Transport(_) | Body::Any(_))),
+        egress: list(&|rule| rule.egress || (rule.deny && matches!(rule.body, Body::Transport(_) | Body::Any(_)))),
+        refusal: [
+            strictest(Service::Modbus, on_modbus),
+            strictest(Service::Rtde, on_rtde),
+            strictest(Service::Dashboard, on_dashboard),
+            strictest(Service::UrScript, on_urscript),
+        ],
+    }
+}

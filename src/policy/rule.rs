@@ -1,0 +1,354 @@
+//! One rule: who, what, when; and how near a command came to it.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::Moment;
+use super::dashboard::DashboardRule;
+use super::modbus::ModbusRule;
+use super::names::{Classed, classes};
+use super::rtde::RtdeRule;
+use super::urscript::UrScriptRule;
+use crate::command::{Classes, Service};
+use crate::document::{Table, Value};
+use crate::event::{Action, Reason};
+use crate::robot::{Program, State};
+
+/// How far a command came in a rule before a key refused it; the rule that it came farthest in is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rank {
+    /// The command itself is not named.
+    Command,
+    /// The unit or sub-function.
+    Unit,
+    /// An address, variable or target.
+    Address,
+    /// A quantity or frequency.
+    Quantity,
+    /// A value or argument.
+    Value,
+    /// All keys cover it, but not now.
+    Moment,
+}
+
+/// Why a rule does not cover a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Miss {
+    pub(crate) rank: Rank,
+    pub(crate) reason: Reason,
+}
+
+/// What a rule says about the commands of its service.
+#[derive(Clone, Debug)]
+pub(crate) enum Body {
+    Modbus(ModbusRule),
+    Rtde(RtdeRule),
+    Dashboard(DashboardRule),
+    UrScript(UrScriptRule),
+    /// A port that no dissector reads: the connection is the command.
+    Transport(Service),
+    /// Every service, within these classes where any are named.
+    Any(Option<Classes>),
+}
+
+/// The robot's state that a rule asks for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct When {
+    programs: Option<Vec<Program>>,
+    robot_modes: Option<Vec<i8>>,
+    safety_modes: Option<Vec<u8>>,
+}
+
+/// Tokens a second and at most, in thousandths of a command, and the bucket they are kept in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rate {
+    pub(crate) per_second: u64,
+    pub(crate) burst: u64,
+    pub(crate) bucket: usize,
+}
+
+/// One rule of the file.
+#[derive(Clone, Debug)]
+pub(crate) struct Rule {
+    pub(crate) id: String,
+    pub(crate) deny: bool,
+    /// Whether the robot opens the connection.
+    pub(crate) egress: bool,
+    /// The peer, whoever opens.
+    pub(crate) peers: Vec<IpNet>,
+    pub(crate) service: Option<Service>,
+    pub(crate) body: Body,
+    pub(crate) when: Option<When>,
+    pub(crate) rate: Option<Rate>,
+    /// Monotonic nanoseconds after which it does not match.
+    pub(crate) until_ns: Option<u64>,
+    pub(crate) refusal: Option<Action>,
+}
+
+/// Names of devices that `from` and `to` may use.
+#[derive(Clone, Debug)]
+pub struct Asset {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether it lives behind the robot port.
+    pub is_robot: bool,
+}
+
+/// What rules are read with.
+pub(crate) struct Reading<'r> {
+    pub(crate) assets: &'r [Asset],
+    pub(crate) robot: Option<IpAddr>,
+    pub(crate) moment: Moment,
+    pub(crate) buckets: usize,
+}
+
+/// Rules with a rate that one policy can have: one bucket each in the shared state.
+pub(crate) const BUCKETS: usize = 64;
+
+impl Reading<'_> {
+    /// Reads one `[[allow]]` or `[[deny]]`; what is wrong becomes a problem.
+    pub(crate) fn rule(&mut self, table: &Table<'_>, deny: bool) -> Option<Rule> {
+        let id = table.require("id", "write id = \"...\"").and_then(|value| value.string().map(str::to_owned));
+        let from = if deny { table.take("from") } else { table.require("from", "write from = \"asset, address or network\"") };
+        let from = from.map(|value| (value.offset(), self.peers(&value)));
+        let to = table.take("to").map(|value| self.peers(&value));
+        let is_robot = |nets: &[IpNet]| {
+            self.robot.is_some_and(|robot| nets.len() == 1 && nets.iter().all(|net| *net == IpNet::from(robot)))
+        };
+        let egress = from.as_ref().is_some_and(|(_, nets)| is_robot(nets));
+        let peers = match (&from, to) {
+            (Some(_), Some(to)) if egress => to,
+            (Some((offset, _)), None) if egress => {
+                table.problem_at(*offset, "the robot opens this connection, but `to` is missing", "write to = \"asset, address or network\"");
+                Vec::new()
+            }
+            (Some((offset, nets)), Some(to)) => {
+                if !is_robot(&to) {
+                    table.problem_at(*offset, "`to` names another device than the robot", "take `to` out, or write from = the robot");
+                }
+                nets.clone()
+            }
+            (Some((_, nets)), None) => nets.clone(),
+            (None, _) => everyone(),
+        };
+        let service = table
+            .require("service", "write service = \"modbus\", \"rtde\", \"dashboard\", \"urscript\", \"tcp/22\" or \"any\"")
+            .and_then(|value| service(&value));
+        let body = service.and_then(|service| body(table, service, egress));
+        let when = table.table("when").map(|table| when(&table));
+        let rate = table.table("rate").and_then(|table| self.rate(&table, deny));
+        let until_ns = table.take("until").and_then(|value| value.moment()).map(|until| self.moment.deadline(until));
+        let refusal = table.take("refusal").and_then(|value| refusal_of(&value));
+        if let Some(seen) = table.table("seen") {
+            seen.take("count").and_then(|value| value.integer(0..=i64::MAX));
+            seen.take("first").and_then(|value| value.moment());
+            seen.take("last").and_then(|value| value.moment());
+            seen.finish();
+        }
+        table.take("comment").and_then(|value| value.string());
+        table.later("bounds", "name the functions and programs instead");
+        table.finish();
+        Some(Rule {
+            id: id?,
+            deny,
+            egress,
+            peers,
+            service: service?,
+            body: body?,
+            when,
+            rate,
+            until_ns,
+            refusal,
+        })
+    }
+
+    /// Reads asset names, addresses and networks.
+    pub(crate) fn peers(&self, value: &Value<'_>) -> Vec<IpNet> {
+        let read = |item: &Value<'_>| -> Option<IpNet> {
+            let text = item.string()?;
+            if let Some(asset) = self.assets.iter().find(|asset| asset.name == text) {
+                return Some(IpNet::from(asset.address));
+            }
+            let parsed = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+            if parsed.is_none() {
+                item.unknown_name(text, self.assets.iter().map(|asset| asset.name.as_str()));
+            }
+            parsed.map(|net| net.trunc())
+        };
+        if value.as_string() == Some("any") {
+            return everyone();
+        }
+        value.any_of().iter().filter_map(read).collect()
+    }
+
+    fn rate(&mut self, table: &Table<'_>, deny: bool) -> Option<Rate> {
+        let number = |key| table.require(key, "write rate = { per_second = 10, burst = 20 }");
+        let per_second = number("per_second").and_then(|value| value.number()).filter(|number| *number > 0.0);
+        let burst = number("burst").and_then(|value| value.integer(1..=1_000_000));
+        table.finish();
+        if deny {
+            table.problem_at(table.offset(), "a deny rule can't have a rate", "take it out");
+        }
+        if self.buckets >= BUCKETS {
+            let what = format!("more than {BUCKETS} rules have a rate");
+            table.problem_at(table.offset(), what, "merge rules, or take some rates out");
+        }
+        let bucket = self.buckets;
+        self.buckets = self.buckets.saturating_add(1);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive; casts saturate")]
+        let per_second = (per_second? * 1000.0) as u64;
+        let burst = u64::try_from(burst?).ok()?.saturating_mul(1000);
+        Some(Rate { per_second: per_second.max(1), burst, bucket })
+    }
+}
+
+fn everyone() -> Vec<IpNet> {
+    vec![IpNet::from(ipnet::Ipv4Net::default()), IpNet::from(ipnet::Ipv6Net::default())]
+}
+
+/// Services by name; `None` inside = any.
+#[expect(clippy::option_option, reason = "outer: readable; inner: any service")]
+fn service(value: &Value<'_>) -> Option<Option<Service>> {
+    let text = value.string()?;
+    let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port != 0);
+    let known = match text {
+        "any" => return Some(None),
+        "modbus" => Some(Service::Modbus),
+        "rtde" => Some(Service::Rtde),
+        "dashboard" => Some(Service::Dashboard),
+        "urscript" => Some(Service::UrScript),
+        "icmp" => Some(Service::Icmp),
+        "external_control" => {
+            value.problem("service \"external_control\" comes with a later version", "allow its ports as tcp/50001 and so on, unjudged");
+            return None;
+        }
+        _ => match text.split_once('/') {
+            Some(("tcp", number)) => port(number).map(Service::of_tcp_port),
+            Some(("udp", number)) => port(number).map(Service::Udp),
+            _ => None,
+        },
+    };
+    if known.is_none() {
+        let names = ["modbus", "rtde", "dashboard", "urscript", "icmp", "any", "tcp/22", "udp/2222"];
+        value.unknown_name(text, names.into_iter());
+    }
+    known.map(Some)
+}
+
+fn body(table: &Table<'_>, service: Option<Service>, egress: bool) -> Option<Body> {
+    if egress && service.is_none_or(Service::is_dissected) {
+        if service.is_none() || ["function", "class", "address", "value", "command", "outputs"].iter().any(|key| table.has(key)) {
+            table.problem_at(
+                table.offset(),
+                "commands that the robot itself sends are not judged in this version",
+                "allow the connection alone: service = \"modbus\" or \"tcp/502\" without further keys",
+            );
+            return None;
+        }
+        return service.map(Body::Transport);
+    }
+    Some(match service {
+        Some(Service::Modbus) => Body::Modbus(ModbusRule::read(table)),
+        Some(Service::Rtde) => Body::Rtde(RtdeRule::read(table)),
+        Some(Service::Dashboard) => Body::Dashboard(DashboardRule::read(table)),
+        Some(Service::UrScript) => Body::UrScript(UrScriptRule::read(table)),
+        Some(other) => Body::Transport(other),
+        None => Body::Any(classes(table)),
+    })
+}
+
+/// What is done with a refused command: `reset` or `drop`.
+pub(crate) fn refusal_of(value: &Value<'_>) -> Option<Action> {
+    match value.as_string() {
+        Some(text @ ("refuse" | "hold" | "clamp")) => {
+            value.problem(format!("\"{text}\" comes with a later version"), "write \"reset\" or \"drop\"");
+            None
+        }
+        _ => value.choice(&[("reset", Action::Reset), ("drop", Action::Drop)]),
+    }
+}
+
+fn when(table: &Table<'_>) -> When {
+    let programs = [("stopped", Program::Stopped), ("playing", Program::Playing), ("paused", Program::Paused)];
+    let robot_modes: Vec<(&'static str, i8)> = ROBOT_MODES.to_vec();
+    let safety_modes: Vec<(&'static str, u8)> = SAFETY_MODES.to_vec();
+    let when = When {
+        programs: table.take("program").map(|value| value.any_of().iter().filter_map(|item| item.choice(&programs)).collect()),
+        robot_modes: table
+            .take("robot_mode")
+            .map(|value| value.any_of().iter().filter_map(|item| item.choice(&robot_modes)).collect()),
+        safety_modes: table
+            .take("safety")
+            .map(|value| value.any_of().iter().filter_map(|item| item.choice(&safety_modes)).collect()),
+    };
+    table.later("control", "use program, robot_mode or safety");
+    table.finish();
+    when
+}
+
+/// Names of robot modes with RTDE's numbers. Source: URCL datatypes, RobotMode.
+const ROBOT_MODES: [(&str, i8); 10] = [
+    ("no_controller", -1),
+    ("disconnected", 0),
+    ("confirm_safety", 1),
+    ("booting", 2),
+    ("power_off", 3),
+    ("power_on", 4),
+    ("idle", 5),
+    ("backdrive", 6),
+    ("running", 7),
+    ("updating_firmware", 8),
+];
+
+/// Names of safety modes with RTDE's numbers. Source: URCL datatypes, SafetyMode.
+const SAFETY_MODES: [(&str, u8); 9] = [
+    ("normal", 1),
+    ("reduced", 2),
+    ("protective_stop", 3),
+    ("recovery", 4),
+    ("safeguard_stop", 5),
+    ("system_emergency_stop", 6),
+    ("robot_emergency_stop", 7),
+    ("violation", 8),
+    ("fault", 9),
+];
+
+impl When {
+    /// Whether the robot is in one of the states asked for; what was not seen within `max_age_ns` is unknown.
+    pub(crate) fn holds(&self, state: &State, now_ns: u64, max_age_ns: u64) -> Result<(), Reason> {
+        let fresh = |at_ns: u64| at_ns != 0 && now_ns.saturating_sub(at_ns) <= max_age_ns;
+        let check = |asked: bool, at_ns: u64, found: bool| match (asked, fresh(at_ns), found) {
+            (false, ..) | (true, true, true) => Ok(()),
+            (true, false, _) => Err(Reason::StateUnknown),
+            (true, true, false) => Err(Reason::StateMismatch),
+        };
+        let program = self.programs.as_ref().is_some_and(|list| list.iter().any(|program| *program as u8 == state.program));
+        check(self.programs.is_some(), state.program_at_ns, program)?;
+        let robot_mode = self.robot_modes.as_ref().is_some_and(|list| list.contains(&state.robot_mode));
+        check(self.robot_modes.is_some(), state.robot_mode_at_ns, robot_mode)?;
+        let safety = self.safety_modes.as_ref().is_some_and(|list| list.contains(&state.safety_mode));
+        check(self.safety_modes.is_some(), state.safety_mode_at_ns, safety)
+    }
+}
+
+impl Rate {
+    /// Takes one command's worth of tokens, or says that there are too few.
+    pub(crate) fn take(&self, buckets: &mut [[u64; 2]], now_ns: u64) -> Result<(), Reason> {
+        let Some([tokens, last_ns]) = buckets.get_mut(self.bucket) else { return Err(Reason::EngineFault) };
+        if *last_ns == 0 {
+            *tokens = self.burst;
+            *last_ns = now_ns.max(1);
+        }
+        let gained = u128::from(now_ns.saturating_sub(*last_ns)).saturating_mul(self.per_second.into());
+        let gained = u64::try_from(gained.checked_div(1_000_000_000).unwrap_or(0)).unwrap_or(u64::MAX);
+        if gained > 0 {
+            *tokens = tokens.saturating_add(gained).min(self.burst);
+            *last_ns = now_ns;
+        }
+        *tokens = tokens.checked_sub(1000).ok_or(Reason::RateExceeded)?;
+        Ok(())
+    }
+}

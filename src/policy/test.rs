@@ -1,0 +1,169 @@
+//! `[[test]]`: what the policy must say, checked at every check and apply.
+
+use std::net::IpAddr;
+
+use dissect::{Step, Toward};
+
+use super::rule::Reading;
+use super::{Ask, Policy};
+use crate::command::{Command, Service};
+use crate::document::{Table, Value};
+use crate::event::{Reason, Verdict};
+use crate::robot;
+
+/// One test of the file.
+#[derive(Clone, Debug)]
+pub(crate) struct Test {
+    name: String,
+    from: IpAddr,
+    unit: Unit,
+    allowed: bool,
+}
+
+/// What is sent.
+#[derive(Clone, Debug)]
+enum Unit {
+    Dashboard(String),
+    Modbus(Vec<u8>),
+    UrScript(String),
+    Connect(Service),
+}
+
+/// How one test ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestOutcome {
+    /// Its name.
+    pub name: String,
+    /// Whether the policy said what was expected.
+    pub passed: bool,
+    /// Whether the policy allows it.
+    pub allowed: bool,
+    /// The policy's reason.
+    pub reason: Reason,
+    /// The rule that decided, where one did.
+    pub rule: Option<String>,
+}
+
+/// Reads every `[[test]]`.
+pub(crate) fn read(root: &Table<'_>, reading: &Reading<'_>) -> Vec<Test> {
+    root.tables("test").iter().filter_map(|table| one(table, reading)).collect()
+}
+
+fn one(table: &Table<'_>, reading: &Reading<'_>) -> Option<Test> {
+    let name = table.require("name", "write name = \"...\"").and_then(|value| value.string().map(str::to_owned));
+    let from = table.require("from", "write from = \"asset or address\"").and_then(|value| {
+        let peers = reading.peers(&value);
+        peers.first().map(ipnet::IpNet::addr)
+    });
+    let service = table.require("service", "write service = \"dashboard\", \"modbus\", \"urscript\" or \"tcp/22\"");
+    let unit = service.and_then(|service| unit(table, &service));
+    let allowed = table
+        .require("expect", "write expect = \"allowed\" or \"refused\"")
+        .and_then(|value| value.choice(&[("allowed", true), ("refused", false)]));
+    table.finish();
+    Some(Test { name: name?, from: from?, unit: unit?, allowed: allowed? })
+}
+
+fn unit(table: &Table<'_>, service: &Value<'_>) -> Option<Unit> {
+    match service.string()? {
+        "dashboard" => {
+            let command = table.require("command", "write command = \"...\"")?.string()?.to_owned();
+            let argument = table.take("argument").and_then(|value| value.string().map(str::to_owned));
+            Some(Unit::Dashboard(argument.map_or(command.clone(), |argument| format!("{command} {argument}"))))
+        }
+        "modbus" => modbus(table),
+        "urscript" => Some(Unit::UrScript(table.require("text", "write text = \"...\", the script")?.string()?.to_owned())),
+        text => {
+            let port = text.strip_prefix("tcp/").and_then(|number| number.parse().ok());
+            if port.is_none() {
+                service.unknown_name(text, ["dashboard", "modbus", "urscript", "tcp/22"].into_iter());
+            }
+            port.map(|port| Unit::Connect(Service::of_tcp_port(port)))
+        }
+    }
+}
+
+fn modbus(table: &Table<'_>) -> Option<Unit> {
+    let function = table.require("function", "write function = \"...\"")?;
+    let name = function.string()?;
+    let Some(code) = modbus::FunctionCode::named(name) else {
+        let names: Vec<_> = modbus::FunctionCode::names().collect();
+        function.unknown_name(name, names.into_iter());
+        return None;
+    };
+    let number = |key, default: u16| {
+        let value = table.take(key).and_then(|value| value.integer(0..=65535));
+        value.and_then(|value| u16::try_from(value).ok()).unwrap_or(default)
+    };
+    let (address, quantity, value) = (number("address", 0), number("quantity", 1), number("value", 0));
+    let unit = u8::try_from(number("unit", 255)).unwrap_or(255);
+    let mbap = modbus::Mbap::new(1, modbus::UnitId(unit));
+    let mut buffer = [0; modbus::MAX_ADU];
+    use modbus::FunctionCode as F;
+    let registers = vec![value; usize::from(quantity)];
+    let coils = vec![value != 0; usize::from(quantity)];
+    let bytes = match code {
+        F::READ_COILS | F::READ_DISCRETE_INPUTS | F::READ_HOLDING_REGISTERS | F::READ_INPUT_REGISTERS => {
+            mbap.read(&mut buffer, code, address, quantity)
+        }
+        F::WRITE_SINGLE_COIL => mbap.write_single_coil(&mut buffer, address, value != 0),
+        F::WRITE_SINGLE_REGISTER => mbap.write_single_register(&mut buffer, address, value),
+        F::WRITE_MULTIPLE_REGISTERS => mbap.write_multiple_registers(&mut buffer, address, &registers),
+        F::WRITE_MULTIPLE_COILS => mbap.write_multiple_coils(&mut buffer, address, &coils),
+        other => mbap.pdu(&mut buffer, &[other.0]),
+    };
+    match bytes {
+        Ok(bytes) => Some(Unit::Modbus(bytes.to_vec())),
+        Err(error) => {
+            function.problem(format!("no such request: {error}"), "mend address, quantity or value");
+            None
+        }
+    }
+}
+
+impl Policy {
+    /// Runs every test of the file, with the robot in no known state.
+    #[must_use]
+    pub fn run_tests(&self) -> Vec<TestOutcome> {
+        self.tests.iter().map(|test| self.run_test(test)).collect()
+    }
+
+    fn run_test(&self, test: &Test) -> TestOutcome {
+        let verdict = self.verdict_of(test);
+        let allowed = verdict.is_some_and(|verdict| verdict.is_allowed());
+        let rule = verdict.and_then(|verdict| usize::from(verdict.rule.0).checked_sub(1));
+        TestOutcome {
+            name: test.name.clone(),
+            passed: allowed == test.allowed,
+            allowed,
+            reason: verdict.map_or(Reason::Malformed, |verdict| verdict.reason),
+            rule: rule.and_then(|place| self.rules.get(place)).map(|rule| rule.id.clone()),
+        }
+    }
+
+    /// The verdict; nothing where the unit can't be read, which refuses it too.
+    fn verdict_of(&self, test: &Test) -> Option<Verdict> {
+        let client = self.client(test.from);
+        let decide = |command: &Command<'_>| {
+            let mut rates = robot::Rates { buckets: [[0; 2]; 64] };
+            let state = robot::State::default();
+            self.decide(&Ask { client, opened: Toward::Robot, command, state: &state, now_ns: 1 }, &mut rates)
+        };
+        match &test.unit {
+            Unit::Connect(service) => Some(self.admit(client, *service, Toward::Robot, 1)),
+            Unit::Dashboard(line) => Some(decide(&Command::Dashboard(dashboard::Line::read(line.as_bytes())))),
+            Unit::Modbus(bytes) => {
+                let Ok(Step::Whole { unit, .. }) = modbus::Adu::step(bytes) else { return None };
+                modbus::Request::read(&unit).ok().map(|request| decide(&Command::Modbus(request)))
+            }
+            Unit::UrScript(text) => {
+                let text = format!("{}\n", text.trim_end());
+                let mut scanner = urscript::Scanner::default();
+                match scanner.step(text.as_bytes(), urscript::Dialect::Client) {
+                    Ok(Step::Whole { unit, len }) if len == text.len() => Some(decide(&Command::UrScript(unit))),
+                    _ => None,
+                }
+            }
+        }
+    }
+}
