@@ -1,5 +1,7 @@
 //! Vambrace: inline policy enforcement for robot network ports.
 
+pub mod appliance;
+pub mod cli;
 pub mod command;
 pub mod config;
 pub mod control;
@@ -11,6 +13,7 @@ pub mod gate;
 pub mod inspect;
 #[cfg(feature = "lab")]
 pub mod lab;
+pub mod learn;
 pub mod nic;
 pub mod policy;
 pub mod record;

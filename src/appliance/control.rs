@@ -13,6 +13,8 @@ use crate::control::{
     Status, TrafficStatus,
 };
 use crate::engine::{Mode, Rules, WorkerShared};
+use crate::event::Notice;
+use crate::learn::ProposalOptions;
 use crate::policy::Policy;
 use crate::record::RecordCounters;
 
@@ -114,7 +116,7 @@ impl Orders {
         state.standing.mode = mode.name().to_owned();
         state.standing.mode_until = back;
         self.write(&state.standing);
-        self.shared.notices.push(crate::event::Notice::Mode { from: before.name(), to: mode.name(), uid });
+        let _ = self.shared.notices.push(Notice::Mode { from: before.name(), to: mode.name(), uid });
         tracing::info!(from = before.name(), to = mode.name(), uid, "mode changed");
         before
     }
@@ -152,7 +154,7 @@ impl Orders {
         state.standing.generation = generation;
         self.put(self.rules().mode, Arc::clone(&policy));
         self.write(&state.standing);
-        self.shared.notices.push(crate::event::Notice::Policy { generation, digest: policy.digest(), uid });
+        let _ = self.shared.notices.push(Notice::Policy { generation, digest: policy.digest(), uid });
         Response::Policy(policy_text(&state.standing, &policy, false))
     }
 
@@ -187,7 +189,13 @@ impl Orders {
         let mut learning = learning(&learner, false);
         if let Ok(gathered) = learner.gathered().lock() {
             let robot = self.config.robot().map(|robot| robot.name.clone()).unwrap_or_default();
-            learning.proposal = plan::proposal(&self.config, &gathered.observations, &robot, false, gathered.lost);
+            learning.proposal = gathered.observations.propose(&ProposalOptions {
+                robot,
+                assets: self.config.assets.iter().map(|asset| (asset.name.clone(), asset.ip)).collect(),
+                trust: false,
+                lost_frames: gathered.lost,
+                made: format!("vambrace {}, live traffic", env!("CARGO_PKG_VERSION")),
+            });
         }
         if self.rules().mode == Mode::Learn {
             let back = state.before_learning.take().unwrap_or(Mode::Observe);

@@ -8,7 +8,7 @@ use dissect::Toward;
 
 use crate::command::Command;
 use crate::engine::{Actions, Arena, Observer, Pipeline, Rules, Tap, Who};
-use crate::learn::Observations;
+use crate::learn::{Observations, Seen};
 use crate::nic::{Frame, FrameMeta};
 
 /// Frames that wait for the learner: a second of a busy cell.
@@ -77,15 +77,20 @@ struct Listener(Arc<Mutex<Gathered>>);
 impl Observer for Listener {
     fn command(&mut self, who: &Who, command: &Command<'_>, _: &[u8]) {
         if let Ok(mut gathered) = self.0.lock() {
-            gathered.observations.command(who, command);
+            gathered.observations.command(&seen(who), command);
         }
     }
 
     fn connection(&mut self, who: &Who) {
         if let Ok(mut gathered) = self.0.lock() {
-            gathered.observations.connection(who);
+            gathered.observations.connection(&seen(who));
         }
     }
+}
+
+/// What learning keeps of who sent a command.
+pub(crate) fn seen(who: &Who) -> Seen {
+    Seen { peer: who.key.plant.ip(), opened: who.opened, service: who.service, wall_ns: who.wall_ns }
 }
 
 /// The learner: reads copies of frames through an engine of its own, off the packet path.

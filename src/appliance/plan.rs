@@ -4,9 +4,11 @@ use std::sync::Arc;
 use link::{EtherType, Mac};
 
 use super::Failure;
-use crate::config::{Config, DcpSet, Layer2Protocol, Side};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::config::{Config, DcpSet, Layer2, Layer2Protocol, Side};
 use crate::engine::{Checksums, Device, Mode, Rules};
-use crate::policy::Policy;
+use crate::policy::{Asset, Moment, Policy};
 
 /// What the engine judges by, from the configuration, a mode and a compiled policy.
 #[must_use]
@@ -26,6 +28,60 @@ pub fn rules(config: &Config, mode: Mode, policy: Arc<Policy>) -> Rules {
         dcp_set: config.layer2.profinet_dcp_set == DcpSet::Pass,
         checksums: Checksums::Verify,
         bind: true,
+    }
+}
+
+/// The devices of a configuration, as policies name them.
+#[must_use]
+pub fn assets(config: &Config) -> Vec<Asset> {
+    let asset = |asset: &crate::config::Asset| Asset {
+        name: asset.name.clone(),
+        address: asset.ip,
+        is_robot: asset.side == Side::Robot,
+    };
+    config.assets.iter().map(asset).collect()
+}
+
+/// EtherTypes that pass where no configuration says otherwise.
+#[must_use]
+pub fn default_pass() -> Vec<EtherType> {
+    Layer2::default().pass.into_iter().filter_map(ether_type).collect()
+}
+
+/// Compiles a policy for the appliance as it stands now, and runs its tests. An empty text is an empty policy.
+///
+/// # Errors
+/// Every problem, one a line; exit code 3 where only tests failed.
+pub fn compile(config: &Config, name: &str, text: &str, generation: u32) -> Result<Arc<Policy>, Failure> {
+    if text.is_empty() {
+        return Ok(Arc::new(Policy::empty(generation)));
+    }
+    let policy = Policy::compile(name, text, &assets(config), generation, now())
+        .map_err(|problems| Failure { lines: problems.to_string().lines().map(str::to_owned).collect(), code: 2 })?;
+    let robot = config.robot().map(|robot| robot.ip);
+    if policy.robot() != robot {
+        return Err(Failure::new(2, format!("{name}: the policy is for another robot than the configuration's; mend `robot`")));
+    }
+    let failed: Vec<_> = policy.run_tests().into_iter().filter(|test| !test.passed).collect();
+    if failed.is_empty() {
+        return Ok(Arc::new(policy));
+    }
+    let line = |test: crate::policy::TestOutcome| {
+        let said = if test.allowed { "allowed" } else { "refused" };
+        format!("{name}: test \"{}\" failed: {said} ({}); mend the rules or the test", test.name, test.reason)
+    };
+    Err(Failure { lines: failed.into_iter().map(line).collect(), code: 3 })
+}
+
+/// Both clocks, now.
+#[must_use]
+pub fn now() -> Moment {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let monotonic = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let seconds = u64::try_from(monotonic.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000);
+    Moment {
+        wall_ns: u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX),
+        monotonic_ns: seconds.saturating_add(u64::try_from(monotonic.tv_nsec).unwrap_or(0)),
     }
 }
 

@@ -143,3 +143,12 @@ fn unreachable_or_failed(error: &ControlError) -> Exit {
         _ => Exit::Failed,
     }
 }
+
+/// A progress bar over bytes, on standard error when it is a terminal.
+pub(crate) fn progress(bytes: u64) -> indicatif::ProgressBar {
+    let bar = indicatif::ProgressBar::new(bytes);
+    if let Ok(style) = indicatif::ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {eta}") {
+        bar.set_style(style);
+    }
+    bar
+}

@@ -11,6 +11,7 @@ mod counters;
 mod detail;
 mod guard;
 mod judge;
+pub mod offline;
 mod pipeline;
 mod reset;
 mod rules;

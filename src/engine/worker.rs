@@ -43,6 +43,8 @@ pub struct Shared {
     pub stop: AtomicBool,
     /// Grows with every turn of the loop: how a hang is told from idleness.
     pub turns: AtomicU64,
+    /// What happened outside the path and is to be recorded in order.
+    pub notices: crossbeam::queue::ArrayQueue<Notice>,
     /// What was counted, a few times a second.
     pub snapshot: std::sync::Mutex<Snapshot>,
 }
@@ -55,6 +57,7 @@ impl Shared {
             rules: ArcSwap::new(rules),
             stop: AtomicBool::new(false),
             turns: AtomicU64::new(0),
+            notices: crossbeam::queue::ArrayQueue::new(64),
             snapshot: std::sync::Mutex::new(Snapshot::default()),
         }
     }
@@ -151,6 +154,9 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
             self.pipeline.set_rules(Arc::clone(&rules));
         }
         drop(rules);
+        while let Some(notice) = self.shared.notices.pop() {
+            self.pipeline.notice(notice, now_ns, self.clock.wall_ns(), &mut self.actions);
+        }
         let worked = self.pump(Toward::Robot, now_ns) | self.pump(Toward::Plant, now_ns);
         self.pipeline.poll(now_ns, &mut self.actions);
         if !self.actions.outs().is_empty() || !self.actions.events().is_empty() {

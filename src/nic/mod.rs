@@ -5,7 +5,10 @@
 
 pub mod af_packet;
 pub mod memory;
+pub mod pcap;
 pub mod polling;
+pub mod prepare;
+pub mod replay;
 
 pub use af_packet::{AfPacket, Counters, Geometry};
 pub use polling::{Idle, Polling, wait};
@@ -78,6 +81,14 @@ pub enum PortError {
     Down {
         /// Interface name.
         port: String,
+    },
+    /// A capture that is replayed is cut, damaged or of a kind that is not read.
+    #[error("{port}: {source}")]
+    Capture {
+        /// File name.
+        port: String,
+        /// Where and what.
+        source: replay::CaptureError,
     },
     /// A system call failed.
     #[error("port {port}: {call}: {source}")]

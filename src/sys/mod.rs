@@ -12,6 +12,7 @@ pub mod packet;
 pub mod ring;
 
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
 
 /// Keeps the calling thread on one CPU core, numbered from 0 as in `/proc/cpuinfo`.
 ///
@@ -24,6 +25,20 @@ pub fn pin_to(core: usize) -> io::Result<()> {
     }
     set.set(core);
     Ok(rustix::thread::sched_setaffinity(None, &set)?)
+}
+
+/// The descriptor that the process was started with under this number; once for each number.
+///
+/// # Errors
+/// Nothing is open under it, or it is one of the three standard streams.
+pub fn inherited(number: i32) -> io::Result<OwnedFd> {
+    if number <= libc::STDERR_FILENO {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    // SAFETY: asks for flags only; any number is allowed.
+    checked(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    // SAFETY: the number is open (the call above) and was handed over on the command line to be owned here.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// The answer of a C call: its error where it is negative.

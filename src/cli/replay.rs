@@ -1,0 +1,266 @@
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Context, Exit, fail};
+use crate::command::Service;
+use crate::config::Config;
+use crate::engine::offline::{self, Sink, Survey};
+use crate::engine::{Checksums, Device, Fate, Mode, Rules};
+use crate::event::{Event, Reason, Record};
+use crate::policy::{Asset, Moment, Policy};
+
+/// Arguments of `replay`.
+#[derive(Debug, clap::Args)]
+pub(super) struct ReplayArgs {
+    /// Captures, pcap or pcapng, in the order of time.
+    #[arg(required = true, value_name = "CAPTURE")]
+    captures: Vec<PathBuf>,
+    /// Policy to judge by; without one every command is refused.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Configuration that gives names their addresses.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The robot, by asset name or address; told from the captures where absent.
+    #[arg(long, value_name = "NAME-OR-ADDRESS")]
+    robot: Option<String>,
+    /// Transport checksums: auto ignores them where most are unfinished, as on loopback.
+    #[arg(long, value_enum, default_value = "auto")]
+    checksums: ChecksumChoice,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum ChecksumChoice {
+    /// As the captures ask for.
+    Auto,
+    /// Bad ones are dropped.
+    Verify,
+    /// Not looked at.
+    Ignore,
+}
+
+/// What captures are read with: devices, robot, checksums, the time of the first frame.
+pub(super) struct Scene {
+    pub(super) assets: Vec<Asset>,
+    pub(super) robot: IpAddr,
+    pub(super) robot_name: String,
+    pub(super) checksums: Checksums,
+}
+
+impl Scene {
+    /// Looks at the captures and puts together what is known.
+    pub(super) fn of(
+        captures: &[PathBuf],
+        config: Option<&Path>,
+        robot: Option<&str>,
+        checksums: ChecksumChoice,
+    ) -> Result<Self, Exit> {
+        let mut assets = Vec::new();
+        if let Some(path) = config {
+            let config = Config::load(path).map_err(|problems| fail(Exit::Usage, &problems))?;
+            assets = crate::appliance::assets(&config);
+        }
+        let mut survey = Survey::default();
+        for capture in captures {
+            let one = Survey::of(capture)
+                .map_err(|error| fail(Exit::Failed, &format!("{}: {error}", capture.display())))?;
+            survey.segments = survey.segments.saturating_add(one.segments);
+            survey.bad_checksums = survey.bad_checksums.saturating_add(one.bad_checksums);
+            survey.robots.extend(one.robots);
+        }
+        let told = |text: &str| {
+            let named = assets.iter().find(|asset| asset.name == text).map(|asset| asset.address);
+            named.or_else(|| text.parse().ok())
+        };
+        let guessed = || {
+            let configured = assets.iter().find(|asset| asset.is_robot).map(|asset| asset.address);
+            configured.or_else(|| survey.robots.iter().max_by_key(|(_, count)| *count).map(|(address, _)| *address))
+        };
+        let address = match robot {
+            Some(text) => told(text).or_else(guessed),
+            None => guessed(),
+        };
+        let Some(address) = address else {
+            let what = "no robot in the captures: nobody speaks to a robot's port; name it with --robot ADDRESS";
+            return Err(fail(Exit::Failed, &what));
+        };
+        let name = robot.map_or_else(|| address.to_string(), str::to_owned);
+        if !assets.iter().any(|asset| asset.name == name) {
+            assets.push(Asset { name: name.clone(), address, is_robot: true });
+        }
+        let checksums = match checksums {
+            ChecksumChoice::Auto => survey.checksums(),
+            ChecksumChoice::Verify => Checksums::Verify,
+            ChecksumChoice::Ignore => Checksums::Ignore,
+        };
+        Ok(Self { assets, robot: address, robot_name: name, checksums })
+    }
+
+    /// The rules of an offline run.
+    pub(super) fn rules(&self, mode: Mode, policy: Policy) -> Arc<Rules> {
+        let device = |asset: &Asset| Device {
+            name: asset.name.clone(),
+            address: asset.address,
+            mac: None,
+            is_robot: asset.address == self.robot,
+        };
+        Arc::new(Rules {
+            mode,
+            policy: Arc::new(policy),
+            devices: self.assets.iter().map(device).collect(),
+            pass: crate::appliance::default_pass(),
+            pass_stp: true,
+            dcp_set: false,
+            checksums: self.checksums,
+            bind: false,
+        })
+    }
+}
+
+/// Judges captures and says what would have been refused.
+pub(super) fn run(context: &Context, args: &ReplayArgs) -> Exit {
+    let scene = match Scene::of(&args.captures, args.config.as_deref(), args.robot.as_deref(), args.checksums) {
+        Ok(scene) => scene,
+        Err(exit) => return exit,
+    };
+    let policy = match &args.policy {
+        None => Policy::empty(1),
+        Some(path) => {
+            let name = path.display().to_string();
+            let text = match std::fs::read_to_string(path) {
+                Ok(text) => text,
+                Err(error) => return fail(Exit::Usage, &format!("{name}: {error}; name a readable policy file")),
+            };
+            let mut assets = scene.assets.clone();
+            // A capture needs no configuration: the robot's name in the policy means the robot of the capture.
+            assets.extend(policy_robot(&text).filter(|name| !assets.iter().any(|asset| asset.name == *name)).map(|name| {
+                Asset { name, address: scene.robot, is_robot: true }
+            }));
+            let moment = Moment { wall_ns: first_time(&args.captures), monotonic_ns: 1_000_000_000 };
+            match Policy::compile(&name, &text, &assets, 1, moment) {
+                Ok(policy) => policy,
+                Err(problems) => return fail(Exit::Usage, &problems),
+            }
+        }
+    };
+    let rules = scene.rules(Mode::Shadow, policy);
+    let captures: Vec<&Path> = args.captures.iter().map(PathBuf::as_path).collect();
+    let bytes = args.captures.iter().filter_map(|path| path.metadata().ok()).fold(0_u64, |sum, meta| sum.saturating_add(meta.len()));
+    let mut printer = Printer::new(context.json, bytes, &rules);
+    let outcome = offline::run(&captures, &rules, (), &mut printer);
+    printer.finish();
+    match outcome {
+        Ok(()) if printer.refused > 0 || printer.dropped > 0 => Exit::Findings,
+        Ok(()) => Exit::Fine,
+        Err((name, error)) => fail(Exit::Failed, &format!("{name}: {error}; what came before was judged")),
+    }
+}
+
+/// The name of the robot in a policy's text, if it is no address.
+fn policy_robot(text: &str) -> Option<String> {
+    let table: toml::Table = text.parse().ok()?;
+    let name = table.get("robot")?.as_str()?;
+    name.parse::<IpAddr>().is_err().then(|| name.to_owned())
+}
+
+/// When the first frame was captured, nanoseconds since 1970.
+pub(super) fn first_time(captures: &[PathBuf]) -> u64 {
+    let first = captures.first().and_then(|path| crate::nic::replay::CaptureReader::open(path).ok());
+    first.and_then(|mut reader| reader.next_packet().ok().flatten().map(|captured| captured.time_ns)).unwrap_or(0)
+}
+
+/// Prints events and counts.
+struct Printer {
+    json: bool,
+    render: Box<dyn crate::event::Render>,
+    bar: indicatif::ProgressBar,
+    line: String,
+    forwarded: u64,
+    dropped: u64,
+    allowed: u64,
+    refused: u64,
+    by_reason: BTreeMap<&'static str, u64>,
+    by_service: BTreeMap<String, u64>,
+}
+
+impl Printer {
+    fn new(json: bool, bytes: u64, rules: &Rules) -> Self {
+        let bar = super::progress(bytes);
+        Self {
+            json,
+            render: crate::appliance::render_for(rules),
+            bar,
+            line: String::new(),
+            forwarded: 0,
+            dropped: 0,
+            allowed: 0,
+            refused: 0,
+            by_reason: BTreeMap::new(),
+            by_service: BTreeMap::new(),
+        }
+    }
+
+    fn finish(&self) {
+        self.bar.finish_and_clear();
+        let commands = self.allowed.saturating_add(self.refused);
+        let frames = self.forwarded.saturating_add(self.dropped);
+        if self.json {
+            let summary = serde_json::json!({
+                "event_type": "summary", "frames": frames, "forwarded": self.forwarded, "dropped": self.dropped,
+                "commands": commands, "allowed": self.allowed, "refused": self.refused,
+                "by_reason": self.by_reason, "by_service": self.by_service,
+            });
+            println!("{summary}");
+            return;
+        }
+        println!("{frames} frames: {} forwarded, {} dropped", self.forwarded, self.dropped);
+        println!("{commands} commands: {} allowed, {} refused", self.allowed, self.refused);
+        for (reason, count) in &self.by_reason {
+            let sentence = Reason::ALL.iter().find(|known| known.name() == *reason).map_or("", |known| known.sentence());
+            println!("  {count:>8} {reason}: {sentence}");
+        }
+        for (service, count) in &self.by_service {
+            println!("  {count:>8} {service} commands");
+        }
+    }
+}
+
+impl Sink for Printer {
+    fn frame(&mut self, _: u64, fate: Fate) {
+        match fate {
+            Fate::Drop(_) => self.dropped = self.dropped.saturating_add(1),
+            Fate::Forward | Fate::Absorb => self.forwarded = self.forwarded.saturating_add(1),
+        }
+    }
+
+    fn event(&mut self, event: &Event) {
+        if let Record::Command(command) = &event.record {
+            let service: Service = command.service;
+            let count = self.by_service.entry(service.to_string()).or_default();
+            *count = count.saturating_add(1);
+            if command.verdict.is_allowed() {
+                self.allowed = self.allowed.saturating_add(1);
+            } else {
+                self.refused = self.refused.saturating_add(1);
+                let count = self.by_reason.entry(command.verdict.reason.name()).or_default();
+                *count = count.saturating_add(1);
+            }
+        }
+        if self.json {
+            self.line.clear();
+            self.render.line(&(*event).into(), &mut self.line);
+            println!("{}", self.line);
+        } else if let Record::Command(command) = &event.record
+            && !command.verdict.is_allowed()
+        {
+            let sentence = self.render.sentence(event);
+            self.bar.suspend(|| println!("#{} {sentence}", event.frame));
+        }
+    }
+
+    fn progress(&mut self, bytes: u64) {
+        self.bar.set_position(bytes);
+    }
+}
