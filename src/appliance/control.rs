@@ -128,7 +128,9 @@ impl Orders {
         };
         let mut state = self.state();
         if mode.judges() && state.standing.policy_text.is_empty() {
-            let line = format!("no policy is in force, so {name} would refuse everything; apply one first (`vambrace policy apply FILE`)");
+            let line = format!(
+                "no policy is in force, so {name} would refuse everything; apply one first (`vambrace policy apply FILE`)"
+            );
             return Response::failed(FailureKind::Unsafe, line);
         }
         let now = self.rules().mode;
@@ -183,7 +185,10 @@ impl Orders {
     fn learn_stop(&self, uid: u32) -> Response {
         let mut state = self.state();
         let Some(mut learner) = state.learner.take() else {
-            return Response::failed(FailureKind::Failed, "learning is not running; start it with `vambrace learn start`");
+            return Response::failed(
+                FailureKind::Failed,
+                "learning is not running; start it with `vambrace learn start`",
+            );
         };
         learner.end();
         let mut learning = learning(&learner, false);
@@ -236,12 +241,17 @@ impl Orders {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             mode: rules.mode.name().to_owned(),
-            mode_ends_in_seconds: state.standing.mode_until.as_ref().map(|(_, until)| until.saturating_sub(seconds_now())),
+            mode_ends_in_seconds: state
+                .standing
+                .mode_until
+                .as_ref()
+                .map(|(_, until)| until.saturating_sub(seconds_now())),
             degraded,
             bypassed: false,
             uptime_seconds: self.begun.elapsed().as_secs(),
             restarts: state.standing.restarts,
-            policy: (!state.standing.policy_text.is_empty()).then(|| policy_text(&state.standing, &rules.policy, false)),
+            policy: (!state.standing.policy_text.is_empty())
+                .then(|| policy_text(&state.standing, &rules.policy, false)),
             ports: vec![port("plant", plant, Toward::Robot, plant_up), port("robot", robot, Toward::Plant, robot_up)],
             traffic: TrafficStatus {
                 frames: sum(counters.received),

@@ -125,8 +125,9 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
         crate::config::Polling::Busy => Polling::Busy,
         crate::config::Polling::Blocking => Polling::Blocking,
     };
-    let watch = Watch::start(Arc::clone(&shared), Arc::clone(&orders), Arc::clone(&ended.reload), handed.config.clone())
-        .map_err(|error| memory("watch thread", error))?;
+    let watch =
+        Watch::start(Arc::clone(&shared), Arc::clone(&orders), Arc::clone(&ended.reload), handed.config.clone())
+            .map_err(|error| memory("watch thread", error))?;
     if let Some(core) = core
         && let Err(error) = sys::pin_to(usize::from(core))
     {
@@ -141,11 +142,7 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
 }
 
 /// The worker's loop. Nothing in it allocates, waits for a lock or writes a log.
-fn work<C: Clock, T: crate::engine::Tap>(
-    worker: &mut Worker<'_, AfPacket, C, T>,
-    polling: Polling,
-    stop: &AtomicBool,
-) {
+fn work<C: Clock, T: crate::engine::Tap>(worker: &mut Worker<'_, AfPacket, C, T>, polling: Polling, stop: &AtomicBool) {
     let clock = SystemClock;
     let mut idle = Idle::new(polling, clock.monotonic_ns());
     while !stop.load(Ordering::Relaxed) {

@@ -60,7 +60,10 @@ pub fn compile(config: &Config, name: &str, text: &str, generation: u32) -> Resu
         .map_err(|problems| Failure { lines: problems.to_string().lines().map(str::to_owned).collect(), code: 2 })?;
     let robot = config.robot().map(|robot| robot.ip);
     if policy.robot() != robot {
-        return Err(Failure::new(2, format!("{name}: the policy is for another robot than the configuration's; mend `robot`")));
+        return Err(Failure::new(
+            2,
+            format!("{name}: the policy is for another robot than the configuration's; mend `robot`"),
+        ));
     }
     let failed: Vec<_> = policy.run_tests().into_iter().filter(|test| !test.passed).collect();
     if failed.is_empty() {
@@ -92,7 +95,12 @@ pub fn now() -> Moment {
 pub fn policy_from(config: &Config, path: &Path, generation: u32) -> Result<(Arc<Policy>, String), Failure> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| {
-        Failure::new(2, format!("{name}: {error}; write a policy there (`vambrace learn` proposes one) or name another in [policy] file"))
+        Failure::new(
+            2,
+            format!(
+                "{name}: {error}; write a policy there (`vambrace learn` proposes one) or name another in [policy] file"
+            ),
+        )
     })?;
     let policy = compile(config, &name, &text, generation)?;
     Ok((policy, text))

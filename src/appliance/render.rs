@@ -13,11 +13,20 @@ impl Render for Plain {
               "src_ip": c.key.plant.ip().to_string(), "src_port": c.key.plant.port, "dest_port": c.key.robot.port,
               "verdict": {"action": format!("{:?}", c.verdict.action).to_lowercase(), "reason": c.verdict.reason.name()}, "detail": format!("{:?}", c.detail)});
             out.push_str(&v.to_string());
-        } else { out.push_str(&serde_json::json!({"event_id": event.id.0, "event_type": "other", "record": format!("{:?}", event.record)}).to_string()); }
+        } else {
+            out.push_str(&serde_json::json!({"event_id": event.id.0, "event_type": "other", "record": format!("{:?}", event.record)}).to_string());
+        }
     }
-    fn sentence(&mut self, event: &Event) -> String { format!("{:?}", event.record) }
+    fn sentence(&mut self, event: &Event) -> String {
+        format!("{:?}", event.record)
+    }
 }
 /// T
-pub fn render(_: &Config) -> Box<dyn Render> { Box::new(Plain) }
+pub fn render(_: &Config) -> Box<dyn Render> {
+    Box::new(Plain)
+}
 /// T
-pub fn render_for(_: &Rules) -> Box<dyn Render> { let _ = Arc::new(1); Box::new(Plain) }
+pub fn render_for(_: &Rules) -> Box<dyn Render> {
+    let _ = Arc::new(1);
+    Box::new(Plain)
+}

@@ -20,10 +20,8 @@ use crate::sys::arena::Arena as SharedMemory;
 pub fn run(config_path: &Path) -> Result<(), Failure> {
     let config = Config::load(config_path).map_err(|problems| Failure { lines: lines(&problems), code: 2 })?;
     let standing = begin(&config)?;
-    let ports = prepare::prepare(&config.ports.plant, &config.ports.robot).map_err(|problems| Failure {
-        lines: problems.iter().map(ToString::to_string).collect(),
-        code: 2,
-    })?;
+    let ports = prepare::prepare(&config.ports.plant, &config.ports.robot)
+        .map_err(|problems| Failure { lines: problems.iter().map(ToString::to_string).collect(), code: 2 })?;
     let open = |name: &str, mtu: u32| {
         AfPacket::open(name, Geometry::for_mtu(mtu)).map_err(|error| Failure::new(1, error.to_string()))
     };
@@ -31,10 +29,17 @@ pub fn run(config_path: &Path) -> Result<(), Failure> {
     let robot = open(&ports.robot.name, ports.robot.mtu)?;
     let arena = SharedMemory::create(Arena::SIZE)
         .map_err(|error| Failure::new(1, format!("memory for {} bytes of state: {error}", Arena::SIZE)))?;
-    standing
-        .store(&config.record.directory)
-        .map_err(|error| Failure::new(1, format!("{}: {error}; make it writable", config.record.directory.display())))?;
-    let keep = Keep { config_path, directory: &config.record.directory, plant: &plant, robot: &robot, arena: &arena, mtu: ports.plant.mtu };
+    standing.store(&config.record.directory).map_err(|error| {
+        Failure::new(1, format!("{}: {error}; make it writable", config.record.directory.display()))
+    })?;
+    let keep = Keep {
+        config_path,
+        directory: &config.record.directory,
+        plant: &plant,
+        robot: &robot,
+        arena: &arena,
+        mtu: ports.plant.mtu,
+    };
     let ended = keep.supervise(standing);
     drop(ports);
     ended
@@ -95,13 +100,17 @@ impl Keep<'_> {
         loop {
             let started = Instant::now();
             let mut child = self.spawn().map_err(|error| failed("packet process", error))?;
-            let (status, asked) = self.watch(&mut child, &mut signals).map_err(|error| failed("packet process", error))?;
+            let (status, asked) =
+                self.watch(&mut child, &mut signals).map_err(|error| failed("packet process", error))?;
             if asked {
                 return Ok(());
             }
             if let Some(code) = status.code().filter(|code| *code == 2) {
                 // It could not take up what this process had checked: nothing that a restart would mend.
-                return Err(Failure::new(u8::try_from(code).unwrap_or(1), "the packet process refused its configuration"));
+                return Err(Failure::new(
+                    u8::try_from(code).unwrap_or(1),
+                    "the packet process refused its configuration",
+                ));
             }
             tracing::error!(%status, "packet process ended unasked; it is replaced");
             pause = if started.elapsed() > SOUND {

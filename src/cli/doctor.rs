@@ -2,4 +2,6 @@ use super::{Context, Exit};
 /// T
 #[derive(Debug, clap::Args)]
 pub(super) struct DoctorArgs {}
-pub(super) fn run(_: &Context, _: &DoctorArgs) -> Exit { Exit::Fine }
+pub(super) fn run(_: &Context, _: &DoctorArgs) -> Exit {
+    Exit::Fine
+}

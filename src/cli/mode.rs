@@ -31,7 +31,10 @@ pub(super) fn run(context: &Context, args: &ModeArgs) -> Exit {
     let request = Request::Mode { mode: args.mode.clone(), for_seconds: args.r#for.map(|time| time.as_secs()) };
     match ask(context, &request) {
         Ok(Response::Mode(outcome)) if context.json => {
-            println!("{}", serde_json::json!({"from": outcome.from, "to": outcome.to, "for_seconds": outcome.for_seconds}));
+            println!(
+                "{}",
+                serde_json::json!({"from": outcome.from, "to": outcome.to, "for_seconds": outcome.for_seconds})
+            );
             Exit::Fine
         }
         Ok(Response::Mode(outcome)) => {

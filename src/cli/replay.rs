@@ -64,8 +64,8 @@ impl Scene {
         }
         let mut survey = Survey::default();
         for capture in captures {
-            let one = Survey::of(capture)
-                .map_err(|error| fail(Exit::Failed, &format!("{}: {error}", capture.display())))?;
+            let one =
+                Survey::of(capture).map_err(|error| fail(Exit::Failed, &format!("{}: {error}", capture.display())))?;
             survey.segments = survey.segments.saturating_add(one.segments);
             survey.bad_checksums = survey.bad_checksums.saturating_add(one.bad_checksums);
             survey.robots.extend(one.robots);
@@ -125,29 +125,36 @@ pub(super) fn run(context: &Context, args: &ReplayArgs) -> Exit {
         Ok(scene) => scene,
         Err(exit) => return exit,
     };
-    let policy = match &args.policy {
-        None => Policy::empty(1),
-        Some(path) => {
-            let name = path.display().to_string();
-            let text = match std::fs::read_to_string(path) {
-                Ok(text) => text,
-                Err(error) => return fail(Exit::Usage, &format!("{name}: {error}; name a readable policy file")),
-            };
-            let mut assets = scene.assets.clone();
-            // A capture needs no configuration: the robot's name in the policy means the robot of the capture.
-            assets.extend(policy_robot(&text).filter(|name| !assets.iter().any(|asset| asset.name == *name)).map(|name| {
-                Asset { name, address: scene.robot, is_robot: true }
-            }));
-            let moment = Moment { wall_ns: first_time(&args.captures), monotonic_ns: 1_000_000_000 };
-            match Policy::compile(&name, &text, &assets, 1, moment) {
-                Ok(policy) => policy,
-                Err(problems) => return fail(Exit::Usage, &problems),
+    let policy =
+        match &args.policy {
+            None => Policy::empty(1),
+            Some(path) => {
+                let name = path.display().to_string();
+                let text = match std::fs::read_to_string(path) {
+                    Ok(text) => text,
+                    Err(error) => return fail(Exit::Usage, &format!("{name}: {error}; name a readable policy file")),
+                };
+                let mut assets = scene.assets.clone();
+                // A capture needs no configuration: the robot's name in the policy means the robot of the capture.
+                assets.extend(
+                    policy_robot(&text)
+                        .filter(|name| !assets.iter().any(|asset| asset.name == *name))
+                        .map(|name| Asset { name, address: scene.robot, is_robot: true }),
+                );
+                let moment = Moment { wall_ns: first_time(&args.captures), monotonic_ns: 1_000_000_000 };
+                match Policy::compile(&name, &text, &assets, 1, moment) {
+                    Ok(policy) => policy,
+                    Err(problems) => return fail(Exit::Usage, &problems),
+                }
             }
-        }
-    };
+        };
     let rules = scene.rules(Mode::Shadow, policy);
     let captures: Vec<&Path> = args.captures.iter().map(PathBuf::as_path).collect();
-    let bytes = args.captures.iter().filter_map(|path| path.metadata().ok()).fold(0_u64, |sum, meta| sum.saturating_add(meta.len()));
+    let bytes = args
+        .captures
+        .iter()
+        .filter_map(|path| path.metadata().ok())
+        .fold(0_u64, |sum, meta| sum.saturating_add(meta.len()));
     let mut printer = Printer::new(context.json, bytes, &rules);
     let outcome = offline::run(&captures, &rules, (), &mut printer);
     printer.finish();
@@ -218,7 +225,8 @@ impl Printer {
         println!("{frames} frames: {} forwarded, {} dropped", self.forwarded, self.dropped);
         println!("{commands} commands: {} allowed, {} refused", self.allowed, self.refused);
         for (reason, count) in &self.by_reason {
-            let sentence = Reason::ALL.iter().find(|known| known.name() == *reason).map_or("", |known| known.sentence());
+            let sentence =
+                Reason::ALL.iter().find(|known| known.name() == *reason).map_or("", |known| known.sentence());
             println!("  {count:>8} {reason}: {sentence}");
         }
         for (service, count) in &self.by_service {

@@ -25,7 +25,10 @@ fn print(status: &Status) {
     println!("mode       {}{until}", status.mode);
     match &status.policy {
         Some(policy) => {
-            println!("policy     {} (generation {}, {} rules, {})", policy.name, policy.generation, policy.rules, policy.digest);
+            println!(
+                "policy     {} (generation {}, {} rules, {})",
+                policy.name, policy.generation, policy.rules, policy.digest
+            );
         }
         None => println!("policy     none"),
     }
@@ -46,7 +49,10 @@ fn print(status: &Status) {
         );
     }
     let records = &status.records;
-    println!("records    {}: {} written, {} lost, {} of {} bytes", records.directory, records.written, records.lost, records.bytes, records.budget);
+    println!(
+        "records    {}: {} written, {} lost, {} of {} bytes",
+        records.directory, records.written, records.lost, records.bytes, records.budget
+    );
     println!("up         {} s, packet process replaced {} times", status.uptime_seconds, status.restarts);
     for sentence in &status.degraded {
         println!("DEGRADED   {sentence}");

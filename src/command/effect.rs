@@ -92,8 +92,13 @@ impl Class {
         match command {
             "power off" | "stop program" | "pause program" => Self::Stop,
             "run program" | "resume program" | "set robotmode freedrive" => Self::Motion,
-            "power on" | "brake release" | "set robotmode run" | "set unlock protective stop" | "set sim"
-            | "set real" | "restart safetyboard" => Self::Safety,
+            "power on"
+            | "brake release"
+            | "set robotmode run"
+            | "set unlock protective stop"
+            | "set sim"
+            | "set real"
+            | "restart safetyboard" => Self::Safety,
             _ if command.starts_with("set speed") => Self::Parameter,
             _ => Self::Unknown,
         }

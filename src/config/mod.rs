@@ -230,8 +230,7 @@ impl Layer2Protocol {
     ];
 
     /// What passes where the file does not say.
-    pub const DEFAULT: [Self; 6] =
-        [Self::Profinet, Self::Ethercat, Self::Ptp, Self::Mrp, Self::Lldp, Self::Stp];
+    pub const DEFAULT: [Self; 6] = [Self::Profinet, Self::Ethercat, Self::Ptp, Self::Mrp, Self::Lldp, Self::Stp];
 
     /// Its EtherType; `None` for [`Layer2Protocol::Stp`], which is known by its destination and LLC header.
     #[must_use]

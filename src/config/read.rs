@@ -59,7 +59,10 @@ pub(super) fn config(name: &str, text: &str) -> Result<Config, Problems> {
 
 fn mode(value: &Value<'_>) -> Option<Mode> {
     if value.as_string() == Some("lockdown") {
-        value.problem("mode \"lockdown\" comes with a later version", "write \"enforce\" with a policy of reads and stops");
+        value.problem(
+            "mode \"lockdown\" comes with a later version",
+            "write \"enforce\" with a policy of reads and stops",
+        );
         return None;
     }
     value.choice(&Mode::NAMED)
@@ -231,7 +234,8 @@ fn assets(source: &Source<'_>, root: &Table<'_>) -> Vec<Asset> {
     let mut robots = 0_usize;
     for table in &tables {
         let side = table.require("side", "write side = \"robot\" or side = \"plant\"");
-        let parsed_side = side.as_ref().and_then(|value| value.choice(&[("robot", Side::Robot), ("plant", Side::Plant)]));
+        let parsed_side =
+            side.as_ref().and_then(|value| value.choice(&[("robot", Side::Robot), ("plant", Side::Plant)]));
         if parsed_side == Some(Side::Robot) {
             robots = robots.saturating_add(1);
             if robots > 1

@@ -169,7 +169,8 @@ impl<'d> Table<'d> {
             if taken.contains(&index) {
                 continue;
             }
-            let place = if self.path.is_empty() { "at the top level".to_owned() } else { format!("in `{}`", self.path) };
+            let place =
+                if self.path.is_empty() { "at the top level".to_owned() } else { format!("in `{}`", self.path) };
             let mend = match nearest(key, known.iter().copied()) {
                 Some(near) => format!("write `{near}` or take it out"),
                 None if known.is_empty() => "take it out".to_owned(),

@@ -36,7 +36,9 @@ pub(super) fn tcp<O: Observer>(
     tcp: &Tcp<'_>,
 ) -> Fate {
     let Some(key) = FlowKey::of(packet, scene.toward) else { return Fate::Drop(Reason::EngineFault) };
-    if rules.mode.judges() && let Err(reason) = plausible(tcp) {
+    if rules.mode.judges()
+        && let Err(reason) = plausible(tcp)
+    {
         return refused(scene, packet, key, reason);
     }
     if let Some(id) = arena.flows.find(&key) {

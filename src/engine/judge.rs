@@ -89,7 +89,9 @@ impl<O: Observer> Judge for UnitJudge<'_, '_, O> {
         match (step, verdict) {
             (Ok(Step::Partial { .. }), _) => Judgement::Partial { patience_ns: Session::patience_ns(service) },
             (Ok(Step::Whole { len, .. }), Some(Verdict { action: Action::Forward, .. })) => Judgement::Allow { len },
-            (Ok(Step::Whole { len, .. }), Some(Verdict { action, reason, .. })) => Judgement::Refuse { len, action, reason },
+            (Ok(Step::Whole { len, .. }), Some(Verdict { action, reason, .. })) => {
+                Judgement::Refuse { len, action, reason }
+            }
             (Ok(Step::Whole { .. }), None) => Judgement::Broken { reason: Reason::EngineFault },
             (Err(error), _) => self.unreadable(error, bytes),
         }
@@ -104,8 +106,7 @@ impl<O> UnitJudge<'_, '_, O> {
             ErrorKind::Forbidden => Reason::UnknownCommand,
             ErrorKind::Truncated | ErrorKind::Malformed => Reason::Malformed,
         };
-        let verdict =
-            Verdict { action: Action::Reset, reason, rule: RuleId::NONE, generation: self.scene.generation };
+        let verdict = Verdict { action: Action::Reset, reason, rule: RuleId::NONE, generation: self.scene.generation };
         let head = bytes.get(..bytes.len().min(32)).unwrap_or_default();
         let record = CommandRecord {
             key: self.who.key,

@@ -66,8 +66,13 @@ pub(super) fn answer(scene: &mut Scene<'_>, template: &Template, seq: u32, ack: 
 }
 
 fn send(scene: &mut Scene<'_>, toward: Toward, template: &Template, seq: u32, ack: u32, stamps: Option<(u32, u32)>) {
-    let segment =
-        Segment { seq, ack, flags: TcpFlags(TcpFlags::RST.0 | TcpFlags::ACK.0), timestamps: stamps, ..Segment::default() };
+    let segment = Segment {
+        seq,
+        ack,
+        flags: TcpFlags(TcpFlags::RST.0 | TcpFlags::ACK.0),
+        timestamps: stamps,
+        ..Segment::default()
+    };
     if scene.actions.send(toward, template, &segment) {
         super::counters::Counters::add(&mut scene.counters.crafted, toward);
     }

@@ -55,10 +55,15 @@ impl Scene<'_> {
 
     /// Records that the current frame is refused below the level of commands, and keeps a copy of it, within the
     /// budget of its reason.
-    pub(super) fn refuse_frame(&mut self, packet: Option<&Packet<'_>>, key: Option<FlowKey>, reason: Reason, rule: RuleId) {
+    pub(super) fn refuse_frame(
+        &mut self,
+        packet: Option<&Packet<'_>>,
+        key: Option<FlowKey>,
+        reason: Reason,
+        rule: RuleId,
+    ) {
         let Some(repeats) = self.budgets.take(reason, self.now_ns) else { return };
-        let verdict =
-            Verdict { action: crate::event::Action::Drop, reason, rule, generation: self.generation };
+        let verdict = Verdict { action: crate::event::Action::Drop, reason, rule, generation: self.generation };
         let record = FrameRecord {
             toward: self.toward,
             key,

@@ -170,10 +170,10 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
         let (toward, seq_number) = (self.scene.toward, self.tcp.seq);
         let slot = self.slot();
         let Some(flow) = self.arena.flows.flow_mut(self.id) else { return Fate::Drop(Reason::EngineFault) };
-        let refuses_syn = flow.state() == State::SynSent
-            && toward != flow.opened()
-            && self.tcp.ack == flow.end(flow.opened()).next;
-        let exact = seq_number == flow.end(toward).next || seq_number == flow.end(toward.reverse()).acked || refuses_syn;
+        let refuses_syn =
+            flow.state() == State::SynSent && toward != flow.opened() && self.tcp.ack == flow.end(flow.opened()).next;
+        let exact =
+            seq_number == flow.end(toward).next || seq_number == flow.end(toward.reverse()).acked || refuses_syn;
         let enforced = flow.is(flag::ENFORCED) && toward == Toward::Robot;
         let watched = slot.and_then(|slot| self.arena.watched.get(slot));
         if let (true, Some(watched)) = (enforced, watched) {
@@ -245,7 +245,10 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
         if flow.state() == State::SynReceived && toward == flow.opened() {
             flow.set_state(State::Established);
         }
-        if enforce && flow.is(flag::ENFORCED) && flow.end(toward).is(End::FIN) && has_data
+        if enforce
+            && flow.is(flag::ENFORCED)
+            && flow.end(toward).is(End::FIN)
+            && has_data
             && seq::before(flow.end(toward).next.wrapping_sub(1), self.tcp.seq_end())
         {
             return refused(self.scene, self.packet, self.key, Reason::DataOutsideStream);
@@ -354,8 +357,7 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
         };
         let (port, opened) = (flow.service_port, flow.opened());
         let who = Who { key: self.key, opened, service: Service::of_tcp_port(port), wall_ns: self.scene.wall_ns };
-        let segment =
-            gate::Segment { seq: self.tcp.seq, payload: self.tcp.payload, now_ns: self.scene.now_ns };
+        let segment = gate::Segment { seq: self.tcp.seq, payload: self.tcp.payload, now_ns: self.scene.now_ns };
         let mss = u32::from(flow.end(Toward::Plant).mss);
         let mut judge = UnitJudge {
             who,
@@ -384,7 +386,11 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
     fn carry_out(&mut self, slot: usize, outcome: Outcome, releases: &Releases, fin: bool) -> Fate {
         match outcome {
             Outcome::Forward => {
-                if self.tcp.flags.fin() && !fin { Fate::Drop(Reason::OutOfOrder) } else { Fate::Forward }
+                if self.tcp.flags.fin() && !fin {
+                    Fate::Drop(Reason::OutOfOrder)
+                } else {
+                    Fate::Forward
+                }
             }
             Outcome::Replace => {
                 self.send_pieces(slot, releases, fin);
@@ -582,4 +588,3 @@ fn answers_in(
         }
     }
 }
-

@@ -335,8 +335,7 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
         snapshot.robot = self.pipeline.arena().shared().robot;
         snapshot.now_ns = now_ns;
         snapshot.refused_by_port = self.refused_by_port;
-        snapshot.residence_ns =
-            [self.residence.value_at_quantile(0.5), self.residence.value_at_quantile(0.99)];
+        snapshot.residence_ns = [self.residence.value_at_quantile(0.5), self.residence.value_at_quantile(0.99)];
         snapshot.up = self.up;
     }
 }

@@ -121,7 +121,10 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), Reason::ALL.len());
         for reason in Reason::ALL {
-            assert!(reason.name().bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'), "{reason}");
+            assert!(
+                reason.name().bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'),
+                "{reason}"
+            );
             assert!(reason.sentence().ends_with('.'));
         }
     }

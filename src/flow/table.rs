@@ -59,7 +59,8 @@ impl Table {
                 part.copy_from_slice(chunk);
             }
             // Folded multiply: the 128-bit product's halves xored. The odd constant is 2^64 / golden ratio.
-            let product = u128::from(state ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+            let product =
+                u128::from(state ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
             let [low, high] = halves(product);
             state = low ^ high ^ self.seed.rotate_left(23);
         }
@@ -171,7 +172,10 @@ impl Table {
 }
 
 fn halves(product: u128) -> [u64; 2] {
-    [u64::try_from(product & u128::from(u64::MAX)).unwrap_or_default(), u64::try_from(product >> 64).unwrap_or_default()]
+    [
+        u64::try_from(product & u128::from(u64::MAX)).unwrap_or_default(),
+        u64::try_from(product >> 64).unwrap_or_default(),
+    ]
 }
 
 #[cfg(test)]

@@ -77,7 +77,9 @@ fn modbus_answer(session: &mut Session, bytes: &[u8]) -> Result<Step<Reading>, D
     reading.to = answer.map(|answer| answer.tag);
     reading.unsolicited = answer.is_none();
     match response.values {
-        Some(values @ modbus::Values::Registers(_)) => values.registers().take(16).for_each(|value| reading.push_value(value)),
+        Some(values @ modbus::Values::Registers(_)) => {
+            values.registers().take(16).for_each(|value| reading.push_value(value))
+        }
         Some(values @ modbus::Values::Bits(_)) => {
             let quantity = answer.and_then(|answer| answer.span).map_or(0, |span| span.quantity);
             values.bits(quantity).take(16).for_each(|bit| reading.push_value(u16::from(bit)));

@@ -23,7 +23,13 @@ impl Policy {
     ///
     /// # Errors
     /// Everything that is wrong, each with its place and how to mend it.
-    pub fn compile(name: &str, text: &str, assets: &[Asset], generation: u32, moment: Moment) -> Result<Self, Problems> {
+    pub fn compile(
+        name: &str,
+        text: &str,
+        assets: &[Asset],
+        generation: u32,
+        moment: Moment,
+    ) -> Result<Self, Problems> {
         let source = Source::parse(name, text);
         let root = source.root();
         if let Some(version) = root.require("version", "write version = 1") {
@@ -42,7 +48,11 @@ impl Policy {
         let mut ids = std::collections::HashMap::new();
         for (offset, rule) in &rules {
             if ids.insert(rule.id.clone(), ()).is_some() {
-                source.problem(*offset, format!("a second rule has the id \"{}\"", rule.id), "give every rule its own id");
+                source.problem(
+                    *offset,
+                    format!("a second rule has the id \"{}\"", rule.id),
+                    "give every rule its own id",
+                );
             }
         }
         if rules.len() > RULES {
@@ -186,11 +196,12 @@ fn client_rules(rules: &[Rule], places: &[u16], refusal: [Action; 4]) -> ClientR
     });
     let strictest = |service: Service, default: Action| {
         let own = ordered.iter().filter_map(|place| rule(*place)).filter(|rule| rule.service == Some(service));
-        own.filter_map(|rule| rule.refusal).fold(None, |worst, action| match (worst, action) {
-            (Some(Action::Drop), _) | (_, Action::Drop) => Some(Action::Drop),
-            _ => Some(action),
-        })
-        .unwrap_or(default)
+        own.filter_map(|rule| rule.refusal)
+            .fold(None, |worst, action| match (worst, action) {
+                (Some(Action::Drop), _) | (_, Action::Drop) => Some(Action::Drop),
+                _ => Some(action),
+            })
+            .unwrap_or(default)
     };
     let [on_modbus, on_rtde, on_dashboard, on_urscript] = refusal;
     ClientRules {

@@ -109,9 +109,9 @@ impl DashboardRule {
     /// Whether the line is what the rule names: how a deny rule reads.
     pub(crate) fn touches(&self, line: &Line<'_>, place: u8) -> bool {
         let class = line.verb.map_or(Class::Unknown, Class::of_verb);
-        self.named.is_none_or(|named| {
-            (place != OUTSIDE && named.verbs >> place & 1 == 1) || named.classes.contains(class)
-        }) && self.argument.as_ref().is_none_or(|set| fits(set, line))
+        self.named
+            .is_none_or(|named| (place != OUTSIDE && named.verbs >> place & 1 == 1) || named.classes.contains(class))
+            && self.argument.as_ref().is_none_or(|set| fits(set, line))
     }
 
     /// What the rule allows instead, for the key that failed.
@@ -124,7 +124,8 @@ impl DashboardRule {
         let verbs = Verb::all().iter().enumerate().filter(|(place, _)| named.verbs >> place & 1 == 1);
         let mut names: Vec<_> = verbs.map(|(_, verb)| verb.name.to_owned()).collect();
         names.extend(named.classes.iter().map(|class| format!("class {class}")));
-        let seen = line.verb.map_or_else(|_| String::from_utf8_lossy(line.text).into_owned(), |verb| verb.name.to_owned());
+        let seen =
+            line.verb.map_or_else(|_| String::from_utf8_lossy(line.text).into_owned(), |verb| verb.name.to_owned());
         Some(("command", seen, names.join(", ")))
     }
 }

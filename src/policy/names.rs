@@ -24,7 +24,9 @@ impl NameSet {
     /// Reads a string or a list of strings.
     pub(crate) fn read(table: &Table<'_>, key: &'static str) -> Option<Self> {
         let value = table.take(key)?;
-        Some(Self::new(value.any_of().iter().filter_map(|item| item.string()).map(|name| name.as_bytes().into()).collect()))
+        Some(Self::new(
+            value.any_of().iter().filter_map(|item| item.string()).map(|name| name.as_bytes().into()).collect(),
+        ))
     }
 
     /// Whether `name` is in the set.

@@ -47,9 +47,16 @@ impl Bound {
     /// The bound of the mask that says which bits of an output a write changes.
     fn of_mask(&self) -> Self {
         let values = self.value.as_ref().map(|set| {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates; outputs have 8 bits")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "saturates; outputs have 8 bits"
+            )]
             let highest = set.iter().map(|(_, last)| last.max(0.0) as u64).max().unwrap_or(0);
-            highest.checked_add(1).and_then(u64::checked_next_power_of_two).map_or(u64::MAX, |power| power.saturating_sub(1))
+            highest
+                .checked_add(1)
+                .and_then(u64::checked_next_power_of_two)
+                .map_or(u64::MAX, |power| power.saturating_sub(1))
         });
         let bits = match (self.bits, values) {
             (Some(bits), Some(values)) => Some(bits & values),
@@ -82,7 +89,10 @@ impl RtdeRule {
                 if variable.is_known() && !variable.is_output() {
                     item.problem(format!("\"{name}\" can only be written"), "name it in [allow.inputs]");
                 } else if name.is_empty() || name.contains(|c: char| c == ',' || c.is_whitespace() || c.is_control()) {
-                    item.problem(format!("\"{name}\" is no variable's name"), "write one name, without commas or blanks");
+                    item.problem(
+                        format!("\"{name}\" is no variable's name"),
+                        "write one name, without commas or blanks",
+                    );
                 } else if !variable.is_known() {
                     // A newer controller may have it; a name that is nearly one of ours is a slip.
                     let near = document::nearest(name, Variable::all().filter(|v| v.is_output()).map(Variable::name));
@@ -224,7 +234,8 @@ impl RtdeRule {
                 Some(("inputs", wrong.variable.name().to_owned(), inputs()))
             }
             (Request::Data(data), Reason::ValueNotAllowed) => {
-                let wrong = data.fields().find(|field| self.bound(field.variable).is_some_and(|b| !b.covers(&field.value)))?;
+                let wrong =
+                    data.fields().find(|field| self.bound(field.variable).is_some_and(|b| !b.covers(&field.value)))?;
                 let seen = format!("{} = {}", wrong.variable.name(), shown(&wrong.value));
                 Some(("inputs", seen, self.bound(wrong.variable)?.text()))
             }

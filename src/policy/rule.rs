@@ -112,7 +112,8 @@ impl Reading<'_> {
     /// Reads one `[[allow]]` or `[[deny]]`; what is wrong becomes a problem.
     pub(crate) fn rule(&mut self, table: &Table<'_>, deny: bool) -> Option<Rule> {
         let id = table.require("id", "write id = \"...\"").and_then(|value| value.string().map(str::to_owned));
-        let from = if deny { table.take("from") } else { table.require("from", "write from = \"asset, address or network\"") };
+        let from =
+            if deny { table.take("from") } else { table.require("from", "write from = \"asset, address or network\"") };
         let from = from.map(|value| (value.offset(), self.peers(&value)));
         let to = table.take("to").map(|value| self.peers(&value));
         let is_robot = |nets: &[IpNet]| {
@@ -122,12 +123,20 @@ impl Reading<'_> {
         let peers = match (&from, to) {
             (Some(_), Some(to)) if egress => to,
             (Some((offset, _)), None) if egress => {
-                table.problem_at(*offset, "the robot opens this connection, but `to` is missing", "write to = \"asset, address or network\"");
+                table.problem_at(
+                    *offset,
+                    "the robot opens this connection, but `to` is missing",
+                    "write to = \"asset, address or network\"",
+                );
                 Vec::new()
             }
             (Some((offset, nets)), Some(to)) => {
                 if !is_robot(&to) {
-                    table.problem_at(*offset, "`to` names another device than the robot", "take `to` out, or write from = the robot");
+                    table.problem_at(
+                        *offset,
+                        "`to` names another device than the robot",
+                        "take `to` out, or write from = the robot",
+                    );
                 }
                 nets.clone()
             }
@@ -135,7 +144,10 @@ impl Reading<'_> {
             (None, _) => everyone(),
         };
         let service = table
-            .require("service", "write service = \"modbus\", \"rtde\", \"dashboard\", \"urscript\", \"tcp/22\" or \"any\"")
+            .require(
+                "service",
+                "write service = \"modbus\", \"rtde\", \"dashboard\", \"urscript\", \"tcp/22\" or \"any\"",
+            )
             .and_then(|value| service(&value));
         let body = service.and_then(|service| body(table, service, egress));
         let when = table.table("when").map(|table| when(&table));
@@ -151,18 +163,7 @@ impl Reading<'_> {
         table.take("comment").and_then(|value| value.string());
         table.later("bounds", "name the functions and programs instead");
         table.finish();
-        Some(Rule {
-            id: id?,
-            deny,
-            egress,
-            peers,
-            service: service?,
-            body: body?,
-            when,
-            rate,
-            until_ns,
-            refusal,
-        })
+        Some(Rule { id: id?, deny, egress, peers, service: service?, body: body?, when, rate, until_ns, refusal })
     }
 
     /// Reads asset names, addresses and networks.
@@ -222,7 +223,10 @@ fn service(value: &Value<'_>) -> Option<Option<Service>> {
         "urscript" => Some(Service::UrScript),
         "icmp" => Some(Service::Icmp),
         "external_control" => {
-            value.problem("service \"external_control\" comes with a later version", "allow its ports as tcp/50001 and so on, unjudged");
+            value.problem(
+                "service \"external_control\" comes with a later version",
+                "allow its ports as tcp/50001 and so on, unjudged",
+            );
             return None;
         }
         _ => match text.split_once('/') {
@@ -240,7 +244,9 @@ fn service(value: &Value<'_>) -> Option<Option<Service>> {
 
 fn body(table: &Table<'_>, service: Option<Service>, egress: bool) -> Option<Body> {
     if egress && service.is_none_or(Service::is_dissected) {
-        if service.is_none() || ["function", "class", "address", "value", "command", "outputs"].iter().any(|key| table.has(key)) {
+        if service.is_none()
+            || ["function", "class", "address", "value", "command", "outputs"].iter().any(|key| table.has(key))
+        {
             table.problem_at(
                 table.offset(),
                 "commands that the robot itself sends are not judged in this version",
@@ -276,7 +282,9 @@ fn when(table: &Table<'_>) -> When {
     let robot_modes: Vec<(&'static str, i8)> = ROBOT_MODES.to_vec();
     let safety_modes: Vec<(&'static str, u8)> = SAFETY_MODES.to_vec();
     let when = When {
-        programs: table.take("program").map(|value| value.any_of().iter().filter_map(|item| item.choice(&programs)).collect()),
+        programs: table
+            .take("program")
+            .map(|value| value.any_of().iter().filter_map(|item| item.choice(&programs)).collect()),
         robot_modes: table
             .take("robot_mode")
             .map(|value| value.any_of().iter().filter_map(|item| item.choice(&robot_modes)).collect()),
@@ -325,7 +333,8 @@ impl When {
             (true, false, _) => Err(Reason::StateUnknown),
             (true, true, false) => Err(Reason::StateMismatch),
         };
-        let program = self.programs.as_ref().is_some_and(|list| list.iter().any(|program| *program as u8 == state.program));
+        let program =
+            self.programs.as_ref().is_some_and(|list| list.iter().any(|program| *program as u8 == state.program));
         check(self.programs.is_some(), state.program_at_ns, program)?;
         let robot_mode = self.robot_modes.as_ref().is_some_and(|list| list.contains(&state.robot_mode));
         check(self.robot_modes.is_some(), state.robot_mode_at_ns, robot_mode)?;

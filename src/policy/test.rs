@@ -72,7 +72,9 @@ fn unit(table: &Table<'_>, service: &Value<'_>) -> Option<Unit> {
             Some(Unit::Dashboard(argument.map_or(command.clone(), |argument| format!("{command} {argument}"))))
         }
         "modbus" => modbus(table),
-        "urscript" => Some(Unit::UrScript(table.require("text", "write text = \"...\", the script")?.string()?.to_owned())),
+        "urscript" => {
+            Some(Unit::UrScript(table.require("text", "write text = \"...\", the script")?.string()?.to_owned()))
+        }
         text => {
             let port = text.strip_prefix("tcp/").and_then(|number| number.parse().ok());
             if port.is_none() {

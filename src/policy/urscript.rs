@@ -102,14 +102,19 @@ impl UrScriptRule {
         });
         let bare = table.take("bare").map(|value| {
             let items = value.any_of();
-            NameSet::new(items.iter().filter_map(|item| {
-                let text = item.string()?;
-                let name = text.split_ascii_whitespace().collect::<Vec<_>>().join(" ").to_ascii_lowercase();
-                if Class::of_bare(&name) == Class::Unknown {
-                    item.unknown_name(text, BARE.iter().copied());
-                }
-                Some(name.into_bytes().into())
-            }).collect())
+            NameSet::new(
+                items
+                    .iter()
+                    .filter_map(|item| {
+                        let text = item.string()?;
+                        let name = text.split_ascii_whitespace().collect::<Vec<_>>().join(" ").to_ascii_lowercase();
+                        if Class::of_bare(&name) == Class::Unknown {
+                            item.unknown_name(text, BARE.iter().copied());
+                        }
+                        Some(name.into_bytes().into())
+                    })
+                    .collect(),
+            )
         });
         table.later("bounds", "name the functions, or whole programs by their hash, instead");
         table.later("unproven", "leave it out: no argument is bounded in this version");
@@ -151,7 +156,8 @@ impl UrScriptRule {
         }
         if unit.kind == Kind::Bare {
             let class = unit.bare().map_or(Class::Unknown, Class::of_bare);
-            let listed = unit.bare().is_some_and(|name| self.bare.as_ref().is_some_and(|set| set.contains(name.as_bytes())));
+            let listed =
+                unit.bare().is_some_and(|name| self.bare.as_ref().is_some_and(|set| set.contains(name.as_bytes())));
             let by_class = self.classes.is_some_and(|classes| classes.contains(class));
             let by_silence = !self.names_something() && class != Class::Unknown;
             return if listed || by_class || by_silence { Ok(()) } else { miss(Rank::Unit, Reason::CommandNotAllowed) };
@@ -263,10 +269,19 @@ impl UrScriptRule {
                 let allowed = if self.kinds.is_none() { "bare".to_owned() } else { names.join(", ") };
                 ("kind", kind_name(unit.kind), allowed)
             }
-            Reason::ProgramNotAllowed => ("program", hash_text(&script.hash()), self.programs.iter().flatten().map(|program| {
-                let digits = program.nibbles.iter().take(usize::from(program.len));
-                format!("sha256:{}", digits.map(|nibble| format!("{nibble:x}")).collect::<String>())
-            }).collect::<Vec<_>>().join(", ")),
+            Reason::ProgramNotAllowed => (
+                "program",
+                hash_text(&script.hash()),
+                self.programs
+                    .iter()
+                    .flatten()
+                    .map(|program| {
+                        let digits = program.nibbles.iter().take(usize::from(program.len));
+                        format!("sha256:{}", digits.map(|nibble| format!("{nibble:x}")).collect::<String>())
+                    })
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            ),
             Reason::CommandNotAllowed if unit.kind == Kind::Bare => {
                 let allowed = self.bare.as_ref().map_or("none".to_owned(), NameSet::text);
                 ("bare", unit.bare().unwrap_or("unknown").to_owned(), allowed)
@@ -308,9 +323,19 @@ impl UrScriptRule {
 
 /// The bare commands, for the nearest name. Source: Universal Robots' client library, python-urx and other clients.
 const BARE: [&str; 13] = [
-    "power on", "power off", "brake release", "set robotmode run", "set robotmode freedrive",
-    "set unlock protective stop", "stop program", "pause program", "resume program", "run program", "set sim",
-    "set real", "set speed",
+    "power on",
+    "power off",
+    "brake release",
+    "set robotmode run",
+    "set robotmode freedrive",
+    "set unlock protective stop",
+    "stop program",
+    "pause program",
+    "resume program",
+    "run program",
+    "set sim",
+    "set real",
+    "set speed",
 ];
 
 fn bit(kind: Kind) -> u8 {
@@ -325,7 +350,14 @@ fn contains_method(set: &NameSet, object: &[u8], name: &[u8]) -> bool {
 
 /// Whether the function makes the robot open a connection to a target in its first arguments.
 pub(crate) fn connects(name: &[u8]) -> bool {
-    matches!(name, b"socket_open" | b"rpc_factory" | b"modbus_add_signal" | b"modbus_add_rw_signal" | b"modbus_send_custom_command")
+    matches!(
+        name,
+        b"socket_open"
+            | b"rpc_factory"
+            | b"modbus_add_signal"
+            | b"modbus_add_rw_signal"
+            | b"modbus_send_custom_command"
+    )
 }
 
 /// What a script connects to, as literals of its text.

@@ -14,7 +14,9 @@ pub enum Dialect {
 }
 
 /// Where the search for the end of the unit stands, so that bytes are scanned once however they are cut. Plain data.
-#[derive(Clone, Copy, Debug, Default, zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout, zerocopy::Immutable)]
+#[derive(
+    Clone, Copy, Debug, Default, zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout, zerocopy::Immutable,
+)]
 #[repr(C)]
 pub struct Scanner {
     _skeleton: u64,
