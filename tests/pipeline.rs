@@ -51,17 +51,21 @@ service = "tcp/502"
 "#;
 
 fn assets() -> Vec<Asset> {
-    let asset = |name: &str, address: Ipv4Addr, is_robot| Asset { name: name.into(), address: address.into(), is_robot };
+    let asset =
+        |name: &str, address: Ipv4Addr, is_robot| Asset { name: name.into(), address: address.into(), is_robot };
     vec![asset("robot", ROBOT, true), asset("plc", PLC, false)]
 }
 
 fn policy(text: &str, generation: u32) -> Arc<Policy> {
     let moment = Moment { wall_ns: 0, monotonic_ns: 1 };
-    Arc::new(Policy::compile("policy.toml", text, &assets(), generation, moment).unwrap_or_else(|error| panic!("{error}")))
+    Arc::new(
+        Policy::compile("policy.toml", text, &assets(), generation, moment).unwrap_or_else(|error| panic!("{error}")),
+    )
 }
 
 fn rules(mode: Mode, policy: Arc<Policy>) -> Arc<Rules> {
-    let device = |asset: Asset| Device { name: asset.name, address: asset.address, mac: None, is_robot: asset.is_robot };
+    let device =
+        |asset: Asset| Device { name: asset.name, address: asset.address, mac: None, is_robot: asset.is_robot };
     Arc::new(Rules {
         mode,
         policy,
@@ -93,11 +97,14 @@ impl Left {
     }
 
     fn refusals(&self) -> Vec<Reason> {
-        self.events.iter().filter_map(|event| match &event.record {
-            Record::Command(command) if !command.verdict.is_allowed() => Some(command.verdict.reason),
-            Record::Frame(frame) => Some(frame.verdict.reason),
-            _ => None,
-        }).collect()
+        self.events
+            .iter()
+            .filter_map(|event| match &event.record {
+                Record::Command(command) if !command.verdict.is_allowed() => Some(command.verdict.reason),
+                Record::Frame(frame) => Some(frame.verdict.reason),
+                _ => None,
+            })
+            .collect()
     }
 }
 
@@ -172,7 +179,8 @@ impl Talk {
     }
 
     fn template(&self) -> Template {
-        let (client, server) = ((IpAddr::from(self.client.0), self.client.1), (IpAddr::from(self.server.0), self.server.1));
+        let (client, server) =
+            ((IpAddr::from(self.client.0), self.client.1), (IpAddr::from(self.server.0), self.server.1));
         Template::new(self.macs, self.tags, client, server).unwrap()
     }
 
@@ -187,11 +195,30 @@ impl Talk {
     }
 
     fn open(&mut self, vambrace: &mut Box<'_>) {
-        let syn = emit(&self.template(), &Segment { seq: self.seq - 1, flags: TcpFlags::SYN, maximum_segment_size: Some(1460), ..Segment::default() });
-        let answer = emit(&self.template().reversed(), &Segment {
-            seq: self.ack - 1, ack: self.seq, flags: both(TcpFlags::SYN, TcpFlags::ACK), maximum_segment_size: Some(1460), ..Segment::default()
-        });
-        for (toward, frame) in [(self.toward, syn), (self.toward.reverse(), answer), (self.toward, self.segment(self.seq, TcpFlags::ACK, &[]))] {
+        let syn = emit(
+            &self.template(),
+            &Segment {
+                seq: self.seq - 1,
+                flags: TcpFlags::SYN,
+                maximum_segment_size: Some(1460),
+                ..Segment::default()
+            },
+        );
+        let answer = emit(
+            &self.template().reversed(),
+            &Segment {
+                seq: self.ack - 1,
+                ack: self.seq,
+                flags: both(TcpFlags::SYN, TcpFlags::ACK),
+                maximum_segment_size: Some(1460),
+                ..Segment::default()
+            },
+        );
+        for (toward, frame) in [
+            (self.toward, syn),
+            (self.toward.reverse(), answer),
+            (self.toward, self.segment(self.seq, TcpFlags::ACK, &[])),
+        ] {
             let left = vambrace.frame(toward, &frame);
             assert_eq!(left.fate, Fate::Forward);
             assert_eq!(left.toward(toward), [&frame[..]]);
@@ -276,7 +303,8 @@ fn of_several_commands_in_a_segment_those_before_the_forbidden_one_leave() {
     talk.open(&mut vambrace);
     let all = [write(128, 1), write(129, 2), write(3, 1), write(130, 3)].concat();
     let left = talk.send(&mut vambrace, &all);
-    let data: Vec<_> = left.toward(Toward::Robot).iter().map(|frame| payload(frame)).filter(|data| !data.is_empty()).collect();
+    let data: Vec<_> =
+        left.toward(Toward::Robot).iter().map(|frame| payload(frame)).filter(|data| !data.is_empty()).collect();
     assert_eq!(data, [[write(128, 1), write(129, 2)].concat()]);
     assert_eq!(left.refusals(), [Reason::AddressNotAllowed]);
 }
@@ -357,10 +385,14 @@ fn the_robot_can_not_acknowledge_what_was_held_back() {
 fn odd_segments_toward_the_robot_are_dropped_with_their_reason() {
     let fin_data = |talk: &Talk| talk.segment(1000, both(TcpFlags::FIN, TcpFlags::ACK), &write(128, 1)[..4]);
     let cases: [(&str, Reason, &dyn Fn(&Talk) -> Vec<u8>); 8] = [
-        ("urgent data", Reason::UrgentData, &|talk| talk.segment(1000, both(TcpFlags::URG, TcpFlags::ACK), &write(128, 1))),
+        ("urgent data", Reason::UrgentData, &|talk| {
+            talk.segment(1000, both(TcpFlags::URG, TcpFlags::ACK), &write(128, 1))
+        }),
         ("SYN and FIN", Reason::BadFlags, &|talk| talk.segment(1000, both(TcpFlags::SYN, TcpFlags::FIN), &[])),
         ("no flags", Reason::BadFlags, &|talk| talk.segment(1000, TcpFlags(0), &write(128, 1))),
-        ("far beyond the window", Reason::BeyondWindow, &|talk| talk.segment(1000 + 70_000, TcpFlags::ACK, &write(128, 1))),
+        ("far beyond the window", Reason::BeyondWindow, &|talk| {
+            talk.segment(1000 + 70_000, TcpFlags::ACK, &write(128, 1))
+        }),
         ("inexact reset", Reason::ResetInexact, &|talk| talk.segment(1100, TcpFlags::RST, &[])),
         ("bad checksum", Reason::BadChecksum, &|talk| {
             let mut frame = talk.segment(1000, TcpFlags::ACK, &write(128, 1));
@@ -506,7 +538,13 @@ fn below_ip_only_listed_protocols_and_honest_arp_pass() {
     let mut vambrace = Box::new(&mut arena, rules(Mode::Enforce, policy(POLICY, 1)));
     Talk::to(502).open(&mut vambrace);
     let arp = |sender: (Mac, Ipv4Addr), source: Mac| {
-        let arp = link::Arp { operation: 2, sender_mac: sender.0, sender_ip: sender.1, target_mac: ROBOT_MAC, target_ip: ROBOT };
+        let arp = link::Arp {
+            operation: 2,
+            sender_mac: sender.0,
+            sender_ip: sender.1,
+            target_mac: ROBOT_MAC,
+            target_ip: ROBOT,
+        };
         let mut out = [0; 64];
         let len = craft::emit_arp(ROBOT_MAC, source, &Tags::default(), &arp, &mut out).unwrap();
         out[..len].to_vec()
@@ -514,7 +552,11 @@ fn below_ip_only_listed_protocols_and_honest_arp_pass() {
     let fate = |vambrace: &mut Box<'_>, frame: &[u8]| vambrace.frame(Toward::Robot, frame).fate;
     assert_eq!(fate(&mut vambrace, &arp((PLC_MAC, PLC), PLC_MAC)), Fate::Forward);
     assert_eq!(fate(&mut vambrace, &arp((OTHER_MAC, PLC), OTHER_MAC)), Fate::Drop(Reason::ArpConflict), "another MAC");
-    assert_eq!(fate(&mut vambrace, &arp((OTHER_MAC, ROBOT), OTHER_MAC)), Fate::Drop(Reason::ArpConflict), "the robot's own");
+    assert_eq!(
+        fate(&mut vambrace, &arp((OTHER_MAC, ROBOT), OTHER_MAC)),
+        Fate::Drop(Reason::ArpConflict),
+        "the robot's own"
+    );
     assert_eq!(fate(&mut vambrace, &arp((PLC_MAC, PLC), OTHER_MAC)), Fate::Drop(Reason::ArpConflict), "two senders");
     let ether = |ether_type: u16, payload: &[u8]| {
         let mut frame = [&ROBOT_MAC.0[..], &PLC_MAC.0, &ether_type.to_be_bytes(), payload].concat();
@@ -524,6 +566,9 @@ fn below_ip_only_listed_protocols_and_honest_arp_pass() {
     assert_eq!(fate(&mut vambrace, &ether(0x8892, &[0x80, 0x00])), Fate::Forward);
     assert_eq!(fate(&mut vambrace, &ether(0x8892, &[0xfe, 0xfd, 0x04])), Fate::Drop(Reason::ProfinetDcpSet));
     assert_eq!(fate(&mut vambrace, &ether(0x88b5, &[])), Fate::Drop(Reason::EtherTypeNotListed));
-    assert_eq!(fate(&mut vambrace, &ether(0x86dd, &[[0x60, 0, 0, 0, 0, 0, 59, 64].as_slice(), &[0xfe; 32]].concat())), Fate::Drop(Reason::Ipv6));
+    assert_eq!(
+        fate(&mut vambrace, &ether(0x86dd, &[[0x60, 0, 0, 0, 0, 0, 59, 64].as_slice(), &[0xfe; 32]].concat())),
+        Fate::Drop(Reason::Ipv6)
+    );
     assert_eq!(fate(&mut vambrace, &ether(0x0800, &[0x45])), Fate::Drop(Reason::Truncated));
 }

@@ -20,8 +20,9 @@ mod render;
 mod standing;
 mod supervisor;
 
+pub(crate) use learner::seen;
 pub use packet_process::{Handed, run as run_packet_process};
-pub use plan::{assets, compile, default_pass, policy_from, rules};
+pub use plan::{assets, compile, default_pass, now, policy_from, rules};
 pub use render::{render, render_for};
 pub use standing::Standing;
 pub use supervisor::run as run_supervisor;

@@ -1,7 +1,10 @@
 //! The command line: one file a subcommand, one line an error, exit codes that scripts can rely on.
 
+mod config;
 mod doctor;
+mod learn;
 mod mode;
+mod policy;
 mod replay;
 mod run;
 mod status;
@@ -31,6 +34,14 @@ pub struct Cli {
 enum Command {
     /// Bridge, judge and record.
     Run(run::RunArgs),
+    /// Check, describe or print configurations.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Check, test, apply, roll back or show policies.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Propose a policy from captures, or learn on the running appliance.
+    Learn(learn::LearnArgs),
     /// What `run` would refuse on, and the command that mends it.
     Doctor(doctor::DoctorArgs),
     /// Change what is done with traffic.
@@ -88,6 +99,9 @@ pub fn main() -> ExitCode {
     start_log();
     let exit = match command {
         Command::Run(args) => run::run(&args),
+        Command::Config(command) => config::run(&command),
+        Command::Policy(command) => policy::run(&context, &command),
+        Command::Learn(args) => learn::run(&context, &args),
         Command::Doctor(args) => doctor::run(&context, &args),
         Command::Mode(args) => mode::run(&context, &args),
         Command::Status => status::run(&context),
@@ -142,6 +156,18 @@ fn unreachable_or_failed(error: &ControlError) -> Exit {
     match error {
         ControlError::Unreachable { .. } => Exit::Unreachable,
         _ => Exit::Failed,
+    }
+}
+
+/// Prints text for programs or people to read; who stops reading is not told twice.
+pub(crate) fn print(text: &str) -> Exit {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    match write!(out, "{text}{end}").and_then(|()| out.flush()) {
+        Ok(()) => Exit::Fine,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(Exit::Fine as i32),
+        Err(error) => fail(Exit::Failed, &error),
     }
 }
 

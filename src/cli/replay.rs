@@ -166,7 +166,7 @@ pub(super) fn run(context: &Context, args: &ReplayArgs) -> Exit {
 }
 
 /// The name of the robot in a policy's text, if it is no address.
-fn policy_robot(text: &str) -> Option<String> {
+pub(super) fn policy_robot(text: &str) -> Option<String> {
     let table: toml::Table = text.parse().ok()?;
     let name = table.get("robot")?.as_str()?;
     name.parse::<IpAddr>().is_err().then(|| name.to_owned())
@@ -259,12 +259,12 @@ impl Sink for Printer {
         if self.json {
             self.line.clear();
             self.render.line(&(*event).into(), &mut self.line);
-            println!("{}", self.line);
+            super::print(&self.line);
         } else if let Record::Command(command) = &event.record
             && !command.verdict.is_allowed()
         {
             let sentence = self.render.sentence(event);
-            self.bar.suspend(|| println!("#{} {sentence}", event.frame));
+            self.bar.suspend(|| super::print(&format!("#{} {sentence}", event.frame)));
         }
     }
 
