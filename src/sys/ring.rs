@@ -255,7 +255,9 @@ impl Ring {
                 self.begin_of_run(self.cursor);
             }
         }
-        while self.held < most.min(BATCH) {
+        // No more than there are slots: a small ring that is full would go round to what is in hand already.
+        let most = most.min(BATCH).min(self.geometry.slots() as usize);
+        while self.held < most {
             let slot = self.cursor.wrapping_add(self.held) & self.mask();
             let status = self.status(slot).load(Ordering::Acquire);
             if status & libc::TP_STATUS_USER == 0 {
