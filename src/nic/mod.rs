@@ -5,7 +5,6 @@
 
 pub mod af_packet;
 pub mod memory;
-pub mod pcap;
 pub mod polling;
 pub mod prepare;
 pub mod replay;
