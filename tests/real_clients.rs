@@ -38,11 +38,13 @@ fn cell(name: &str, wiring: Wiring) -> Cell {
 }
 
 /// Every client in turn; all differences are told at once.
-fn assert_transcripts(cell: &Cell) {
+fn assert_transcripts(cell: &mut Cell) {
+    // One transcript reads an input that the robot fetches from the remote I/O once they can reach each other.
+    cell.process("controller").unwrap().wait_for("\"inputs\"", Duration::from_secs(10)).unwrap();
     let differing: Vec<String> = CLIENTS
         .iter()
         .filter_map(|client| {
-            let (found, wanted) = (transcript(cell, client), expected(client));
+            let (found, wanted) = (transcript(&*cell, client), expected(client));
             (found != wanted).then(|| format!("== {client}: expected\n{wanted}-- found\n{found}"))
         })
         .collect();
@@ -52,7 +54,7 @@ fn assert_transcripts(cell: &Cell) {
 #[test]
 fn over_a_cable() {
     if can_run_clients("over_a_cable") {
-        assert_transcripts(&cell("cable", Wiring::DirectCable));
+        assert_transcripts(&mut cell("cable", Wiring::DirectCable));
     }
 }
 
@@ -62,7 +64,7 @@ fn through_a_kernel_bridge() {
     if !can_run_clients("through_a_kernel_bridge") {
         return;
     }
-    let cell = cell("bridge", Wiring::Box);
+    let mut cell = cell("bridge", Wiring::Box);
     let [plant, robot] = BOX_PORTS;
     let bridge = format!(
         "ip link add middle type bridge && ip link set {plant} master middle && ip link set {robot} master middle && \
@@ -70,5 +72,29 @@ fn through_a_kernel_bridge() {
     );
     let mut process = cell.spawn_program(Host::Box, "bridge", Path::new("sh"), &["-c", &bridge]).unwrap();
     process.finish(Duration::from_secs(10)).unwrap();
-    assert_transcripts(&cell);
+    assert_transcripts(&mut cell);
+}
+
+/// A policy that refuses everything: in shadow it must change nothing.
+const REFUSE_ALL: &str = "version = 1\nrobot = \"cell4-robot\"\n";
+
+fn guarded(name: &str, mode: &str) -> Cell {
+    let mut cell = cell(name, Wiring::Box);
+    std::fs::write(cell.directory().join("policy.toml"), REFUSE_ALL).unwrap();
+    cell.start_appliance(mode).unwrap();
+    cell
+}
+
+#[test]
+fn through_the_appliance_while_it_observes() {
+    if can_run_clients("through_the_appliance_while_it_observes") {
+        assert_transcripts(&mut guarded("observe", "observe"));
+    }
+}
+
+#[test]
+fn through_the_appliance_while_it_shadows_a_policy_that_refuses_all() {
+    if can_run_clients("through_the_appliance_while_it_shadows_a_policy_that_refuses_all") {
+        assert_transcripts(&mut guarded("shadow", "shadow"));
+    }
 }
