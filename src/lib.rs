@@ -8,6 +8,7 @@ pub mod control;
 pub mod document;
 pub mod engine;
 pub mod event;
+pub mod export;
 pub mod flow;
 pub mod gate;
 pub mod inspect;

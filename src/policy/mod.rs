@@ -21,6 +21,7 @@ use dissect::Toward;
 
 pub use rule::Asset;
 pub use test::TestOutcome;
+pub(crate) use urscript::hash_text;
 
 use crate::command::{Command, Service};
 use crate::event::{Action, Reason, RuleId, Verdict};

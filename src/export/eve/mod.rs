@@ -1,0 +1,529 @@
+//! EVE JSON: one line an event, as Suricata's users know it.
+//!
+//! `alert`, `modbus`, `flow`, `drop`, `anomaly` and `stats` use Suricata's keys only. What is ours stands where its
+//! schema is open: in `alert.context`, and for the others in one item of `metadata.flowvars` with the key `vambrace`.
+//! `rtde`, `dashboard`, `urscript`, `verdict` and `notice` are types of our own; the manual's `eve-events.md` describes
+//! them.
+
+mod modbus;
+
+use dissect::Toward;
+use link::{FlowKey, Mac};
+
+use super::attack::technique;
+use super::json::{Object, hex};
+use super::{Names, community, sentence, sid};
+use crate::command::{Class, Service};
+use crate::event::{
+    Answer, CommandRecord, Detail, Event, FlowEnd, FlowRecord, FrameRecord, Notice, Record, Render, Repeats, Settled,
+    Text,
+};
+
+/// What a line needs beside its event.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// What numbers are called.
+    pub names: &'a Names,
+    /// The answer to the command, where one came.
+    pub answer: Option<&'a Answer>,
+    /// The repeats that the record stands for.
+    pub repeats: Option<&'a Repeats>,
+    /// Whether the events come from a capture: then `pcap_cnt` says which frame.
+    pub capture: bool,
+}
+
+/// Appends the line of `event`, one JSON object, without line end.
+pub fn render(event: &Event, context: &Context<'_>, out: &mut String) {
+    let line = Line { event, context };
+    Object::write(out, |object| match &event.record {
+        Record::Command(command) => line.command(object, command),
+        Record::Answer(answer) => line.anomaly(object, &answer.key, answer.service, "answer_to_nothing"),
+        Record::Frame(frame) => line.frame(object, frame),
+        Record::Flow(flow) => line.flow(object, flow),
+        Record::Notice(Notice::Anomaly { key, service, what }) => line.anomaly(object, key, *service, what),
+        Record::Notice(Notice::Unreadable { key, reason }) => {
+            line.anomaly(object, key, Service::Tcp(key.robot.port), reason.name());
+        }
+        Record::Notice(notice) => line.notice(object, notice),
+    });
+}
+
+/// Renders for the recorder.
+#[derive(Clone, Debug)]
+pub struct EveRender {
+    /// What numbers are called.
+    pub names: std::sync::Arc<Names>,
+    /// Whether the events come from a capture.
+    pub capture: bool,
+}
+
+impl Render for EveRender {
+    fn line(&mut self, settled: &Settled, out: &mut String) {
+        let (answer, repeats) = (settled.answer.as_ref(), settled.repeats.as_ref());
+        render(&settled.event, &Context { names: &self.names, answer, repeats, capture: self.capture }, out);
+    }
+
+    fn sentence(&mut self, event: &Event) -> String {
+        sentence(event, &self.names)
+    }
+}
+
+/// Suricata's form of a time: `2026-11-23T13:58:02.114209+0000`.
+pub(super) fn timestamp(wall_ns: u64) -> String {
+    let time = jiff::Timestamp::from_nanosecond(i128::from(wall_ns)).unwrap_or(jiff::Timestamp::MAX);
+    time.strftime("%Y-%m-%dT%H:%M:%S.%6f+0000").to_string()
+}
+
+/// The name of an RTDE package type, or `unknown`.
+pub(super) fn package_name(package: u8) -> &'static str {
+    rtde::PackageType::of_byte(package).map_or("unknown", rtde::PackageType::name)
+}
+
+/// The policy's word for a kind of URScript unit.
+pub(super) const fn kind_name(kind: urscript::Kind) -> &'static str {
+    match kind {
+        urscript::Kind::Program => "program",
+        urscript::Kind::Secondary => "secondary",
+        urscript::Kind::Statement => "statement",
+        urscript::Kind::Bare => "bare",
+        urscript::Kind::Interpreter => "interpreter",
+    }
+}
+
+/// The policy's word for a Modbus function code.
+pub(super) fn function_name(function: u8) -> &'static str {
+    ::modbus::FunctionCode(function).name()
+}
+
+struct Line<'a> {
+    event: &'a Event,
+    context: &'a Context<'a>,
+}
+
+impl Line<'_> {
+    /// The members that every line begins with; ends and proto in the direction of `source_side`'s frames.
+    fn head(&self, line: &mut Object<'_>, event_type: &str, ends: Option<(&FlowKey, Toward)>) {
+        line.text("timestamp", &timestamp(self.event.wall_ns));
+        if let Some((key, _)) = ends {
+            line.number("flow_id", flow_id(key));
+        }
+        if self.context.capture && self.event.frame > 0 {
+            line.number("pcap_cnt", self.event.frame);
+        }
+        line.text("event_type", event_type);
+        line.text("host", self.context.names.host());
+        let Some((key, toward)) = ends else { return };
+        let (source, destination) = (key.source(toward), key.destination(toward));
+        line.text("src_ip", &source.ip().to_string());
+        line.number("src_port", source.port);
+        line.text("dest_ip", &destination.ip().to_string());
+        line.number("dest_port", destination.port);
+        match key.protocol {
+            6 => line.text("proto", "TCP"),
+            17 => line.text("proto", "UDP"),
+            other => line.text("proto", &other.to_string()),
+        }
+        line.text("community_id", &super::community_id(key));
+    }
+
+    fn command(&self, line: &mut Object<'_>, command: &CommandRecord) {
+        let ends = Some((&command.key, command.opened));
+        if !command.verdict.is_allowed() {
+            self.head(line, "alert", ends);
+            line.text("direction", if command.opened == Toward::Robot { "to_server" } else { "to_client" });
+            self.app_proto(line, command.service);
+            self.alert(line, command);
+            if let Detail::Modbus(detail) = &command.detail {
+                line.object("modbus", |object| {
+                    modbus::transaction(object, self.event.id.0, detail, self.context.answer)
+                });
+            }
+            return;
+        }
+        match &command.detail {
+            Detail::Modbus(detail) => {
+                self.head(line, "modbus", ends);
+                line.object("modbus", |object| {
+                    modbus::transaction(object, self.event.id.0, detail, self.context.answer)
+                });
+                self.ours(line, |ours| {
+                    self.verdict(ours, command);
+                    ours.object("command", |object| fields(object, command));
+                    self.answered(ours);
+                    self.repeated(ours);
+                });
+            }
+            Detail::Rtde { .. } | Detail::Dashboard { .. } | Detail::UrScript { .. } => {
+                let kind = match command.detail {
+                    Detail::Rtde { .. } => "rtde",
+                    Detail::Dashboard { .. } => "dashboard",
+                    _ => "urscript",
+                };
+                self.head(line, kind, ends);
+                line.object(kind, |object| {
+                    fields(object, command);
+                    self.answered(object);
+                });
+                line.object("verdict", |object| self.verdict(object, command));
+                self.repeated(line);
+            }
+            Detail::Transport | Detail::Unreadable { .. } => {
+                self.head(line, "verdict", ends);
+                line.object("verdict", |object| {
+                    self.verdict(object, command);
+                    object.object("command", |object| fields(object, command));
+                });
+            }
+        }
+    }
+
+    fn alert(&self, line: &mut Object<'_>, command: &CommandRecord) {
+        let verdict = &command.verdict;
+        let technique = technique(verdict.reason, Some(command.class), Some(command.service));
+        line.object("alert", |alert| {
+            alert.text("action", if command.enforced { "blocked" } else { "allowed" });
+            alert.number("gid", 1u64);
+            alert.number("signature_id", sid::signature_id(verdict.reason));
+            alert.number("rev", 1u64);
+            alert.text("signature", &format!("Vambrace {} {}", command.service, verdict.reason.name()));
+            alert.text("category", verdict.reason.sentence());
+            alert.number("severity", severity(command.class));
+            alert.object("metadata", |metadata| {
+                metadata.texts("reason", [verdict.reason.name()]);
+                metadata.texts("class", [command.class.name()]);
+                if let Some(rule) = self.context.names.rule(verdict) {
+                    metadata.texts("rule", [rule.as_str()]);
+                }
+                if let Some(technique) = technique {
+                    metadata.texts("mitre_technique_id", [technique.id]);
+                    metadata.texts("mitre_technique_name", [technique.name]);
+                }
+            });
+            alert.object("context", |context| {
+                self.verdict(context, command);
+                context.text("sentence", &sentence(self.event, self.context.names));
+                context.object("command", |object| fields(object, command));
+                self.answered(context);
+                self.repeated(context);
+            });
+        });
+    }
+
+    /// Who, and what was decided: the members that every judged command has.
+    fn verdict(&self, object: &mut Object<'_>, command: &CommandRecord) {
+        let (verdict, names) = (&command.verdict, self.context.names);
+        self.decided(object, verdict, command.enforced);
+        object.text("service", &command.service.to_string());
+        object.text("class", command.class.name());
+        if let Some(client) = names.asset(command.key.plant.ip()) {
+            object.text("client", client);
+        }
+        if let Some(robot) = names.asset(command.key.robot.ip()) {
+            object.text("robot", robot);
+        }
+        object.number("length", command.len);
+    }
+
+    fn decided(&self, object: &mut Object<'_>, verdict: &crate::event::Verdict, enforced: bool) {
+        object.number("event_id", self.event.id.0);
+        object.text(
+            "action",
+            match (verdict.is_allowed(), enforced) {
+                (true, _) => "allowed",
+                (false, true) => "refused",
+                (false, false) => "would_refuse",
+            },
+        );
+        object.text("reason", verdict.reason.name());
+        if let Some(rule) = self.context.names.rule(verdict) {
+            object.text("rule", &rule);
+        }
+        object.number("generation", verdict.generation);
+    }
+
+    fn answered(&self, object: &mut Object<'_>) {
+        let Some(answer) = self.context.answer else { return };
+        object.object("answer", |object| {
+            if answer.exception != 0 {
+                object.number("exception", answer.exception);
+            }
+            if answer.values_len > 0 {
+                object.numbers("values", taken(&answer.values, answer.values_len));
+            }
+            if !answer.text.is_empty() {
+                wire(object, "text", &answer.text);
+            }
+        });
+    }
+
+    fn repeated(&self, object: &mut Object<'_>) {
+        let Some(repeats) = self.context.repeats else { return };
+        let pair = |out: &mut String, pair: &[u16; 2]| {
+            let [low, high] = pair;
+            out.push_str(&format!("[{low},{high}]"));
+        };
+        object.object("repeats", |object| {
+            object.number("count", repeats.count);
+            object.number("first_id", repeats.first.0);
+            object.text("first", &timestamp(repeats.first_ns));
+            if !repeats.written.is_empty() {
+                object.array("written", &repeats.written, pair);
+            }
+            if !repeats.read.is_empty() {
+                object.array("read", &repeats.read, pair);
+            }
+            if !repeats.numbers.is_empty() {
+                object.object("numbers", |object| {
+                    for (name, range) in &repeats.numbers {
+                        object.array(name, range.iter().filter(|number| number.is_finite()), |out, number| {
+                            out.push_str(&format!("{number:?}"));
+                        });
+                    }
+                });
+            }
+        });
+    }
+
+    fn frame(&self, line: &mut Object<'_>, frame: &FrameRecord) {
+        let ends = frame.key.as_ref().map(|key| (key, frame.toward));
+        let refused = !frame.verdict.is_allowed();
+        self.head(line, if refused { "drop" } else { "verdict" }, ends);
+        let (source, destination): (Mac, Mac) = frame.macs;
+        line.object("ether", |ether| {
+            ether.text("src_mac", &source.to_string());
+            ether.text("dest_mac", &destination.to_string());
+        });
+        let context = |object: &mut Object<'_>| {
+            self.decided(object, &frame.verdict, frame.enforced);
+            object.text("toward", if frame.toward == Toward::Robot { "robot" } else { "plant" });
+            object.text("ether_type", &format!("0x{:04x}", frame.ether_type));
+            object.number("repeats", frame.repeats);
+            object.text("sentence", &sentence(self.event, self.context.names));
+        };
+        if !refused {
+            line.object("verdict", context);
+            return;
+        }
+        line.object("drop", |drop| drop.text("reason", frame.verdict.reason.name()));
+        let service = frame.key.map(|key| match key.protocol {
+            17 => Service::Udp(key.robot.port),
+            _ => Service::of_tcp_port(key.robot.port),
+        });
+        let technique = technique(frame.verdict.reason, None, service);
+        line.object("alert", |alert| {
+            alert.text("action", if frame.enforced { "blocked" } else { "allowed" });
+            alert.number("gid", 1u64);
+            alert.number("signature_id", sid::signature_id(frame.verdict.reason));
+            alert.number("rev", 1u64);
+            alert.text("signature", &format!("Vambrace frame {}", frame.verdict.reason.name()));
+            alert.text("category", frame.verdict.reason.sentence());
+            alert.number("severity", 3u64);
+            alert.object("metadata", |metadata| {
+                metadata.texts("reason", [frame.verdict.reason.name()]);
+                if let Some(technique) = technique {
+                    metadata.texts("mitre_technique_id", [technique.id]);
+                    metadata.texts("mitre_technique_name", [technique.name]);
+                }
+            });
+            alert.object("context", context);
+        });
+    }
+
+    fn flow(&self, line: &mut Object<'_>, flow: &FlowRecord) {
+        self.head(line, "flow", Some((&flow.key, flow.opened)));
+        self.app_proto(line, flow.service);
+        let [frames_robot, frames_plant] = flow.frames;
+        let [bytes_robot, bytes_plant] = flow.bytes;
+        let (frames, bytes) = match flow.opened {
+            Toward::Robot => ([frames_robot, frames_plant], [bytes_robot, bytes_plant]),
+            Toward::Plant => ([frames_plant, frames_robot], [bytes_plant, bytes_robot]),
+        };
+        let [allowed, refused] = flow.commands;
+        line.object("flow", |object| {
+            let ([to_server, to_client], [bytes_to_server, bytes_to_client]) = (frames, bytes);
+            object.number("pkts_toserver", to_server);
+            object.number("pkts_toclient", to_client);
+            object.number("bytes_toserver", bytes_to_server);
+            object.number("bytes_toclient", bytes_to_client);
+            object.text("start", &timestamp(flow.start_ns));
+            object.text("end", &timestamp(flow.end_ns));
+            object.number("age", flow.end_ns.saturating_sub(flow.start_ns) / 1_000_000_000);
+            object.text(
+                "state",
+                match flow.end {
+                    FlowEnd::Closed | FlowEnd::Reset | FlowEnd::Refused => "closed",
+                    FlowEnd::TimedOut | FlowEnd::Lasting if to_client > 0 && to_server > 0 => "established",
+                    FlowEnd::TimedOut | FlowEnd::Lasting => "new",
+                },
+            );
+            object.text(
+                "reason",
+                match flow.end {
+                    FlowEnd::Closed | FlowEnd::Reset | FlowEnd::TimedOut => "timeout",
+                    FlowEnd::Refused => "forced",
+                    FlowEnd::Lasting => "shutdown",
+                },
+            );
+            object.flag("alerted", refused > 0 || flow.end == FlowEnd::Refused);
+        });
+        self.ours(line, |ours| {
+            ours.number("event_id", self.event.id.0);
+            ours.text("service", &flow.service.to_string());
+            ours.number("commands_allowed", allowed);
+            ours.number("commands_refused", refused);
+            ours.text(
+                "end",
+                match flow.end {
+                    FlowEnd::Closed => "closed",
+                    FlowEnd::Reset => "reset",
+                    FlowEnd::Refused => "refused",
+                    FlowEnd::TimedOut => "timed_out",
+                    FlowEnd::Lasting => "lasting",
+                },
+            );
+            ours.text("reason", flow.reason.name());
+        });
+    }
+
+    fn anomaly(&self, line: &mut Object<'_>, key: &FlowKey, service: Service, what: &str) {
+        // Neither end is known to have opened it: toward the robot, as commands go.
+        self.head(line, "anomaly", Some((key, Toward::Robot)));
+        self.app_proto(line, service);
+        line.object("anomaly", |anomaly| {
+            anomaly.text("type", "applayer");
+            anomaly.text("event", what);
+            anomaly.text("layer", "proto_parser");
+            if service.is_dissected() {
+                anomaly.text("app_proto", &service.to_string());
+            }
+        });
+        self.ours(line, |ours| ours.number("event_id", self.event.id.0));
+    }
+
+    fn notice(&self, line: &mut Object<'_>, notice: &Notice) {
+        self.head(line, "notice", None);
+        line.object("notice", |object| {
+            object.number("event_id", self.event.id.0);
+            match notice {
+                Notice::Started => object.text("kind", "started"),
+                Notice::Mode { from, to, uid } => {
+                    object.text("kind", "mode");
+                    object.text("from", from);
+                    object.text("to", to);
+                    object.number("uid", *uid);
+                }
+                Notice::Policy { generation, digest, uid } => {
+                    object.text("kind", "policy");
+                    object.number("generation", *generation);
+                    object.text("digest", &hex(digest));
+                    object.number("uid", *uid);
+                }
+                Notice::RecordsLost { count } => {
+                    object.text("kind", "records_lost");
+                    object.number("count", *count);
+                }
+                Notice::Port { side, up } => {
+                    object.text("kind", "port");
+                    object.text("port", if *side == Toward::Robot { "robot" } else { "plant" });
+                    object.flag("up", *up);
+                }
+                Notice::ClockJump { by_ns } => {
+                    object.text("kind", "clock_jump");
+                    object.signed("by_ns", *by_ns);
+                }
+                // Anomalies by another function.
+                Notice::Anomaly { .. } | Notice::Unreadable { .. } => object.text("kind", "anomaly"),
+            }
+            object.text("sentence", &sentence(self.event, self.context.names));
+        });
+    }
+
+    fn app_proto(&self, line: &mut Object<'_>, service: Service) {
+        if service.is_dissected() {
+            line.text("app_proto", &service.to_string());
+        }
+    }
+
+    /// Our members in a record of Suricata's: an item of `metadata.flowvars`, which its schema leaves open.
+    fn ours(&self, line: &mut Object<'_>, fill: impl Fn(&mut Object<'_>)) {
+        line.object("metadata", |metadata| {
+            metadata.array("flowvars", [()], |out, ()| {
+                Object::write(out, |ours| {
+                    ours.text("key", "vambrace");
+                    fill(ours);
+                });
+            });
+        });
+    }
+}
+
+/// What a command said, by service.
+fn fields(object: &mut Object<'_>, command: &CommandRecord) {
+    match &command.detail {
+        Detail::Modbus(detail) => modbus::fields(object, detail),
+        Detail::Rtde { package, recipe, text } => {
+            object.text("package", package_name(*package));
+            object.number("package_type", *package);
+            if *recipe != 0 {
+                object.number("recipe", *recipe);
+            }
+            match std::str::from_utf8(text.as_bytes()) {
+                Ok(names) if !text.is_empty() => {
+                    object.texts("variables", names.split(',').filter(|name| !name.is_empty()));
+                    if text.is_cut() {
+                        object.flag("variables_cut", true);
+                    }
+                }
+                Ok(_) => {}
+                Err(_) => wire(object, "text", text),
+            }
+        }
+        Detail::Dashboard { verb, text } => {
+            if !verb.is_empty() {
+                object.text("command", verb);
+            }
+            wire(object, "text", text);
+        }
+        Detail::UrScript { kind, token_hash, text, functions } => {
+            object.text("kind", kind_name(*kind));
+            object.text("program", &format!("sha256:{}", hex(token_hash)));
+            wire(object, "text", text);
+            match std::str::from_utf8(functions.as_bytes()) {
+                Ok(names) => object.texts("functions", names.split(',').filter(|name| !name.is_empty())),
+                Err(_) => wire(object, "functions_text", functions),
+            }
+            if functions.is_cut() {
+                object.flag("functions_cut", true);
+            }
+        }
+        Detail::Transport => object.text("port", &command.service.to_string()),
+        Detail::Unreadable { field, offset, bytes } => {
+            object.text("field", field);
+            object.number("offset", *offset);
+            object.text("bytes_hex", &hex(bytes.as_bytes()));
+        }
+    }
+}
+
+fn wire<const N: usize>(object: &mut Object<'_>, key: &str, text: &Text<N>) {
+    object.wire_text(key, text.as_bytes(), text.is_cut());
+}
+
+fn taken(values: &[u16; 16], len: u8) -> &[u16] {
+    values.get(..usize::from(len)).unwrap_or(values)
+}
+
+/// A number for a conversation, the same for both directions, small enough for readers that take numbers for floats.
+fn flow_id(key: &FlowKey) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = community::digest(key);
+    u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> 11
+}
+
+/// Suricata's severity, 1 the gravest.
+const fn severity(class: Class) -> u64 {
+    match class {
+        Class::Safety | Class::Privilege | Class::Shutdown | Class::Motion | Class::Program | Class::Unknown => 1,
+        Class::Io | Class::Register | Class::Parameter | Class::Network | Class::File | Class::Stop => 2,
+        Class::Read | Class::Session | Class::Interface => 3,
+    }
+}

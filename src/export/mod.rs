@@ -1,0 +1,22 @@
+//! One event, several renderings. EVE JSON is the first; its own types are described in the manual, `eve-events.md`.
+
+mod attack;
+mod community;
+pub mod eve;
+mod json;
+mod names;
+mod sentence;
+mod sid;
+mod stats;
+mod summary;
+
+pub use attack::{Technique, technique};
+pub use community::community_id;
+pub use names::Names;
+pub use sentence::sentence;
+pub use sid::signature_id;
+pub use stats::Stats;
+pub use summary::Summary;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+use std::fmt::Write;
+
+use dissect::Toward;
+
+use super::Names;
+use crate::event::{CommandRecord, Detail, Event, FlowEnd, FrameRecord, ModbusDetail, Notice, Record};
+
+/// Longest piece of text from the wire in a sentence.
+const EXCERPT: usize = 80;
+
+/// One sentence for people: who did what to whom, what became of it, by which rule and why.
+#[must_use]
+pub fn sentence(event: &Event, names: &Names) -> String {
+    match &event.record {
+        Record::Command(command) => of_command(command, names),
+        Record::Answer(answer) => {
+            let (robot, plant) = (answer.key.robot.ip(), answer.key.plant.ip());
+            let (robot, plant) = (names.asset_or_address(robot), names.asset_or_address(plant));
+            format!("{robot} answered {plant} by {} what nobody waited for.", answer.service)
+        }
+        Record::Frame(frame) => of_frame(frame, names),
+        Record::Flow(flow) => {
+            let (from, to) = (flow.key.source(flow.opened), flow.key.destination(flow.opened));
+            let end = match flow.end {
+                FlowEnd::Closed => "closed by both ends",
+                FlowEnd::Reset => "reset by an end",
+                FlowEnd::Refused => "ended by the box",
+                FlowEnd::TimedOut => "idle too long",
+                FlowEnd::Lasting => "still open",
+            };
+            let [allowed, refused] = flow.commands;
+            format!(
+                "{} to {} by {}: {end}, {allowed} commands allowed, {refused} refused.",
+                names.asset_or_address(from.ip()),
+                names.asset_or_address(to.ip()),
+                flow.service
+            )
+        }
+        Record::Notice(notice) => of_notice(notice, names),
+    }
+}
+
+fn of_command(command: &CommandRecord, names: &Names) -> String {
+    let (client, robot) = (command.key.plant.ip(), command.key.robot.ip());
+    let mut text = format!("{} sent {} ", names.asset_or_address(client), names.asset_or_address(robot));
+    describe(&command.detail, command, &mut text);
+    let verdict = &command.verdict;
+    text.push_str(match (verdict.is_allowed(), command.enforced) {
+        (true, _) => ": allowed",
+        (false, true) => ": refused",
+        (false, false) => ": would be refused",
+    });
+    if let Some(rule) = names.rule(verdict) {
+        let _ = write!(text, " by rule {rule}");
+    }
+    let _ = write!(text, " ({}): {}", verdict.reason, verdict.reason.sentence());
+    text
+}
+
+/// What a command said, in a few words: `modbus write_single_register 128 = 5`.
+pub(super) fn describe(detail: &Detail, command: &CommandRecord, text: &mut String) {
+    let _ = write!(text, "{} ", command.service);
+    match detail {
+        Detail::Modbus(modbus) => of_modbus(modbus, text),
+        Detail::Rtde { package, text: names, .. } => {
+            let _ = write!(text, "{} {}", super::eve::package_name(*package), excerpt(names.as_bytes()));
+        }
+        Detail::Dashboard { text: line, .. } => {
+            let _ = write!(text, "`{}`", excerpt(line.as_bytes()));
+        }
+        Detail::UrScript { kind, text: start, .. } => {
+            let _ = write!(text, "{} `{}`", super::eve::kind_name(*kind), excerpt(start.as_bytes()));
+        }
+        Detail::Transport => text.push_str("traffic"),
+        Detail::Unreadable { field, offset, .. } => {
+            let _ = write!(text, "bytes that can't be read ({field} at {offset})");
+        }
+    }
+    let trimmed = text.trim_end().len();
+    text.truncate(trimmed);
+}
+
+fn of_modbus(modbus: &ModbusDetail, text: &mut String) {
+    let _ = write!(text, "{}", super::eve::function_name(modbus.function));
+    let range = |address: u16, quantity: u16| match quantity {
+        0 | 1 => address.to_string(),
+        _ => format!("{address}..={}", u32::from(address).saturating_add(u32::from(quantity)).saturating_sub(1)),
+    };
+    if let Some((address, quantity)) = modbus.read {
+        let _ = write!(text, " {}", range(address, quantity));
+    }
+    if let Some((address, quantity)) = modbus.write {
+        let values = modbus.values.get(..usize::from(modbus.values_len)).unwrap_or_default();
+        let shown: Vec<_> = values.iter().take(4).map(u16::to_string).collect();
+        let more = if usize::from(quantity) > shown.len() { ", ..." } else { "" };
+        let _ = write!(text, " {} = {}{more}", range(address, quantity), shown.join(", "));
+    }
+}
+
+fn of_frame(frame: &FrameRecord, names: &Names) -> String {
+    let side = match frame.toward {
+        Toward::Robot => "toward the robot",
+        Toward::Plant => "out of the robot's side",
+    };
+    let what = match frame.key {
+        Some(key) => format!(
+            "from {}:{} to {}:{}",
+            names.asset_or_address(key.source(frame.toward).ip()),
+            key.source(frame.toward).port,
+            names.asset_or_address(key.destination(frame.toward).ip()),
+            key.destination(frame.toward).port
+        ),
+        None => format!("from {} to {} of type 0x{:04x}", frame.macs.0, frame.macs.1, frame.ether_type),
+    };
+    let verdict = match (frame.verdict.is_allowed(), frame.enforced) {
+        (true, _) => "passed",
+        (false, true) => "refused",
+        (false, false) => "would be refused",
+    };
+    let mut text = format!("A frame {side} {what}: {verdict}");
+    if let Some(rule) = names.rule(&frame.verdict) {
+        let _ = write!(text, " by rule {rule}");
+    }
+    let _ = write!(text, " ({}): {}", frame.verdict.reason, frame.verdict.reason.sentence());
+    if frame.repeats > 0 {
+        let _ = write!(text, " {} alike before it.", frame.repeats);
+    }
+    text
+}
+
+fn of_notice(notice: &Notice, names: &Names) -> String {
+    let side = |side: Toward| match side {
+        Toward::Robot => "robot",
+        Toward::Plant => "plant",
+    };
+    match notice {
+        Notice::Started => format!("{} took the wire.", names.host()),
+        Notice::Mode { from, to, uid } => format!("Mode {from} became {to}, asked for by uid {uid}."),
+        Notice::Policy { generation, uid, .. } => {
+            format!("Policy generation {generation} is in force, asked for by uid {uid}.")
+        }
+        Notice::Anomaly { key, service, what } => {
+            format!("{} and {} by {service}: {what}.", key.plant.ip(), key.robot.ip())
+        }
+        Notice::Unreadable { key, reason } => {
+            format!("{} and {} can't be read further: {}", key.plant.ip(), key.robot.ip(), reason.sentence())
+        }
+        Notice::RecordsLost { count } => format!("{count} records were lost."),
+        Notice::Port { side: port, up } => format!("The {} port is {}.", side(*port), if *up { "up" } else { "down" }),
+        Notice::ClockJump { by_ns } => format!("The wall clock jumped by {by_ns} ns."),
+    }
+}
+
+/// The start of text from the wire, printable.
+fn excerpt(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut out = String::new();
+    for character in text.trim_end().chars() {
+        if out.len() >= EXCERPT {
+            out.push_str("...");
+            break;
+        }
+        let mut quoted = String::new();
+        super::json::quote(&mut quoted, character.encode_utf8(&mut [0; 4]));
+        // Escapes as in JSON, but for quotes and backslashes, which a reader takes as they are.
+        match character {
+            '"' | '\\' => out.push(character),
+            _ => out.push_str(quoted.trim_matches('"')),
+        }
+    }
+    out
+}
