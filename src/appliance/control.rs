@@ -14,6 +14,7 @@ use crate::control::{
 };
 use crate::engine::{Mode, Rules, WorkerShared};
 use crate::event::Notice;
+use crate::export::Names;
 use crate::learn::ProposalOptions;
 use crate::policy::Policy;
 use crate::record::RecordCounters;
@@ -25,6 +26,7 @@ pub(super) struct Orders {
     frames: Arc<Frames>,
     records: Arc<RecordCounters>,
     ports: [String; 2],
+    names: Arc<Names>,
     begun: Instant,
     state: Mutex<State>,
 }
@@ -43,6 +45,7 @@ impl Orders {
         frames: Arc<Frames>,
         records: Arc<RecordCounters>,
         ports: [String; 2],
+        names: Arc<Names>,
     ) -> Arc<Self> {
         let orders = Arc::new(Self {
             config: config.clone(),
@@ -50,6 +53,7 @@ impl Orders {
             frames,
             records,
             ports,
+            names,
             begun: Instant::now(),
             state: Mutex::new(State { standing, learner: None, before_learning: None }),
         });
@@ -154,6 +158,7 @@ impl Orders {
         state.standing.policy_name = name;
         state.standing.policy_text = text;
         state.standing.generation = generation;
+        self.names.set_rules(generation, policy.rule_ids().map(str::to_owned).collect());
         self.put(self.rules().mode, Arc::clone(&policy));
         self.write(&state.standing);
         let _ = self.shared.notices.push(Notice::Policy { generation, digest: policy.digest(), uid });

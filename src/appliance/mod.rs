@@ -16,14 +16,12 @@ mod control;
 mod learner;
 mod packet_process;
 mod plan;
-mod render;
 mod standing;
 mod supervisor;
 
 pub(crate) use learner::seen;
 pub use packet_process::{Handed, run as run_packet_process};
 pub use plan::{assets, compile, default_pass, now, policy_from, rules};
-pub use render::{render, render_for};
 pub use standing::Standing;
 pub use supervisor::run as run_supervisor;
 

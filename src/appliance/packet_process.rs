@@ -12,6 +12,8 @@ use super::standing::Standing;
 use super::{Failure, plan};
 use crate::config::Config;
 use crate::engine::{Arena, Clock, Mode, Worker, WorkerShared};
+use crate::export::Names;
+use crate::export::eve::EveRender;
 use crate::nic::{AfPacket, FramePort, Geometry, Idle, Polling};
 use crate::record::{Queue, RecordOptions, Recorder};
 use crate::sys;
@@ -83,7 +85,7 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
         AfPacket::attach(fd, geometry, None).map_err(|error| Failure::new(1, error.to_string()))
     };
     let ports = (port(handed.plant_fd)?, port(handed.robot_fd)?);
-    let names = [ports.0.name().to_owned(), ports.1.name().to_owned()];
+    let port_names = [ports.0.name().to_owned(), ports.1.name().to_owned()];
     let memory = |what: &str, error: std::io::Error| Failure::new(1, format!("{what}: {error}"));
     let mut shared_memory = sys::inherited(handed.arena_fd)
         .and_then(sys::arena::Arena::from_fd)
@@ -94,6 +96,9 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
     let (arena, _) = Arena::over(shared_memory.as_mut_slice(), u64::from_le_bytes(seed))
         .ok_or_else(|| Failure::new(1, "the inherited arena is too small"))?;
 
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let names = Arc::new(Names::new(host, config.assets.iter().map(|asset| (asset.ip, asset.name.clone()))));
+    names.set_rules(rules.policy.generation(), rules.policy.rule_ids().map(str::to_owned).collect());
     let queue = Arc::new(Queue::new(QUEUE.0, QUEUE.1));
     let recorder = Recorder::start(
         RecordOptions {
@@ -102,7 +107,7 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
             settling: crate::record::Settling::default(),
         },
         Arc::clone(&queue),
-        super::render(&config),
+        Box::new(EveRender { names: Arc::clone(&names), capture: false }),
     )
     .map_err(|error| Failure::new(1, error.to_string()))?;
     arena.last_event = arena.last_event.max(recorder.first_event_id().0.saturating_sub(1));
@@ -115,7 +120,7 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
         .map_err(|error| Failure::new(1, format!("latency histogram: {error}")))?;
     worker.begin();
 
-    let orders = Orders::new(&config, standing, Arc::clone(&shared), frames, recorder.counters(), names);
+    let orders = Orders::new(&config, standing, Arc::clone(&shared), frames, recorder.counters(), port_names, names);
     let server = crate::control::Server::start(&config.control.socket, orders.clone())
         .map_err(|error| Failure::new(1, format!("control socket {}: {error}", config.control.socket.display())))?;
 

@@ -8,7 +8,9 @@ use crate::command::Service;
 use crate::config::Config;
 use crate::engine::offline::{self, Sink, Survey};
 use crate::engine::{Checksums, Device, Fate, Mode, Rules};
-use crate::event::{Event, Reason, Record};
+use crate::event::{Event, Reason, Record, Render};
+use crate::export::Names;
+use crate::export::eve::EveRender;
 use crate::policy::{Asset, Moment, Policy};
 
 /// Arguments of `replay`.
@@ -181,7 +183,7 @@ pub(super) fn first_time(captures: &[PathBuf]) -> u64 {
 /// Prints events and counts.
 struct Printer {
     json: bool,
-    render: Box<dyn crate::event::Render>,
+    render: EveRender,
     bar: indicatif::ProgressBar,
     line: String,
     forwarded: u64,
@@ -195,9 +197,11 @@ struct Printer {
 impl Printer {
     fn new(json: bool, bytes: u64, rules: &Rules) -> Self {
         let bar = super::progress(bytes);
+        let names = Names::new("replay", rules.devices.iter().map(|device| (device.address, device.name.clone())));
+        names.set_rules(rules.policy.generation(), rules.policy.rule_ids().map(str::to_owned).collect());
         Self {
             json,
-            render: crate::appliance::render_for(rules),
+            render: EveRender { names: Arc::new(names), capture: true },
             bar,
             line: String::new(),
             forwarded: 0,

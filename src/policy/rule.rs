@@ -114,12 +114,14 @@ impl Reading<'_> {
         let id = table.require("id", "write id = \"...\"").and_then(|value| value.string().map(str::to_owned));
         let from =
             if deny { table.take("from") } else { table.require("from", "write from = \"asset, address or network\"") };
+        let by_address = from.as_ref().is_some_and(|value| value.as_string().is_some_and(|text| text.parse::<IpAddr>().is_ok()));
         let from = from.map(|value| (value.offset(), self.peers(&value)));
         let to = table.take("to").map(|value| self.peers(&value));
         let is_robot = |nets: &[IpNet]| {
             self.robot.is_some_and(|robot| nets.len() == 1 && nets.iter().all(|net| *net == IpNet::from(robot)))
         };
-        let egress = from.as_ref().is_some_and(|(_, nets)| is_robot(nets));
+        // On loopback, as captures show it, robot and client have one address: by address alone, `from` means the client.
+        let egress = from.as_ref().is_some_and(|(_, nets)| is_robot(nets)) && (to.is_some() || !by_address);
         let peers = match (&from, to) {
             (Some(_), Some(to)) if egress => to,
             (Some((offset, _)), None) if egress => {
