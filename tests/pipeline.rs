@@ -350,6 +350,7 @@ fn a_unit_that_is_never_completed_ends_the_connection() {
     let left = vambrace.wait(200_000_000);
     assert_eq!(left.resets(Toward::Robot), [1000]);
     assert_eq!(left.resets(Toward::Plant), [5000]);
+    assert_eq!(left.refusals(), [Reason::UnitTimeout], "what was held of it is in the records");
 }
 
 #[test]
@@ -412,6 +413,7 @@ fn odd_segments_toward_the_robot_are_dropped_with_their_reason() {
         talk.open(&mut vambrace);
         let left = vambrace.frame(Toward::Robot, &make(&talk));
         assert_eq!(left.fate, Fate::Drop(reason), "{name}");
+        assert_eq!(left.refusals(), [reason], "{name}");
         let data = left.toward(Toward::Robot);
         assert!(data.iter().all(|frame| payload(frame).is_empty()), "{name}");
     }

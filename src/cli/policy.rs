@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use super::{Context, Exit, ask, fail};
@@ -69,9 +71,11 @@ fn check(context: &Context, args: &FileArgs, verbose: bool) -> Exit {
             Ok(config) => assets = appliance::assets(&config),
             Err(problems) => return fail(Exit::Usage, &problems),
         }
-    } else if let Some(name) = super::replay::policy_robot(&text) {
-        // Any address serves: which one it is changes no mistake.
-        assets.push(Asset { name, address: std::net::Ipv4Addr::new(192, 0, 2, 1).into(), is_robot: true });
+    } else {
+        assets = placeholders(&text);
+        if assets.len() > 1 {
+            eprintln!("vambrace: device names are not checked without --config FILE");
+        }
     }
     let name = args.file.display().to_string();
     let policy = match Policy::compile(&name, &text, &assets, 1, appliance::now()) {
@@ -93,6 +97,30 @@ fn check(context: &Context, args: &FileArgs, verbose: bool) -> Exit {
         println!("{name}: {} rules, {} tests, {failed} failed", policy.rules(), tests.len());
     }
     if failed == 0 { Exit::Fine } else { Exit::Findings }
+}
+
+/// Every name that the policy uses for a device, with an address of its own: which one it is changes no mistake.
+fn placeholders(text: &str) -> Vec<Asset> {
+    let Ok(table) = text.parse::<toml::Table>() else { return Vec::new() };
+    let mut names = BTreeSet::new();
+    let mut take = |value: Option<&toml::Value>| match value {
+        Some(toml::Value::String(name)) => drop(names.insert(name.clone())),
+        Some(toml::Value::Array(list)) => names.extend(list.iter().filter_map(|item| item.as_str()).map(str::to_owned)),
+        _ => {}
+    };
+    for rule in ["allow", "deny", "test"].iter().filter_map(|key| table.get(*key)?.as_array()).flatten() {
+        take(rule.get("from"));
+        take(rule.get("to"));
+    }
+    names.retain(|name| name != "any" && name.parse::<IpAddr>().is_err() && name.parse::<ipnet::IpNet>().is_err());
+    let robot = super::replay::policy_robot(text);
+    names.extend(robot.clone());
+    // 198.18.0.0/15 is for tests of devices (RFC 2544): no plant uses it.
+    let address =
+        |at: usize| IpAddr::V4(Ipv4Addr::from_bits(0xc612_0001_u32.saturating_add(u32::try_from(at).unwrap_or(0))));
+    let asset =
+        |(at, name): (usize, String)| Asset { is_robot: Some(&name) == robot.as_ref(), name, address: address(at) };
+    names.into_iter().enumerate().map(asset).collect()
 }
 
 fn json(test: &TestOutcome) -> serde_json::Value {

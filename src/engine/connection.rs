@@ -12,8 +12,8 @@ use super::reset;
 use super::rules::Rules;
 use super::scene::Scene;
 use super::segment::Connection;
-use crate::command::Service;
-use crate::event::{Action, FlowEnd, FlowRecord, Reason, Record, RuleId};
+use crate::command::{Class, Service};
+use crate::event::{Action, CommandRecord, Detail, FlowEnd, FlowRecord, Reason, Record, RuleId, Text, Verdict};
 use crate::flow::{End, FlowId, State, flag};
 use crate::gate::{Gate, Stream};
 
@@ -50,7 +50,7 @@ pub(super) fn tcp<O: Observer>(
                 _ => false,
             });
         if !starts_anew {
-            return Connection { arena, rules, observer, scene, packet, tcp, key, id }.take();
+            return Connection { arena, rules, observer, scene, packet, tcp, key, id, told: false }.take();
         }
         remove(arena, id);
     }
@@ -191,7 +191,7 @@ fn open<O: Observer>(
         flow.end_mut(toward).next = at;
         flow.end_mut(toward).mss = DEFAULT_MSS;
     }
-    match (Connection { arena, rules, observer, scene, packet, tcp, key, id }.take()) {
+    match (Connection { arena, rules, observer, scene, packet, tcp, key, id, told: false }.take()) {
         Fate::Forward => fate,
         other => other,
     }
@@ -272,6 +272,44 @@ pub(super) fn end(arena: &mut SharedArena, scene: &mut Scene<'_>, id: FlowId, ac
     report(arena, scene, id, FlowEnd::Refused);
 }
 
+/// Records that a unit which never became whole is refused, with the bytes that were held of it.
+pub(super) fn unfinished(
+    arena: &mut SharedArena,
+    scene: &mut Scene<'_>,
+    id: FlowId,
+    reason: Reason,
+    packet: Option<&Packet<'_>>,
+) {
+    let SharedArena { flows, watched, commands, .. } = arena;
+    let Some(flow) = flows.flow_mut(id) else { return };
+    let slot = (flow.stream as usize).checked_sub(1);
+    let held = match (slot.and_then(|slot| watched.get(slot)), slot.and_then(|slot| commands.get(slot))) {
+        (Some(watched), Some(store)) => watched.gate.stream().held(store),
+        _ => &[],
+    };
+    let verdict = Verdict { action: Action::Reset, reason, rule: RuleId::NONE, generation: scene.generation };
+    let record = CommandRecord {
+        key: flow.key,
+        opened: flow.opened(),
+        service: Service::of_tcp_port(flow.service_port),
+        class: Class::Unknown,
+        verdict,
+        enforced: scene.enforce,
+        len: u32::try_from(held.len()).unwrap_or(u32::MAX),
+        detail: Detail::Unreadable {
+            field: "end of the unit",
+            offset: u32::try_from(held.len()).unwrap_or(u32::MAX),
+            bytes: Text::new(held.get(..held.len().min(32)).unwrap_or_default()),
+        },
+    };
+    flow.commands[1] = flow.commands[1].saturating_add(1);
+    scene.counters.commands[1] = scene.counters.commands[1].saturating_add(1);
+    let event = scene.record(Record::Command(record));
+    if packet.is_some() {
+        scene.actions.keep(event.0, verdict);
+    }
+}
+
 /// Ends the connection that is watched in a slot.
 pub(super) fn end_watched(arena: &mut SharedArena, rules: &Rules, scene: &mut Scene<'_>, slot: usize, reason: Reason) {
     let Some(watched) = arena.watched.get(slot) else { return };
@@ -294,6 +332,9 @@ pub(super) fn due(arena: &mut SharedArena, rules: &Rules, scene: &mut Scene<'_>,
     if flow.state() != State::Dead {
         if let Some(due) = arena.due.get_mut(slot) {
             *due = 0;
+        }
+        if rules.mode.enforces() {
+            unfinished(arena, scene, id, Reason::UnitTimeout, None);
         }
         end_watched(arena, rules, scene, slot, Reason::UnitTimeout);
         return;

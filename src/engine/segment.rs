@@ -4,7 +4,7 @@ use dissect::{Step, Toward};
 use link::craft::{Segment, Template};
 use link::{Checksum, FlowKey, Packet, Tcp, TcpFlags, seq};
 
-use super::connection::{admit, begin_end, end, refused, report};
+use super::connection::{admit, begin_end, end, refused, report, unfinished};
 use super::counters::Counters;
 use super::judge::{Observer, UnitJudge, Who};
 use super::pipeline::{Fate, SharedArena};
@@ -31,6 +31,8 @@ pub(super) struct Connection<'x, 's, 'f, O> {
     pub(super) tcp: &'x Tcp<'f>,
     pub(super) key: FlowKey,
     pub(super) id: FlowId,
+    /// Whether a refusal by this segment has its record.
+    pub(super) told: bool,
 }
 
 impl<O: Observer> Connection<'_, '_, '_, O> {
@@ -374,6 +376,7 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
         };
         let outcome = watched.gate.accept(store, &segment, enforce, mss, &mut judge, releases);
         let (counts, refusal) = (judge.counts, judge.refusal);
+        self.told = refusal.is_some();
         for (total, count) in flow.commands.iter_mut().zip(counts) {
             *total = total.saturating_add(count);
         }
@@ -408,6 +411,9 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
             Outcome::Refuse { action, reason } => {
                 if releases.iter().next().is_some() {
                     self.send_pieces(slot, releases, false);
+                }
+                if !self.told {
+                    unfinished(self.arena, self.scene, self.id, reason, Some(self.packet));
                 }
                 end(self.arena, self.scene, self.id, action, reason);
                 Fate::Drop(reason)

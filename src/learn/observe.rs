@@ -299,9 +299,7 @@ impl Group {
                 Fact::Call { category: urscript::Category::Local, .. } => continue,
                 Fact::Call { name, .. } => Behaviour::Function { kind, name: name.to_vec() },
                 Fact::IndexAssign { target, .. } => Behaviour::Assign { kind, target: target.to_vec() },
-                Fact::Method { object, name, .. } => {
-                    Behaviour::Function { kind, name: [object, b".", name].concat() }
-                }
+                Fact::Method { object, name, .. } => Behaviour::Function { kind, name: [object, b".", name].concat() },
             };
             functions.insert(behaviour);
         }

@@ -101,7 +101,8 @@ impl ProposalOptions {
 
     fn rule(&self, rule: &Rule, peer: IpAddr, egress: bool, service: Service, ids: &mut BTreeSet<String>) -> String {
         let who = self.name(peer, false);
-        let base = format!("{}{who}-{service}", if egress { "robot-to-" } else { "" }).replace(['/', ' ', '.', ':'], "-");
+        let base =
+            format!("{}{who}-{service}", if egress { "robot-to-" } else { "" }).replace(['/', ' ', '.', ':'], "-");
         let id = (1_u32..).map(|n| if n == 1 { base.clone() } else { format!("{base}-{n}") });
         let id = id.into_iter().find(|id| !ids.contains(id)).unwrap_or(base);
         let mut text = String::new();
@@ -117,7 +118,12 @@ impl ProposalOptions {
         let _ = writeln!(text, "service = {}", quoted(&service.to_string()));
         rule.keys.iter().for_each(|key| text += &format!("{key}\n"));
         let Count { count, first_ns, last_ns } = rule.count;
-        let _ = writeln!(text, "seen = {{ count = {count}, first = \"{}\", last = \"{}\" }}", time(first_ns), time(last_ns));
+        let _ = writeln!(
+            text,
+            "seen = {{ count = {count}, first = \"{}\", last = \"{}\" }}",
+            time(first_ns),
+            time(last_ns)
+        );
         rule.tables.iter().for_each(|table| text += &format!("{table}\n"));
         ids.insert(id);
         text
@@ -203,13 +209,15 @@ fn modbus(group: &Group) -> Vec<Rule> {
         if let Some((low, high)) = values.range {
             if values.many || mask {
                 rule.keys.push(format!("value = \"{low}..={high}\""));
-                rule.notes.push("value: covers more than was seen, the whole range between the least and the most.".into());
+                rule.notes
+                    .push("value: covers more than was seen, the whole range between the least and the most.".into());
             } else {
                 rule.keys.push(format!("value = {}", list(values.listed.iter().map(ToString::to_string))));
             }
         }
         if rows > 1 {
-            rule.notes.push(format!("{rows} different requests; covers their addresses and values in any combination."));
+            rule.notes
+                .push(format!("{rows} different requests; covers their addresses and values in any combination."));
         }
         rule
     };
@@ -273,7 +281,9 @@ fn rtde(group: &Group) -> Vec<Rule> {
     for (behaviour, row) in &group.rows {
         match behaviour {
             Behaviour::RtdeOutput(name) => outputs.push(quoted_bytes(name)),
-            Behaviour::RtdeInput(name) if rtde::Variable::named(name).is_input() => inputs.push(input(name, row, &mut rule)),
+            Behaviour::RtdeInput(name) if rtde::Variable::named(name).is_input() => {
+                inputs.push(input(name, row, &mut rule))
+            }
             _ => {}
         }
     }
@@ -284,9 +294,12 @@ fn rtde(group: &Group) -> Vec<Rule> {
     if !inputs.is_empty() {
         rule.tables.push("[allow.inputs]".into());
         rule.tables.extend(inputs);
-        let drives = group.rows.keys().any(|row| matches!(row, Behaviour::RtdeInput(name) if name.starts_with(b"input_")));
+        let drives =
+            group.rows.keys().any(|row| matches!(row, Behaviour::RtdeInput(name) if name.starts_with(b"input_")));
         if drives {
-            rule.notes.push("Registers written here steer the program that runs: what they do is the program's business.".into());
+            rule.notes.push(
+                "Registers written here steer the program that runs: what they do is the program's business.".into(),
+            );
         }
     } else {
         rule.tables.push("[allow.inputs]".into());

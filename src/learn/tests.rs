@@ -58,9 +58,8 @@ fn modbus_pdu() -> impl Strategy<Value = Vec<u8>> {
         (1_u8..=4, address.clone(), 1_u16..20).prop_map(|(function, at, n)| {
             [vec![function], at.to_be_bytes().to_vec(), n.to_be_bytes().to_vec()].concat()
         }),
-        (address.clone(), any::<u16>()).prop_map(|(at, value)| {
-            [vec![6], at.to_be_bytes().to_vec(), value.to_be_bytes().to_vec()].concat()
-        }),
+        (address.clone(), any::<u16>())
+            .prop_map(|(at, value)| { [vec![6], at.to_be_bytes().to_vec(), value.to_be_bytes().to_vec()].concat() }),
         (address.clone(), prop::collection::vec(0_u16..200, 1..5)).prop_map(|(at, values)| {
             let data: Vec<u8> = values.iter().flat_map(|value| value.to_be_bytes()).collect();
             let n = values.len() as u16;
@@ -119,7 +118,8 @@ proptest! {
 #[test]
 fn dangerous_commands_are_proposed_switched_off_and_nothing_else_widens() {
     let mut observations = Observations::default();
-    for text in ["robotmode", "load /programs/a.urp", "play", "brake release", "shutdown", "launch missiles; rm -rf /"] {
+    for text in ["robotmode", "load /programs/a.urp", "play", "brake release", "shutdown", "launch missiles; rm -rf /"]
+    {
         observations.command(&seen(Service::Dashboard), &Command::Dashboard(dashboard::Line::read(text.as_bytes())));
     }
     let text = observations.propose(&options(false));

@@ -114,7 +114,8 @@ impl Reading<'_> {
         let id = table.require("id", "write id = \"...\"").and_then(|value| value.string().map(str::to_owned));
         let from =
             if deny { table.take("from") } else { table.require("from", "write from = \"asset, address or network\"") };
-        let by_address = from.as_ref().is_some_and(|value| value.as_string().is_some_and(|text| text.parse::<IpAddr>().is_ok()));
+        let by_address =
+            from.as_ref().is_some_and(|value| value.as_string().is_some_and(|text| text.parse::<IpAddr>().is_ok()));
         let from = from.map(|value| (value.offset(), self.peers(&value)));
         let to = table.take("to").map(|value| self.peers(&value));
         let is_robot = |nets: &[IpNet]| {
