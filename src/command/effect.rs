@@ -168,7 +168,7 @@ fn of_script(unit: &urscript::Unit<'_>) -> Classes {
         Kind::Bare => return unit.bare().map_or(Class::Unknown, Class::of_bare).into(),
         // One statement outside a program is a program of its own: it ends the one that runs.
         Kind::Program | Kind::Statement => Class::Program.into(),
-        Kind::Secondary | Kind::Interpreter => Classes::default(),
+        Kind::Secondary | Kind::Interpreter | Kind::Blank => Classes::default(),
     };
     unit.facts().fold(own, |classes, fact| match of_fact(&fact) {
         Some(class) => classes.with(class),
@@ -181,7 +181,7 @@ pub(crate) fn of_fact(fact: &Fact<'_>) -> Option<Class> {
     match fact {
         Fact::Call { name, category, .. } => Class::of_call(name, *category),
         // What the object is can't be told from the text; those that exist talk to other devices.
-        Fact::Method { .. } => Some(Class::Network),
+        Fact::Method { .. } | Fact::Connect { .. } => Some(Class::Network),
         Fact::IndexAssign { target } => matches!(*target, b"digital_out" | b"analog_out").then_some(Class::Io),
     }
 }

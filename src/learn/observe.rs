@@ -292,11 +292,13 @@ impl Group {
             }
             Kind::Statement => "statement",
             Kind::Interpreter => "interpreter",
+            // Every rule for scripts lets it go.
+            Kind::Blank => return,
         };
         let mut functions = BTreeSet::new();
         for fact in unit.facts() {
             let behaviour = match fact {
-                Fact::Call { category: urscript::Category::Local, .. } => continue,
+                Fact::Call { category: urscript::Category::Local, .. } | Fact::Connect { .. } => continue,
                 Fact::Call { name, .. } => Behaviour::Function { kind, name: name.to_vec() },
                 Fact::IndexAssign { target, .. } => Behaviour::Assign { kind, target: target.to_vec() },
                 Fact::Method { object, name, .. } => Behaviour::Function { kind, name: [object, b".", name].concat() },

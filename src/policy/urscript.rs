@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use urscript::{Category, Fact, Kind, Unit};
+use urscript::{Arguments, Category, Fact, Kind, Unit};
 
 use super::names::{Classed, NameSet, classes};
 use super::rule::{Miss, Rank};
@@ -151,6 +151,10 @@ impl UrScriptRule {
     pub(crate) fn covers(&self, script: &Script<'_>) -> Result<(), Miss> {
         let miss = |rank, reason| Err(Miss { rank, reason });
         let unit = script.unit;
+        // A line without any token does nothing; programs begin with comments.
+        if unit.kind == Kind::Blank {
+            return Ok(());
+        }
         if self.kinds.is_some_and(|kinds| kinds & bit(unit.kind) == 0) {
             return miss(Rank::Command, Reason::KindNotAllowed);
         }
@@ -188,7 +192,8 @@ impl UrScriptRule {
             let class = of_fact(&fact);
             let in_class = class.is_some_and(|class| self.classes.is_some_and(|classes| classes.contains(class)));
             let named = match fact {
-                Fact::Call { category: Category::Local, .. } => continue,
+                // Judged with its call, where its target can be proven with its port.
+                Fact::Call { category: Category::Local, .. } | Fact::Connect { .. } => continue,
                 Fact::Call { name, .. } => self.functions.as_ref().map(|set| set.contains(name)),
                 Fact::Method { object, name } => self.functions.as_ref().map(|set| contains_method(set, object, name)),
                 Fact::IndexAssign { target } => match &self.assign {
@@ -211,7 +216,7 @@ impl UrScriptRule {
             if let (Some(set), Fact::Call { name, arguments, .. }) = (&self.connect_to, fact)
                 && connects(name)
             {
-                match target(name, arguments) {
+                match proven_target(name, arguments) {
                     Some(target) if set.iter().any(|allowed| target.is(allowed)) => {}
                     Some(_) => return miss(Rank::Value, Reason::TargetNotAllowed),
                     None => return miss(Rank::Value, Reason::Unproven),
@@ -224,6 +229,9 @@ impl UrScriptRule {
     /// Whether any part of the unit is what the rule names: how a deny rule reads.
     pub(crate) fn touches(&self, script: &Script<'_>, classes: Classes) -> bool {
         let unit = script.unit;
+        if unit.kind == Kind::Blank {
+            return self.is_unbounded();
+        }
         if self.kinds.is_some_and(|kinds| kinds & bit(unit.kind) == 0) {
             return false;
         }
@@ -247,13 +255,15 @@ impl UrScriptRule {
                 listed
                     || self.connect_to.as_ref().is_some_and(|set| {
                         connects(name)
-                            && target(name, arguments).is_none_or(|target| set.iter().any(|denied| target.is(denied)))
+                            && proven_target(name, arguments)
+                                .is_none_or(|target| set.iter().any(|denied| target.is(denied)))
                     })
             }
             Fact::Method { object, name } => {
                 self.functions.as_ref().is_some_and(|set| contains_method(set, object, name))
             }
             Fact::IndexAssign { target } => self.assign.as_ref().is_some_and(|set| set.contains(target)),
+            Fact::Connect { .. } => false,
         })
     }
 
@@ -288,7 +298,7 @@ impl UrScriptRule {
             }
             Reason::CommandNotAllowed => {
                 let wrong = unit.facts().find_map(|fact| match fact {
-                    Fact::Call { category: Category::Local, .. } => None,
+                    Fact::Call { category: Category::Local, .. } | Fact::Connect { .. } => None,
                     Fact::Call { name, .. } => {
                         let known = self.functions.as_ref().is_some_and(|set| set.contains(name));
                         (!known).then(|| ("function", text(name)))
@@ -307,7 +317,7 @@ impl UrScriptRule {
             }
             Reason::TargetNotAllowed | Reason::Unproven => {
                 let seen = unit.facts().find_map(|fact| match fact {
-                    Fact::Call { name, arguments, .. } if connects(name) => Some(text(arguments)),
+                    Fact::Call { name, arguments, .. } if connects(name) => Some(text(arguments.text())),
                     _ => None,
                 });
                 ("connect_to", seen?, self.connect_to.as_ref()?.text())
@@ -384,6 +394,13 @@ impl Target<'_> {
         let host = String::from_utf8_lossy(self.host);
         self.port.map_or_else(|| host.to_string(), |port| format!("{host}:{}", String::from_utf8_lossy(port)))
     }
+}
+
+/// The target of a call that connects, if its arguments prove it: with a named one among them nothing is proven, since
+/// how positions and names mix is not public.
+fn proven_target<'a>(name: &[u8], arguments: Arguments<'a>) -> Option<Target<'a>> {
+    let positional = arguments.iter().all(|argument| argument.name.is_none());
+    target(name, arguments.text()).filter(|_| positional)
 }
 
 /// The target of a call that connects, if the text proves it.

@@ -87,6 +87,7 @@ pub(super) const fn kind_name(kind: urscript::Kind) -> &'static str {
         urscript::Kind::Statement => "statement",
         urscript::Kind::Bare => "bare",
         urscript::Kind::Interpreter => "interpreter",
+        urscript::Kind::Blank => "blank",
     }
 }
 
