@@ -1,17 +1,16 @@
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Context, Exit, fail};
-use crate::command::Service;
 use crate::config::Config;
 use crate::engine::offline::{self, Sink, Survey};
 use crate::engine::{Checksums, Device, Fate, Mode, Rules};
-use crate::event::{Event, Reason, Record, Render};
-use crate::export::Names;
+use crate::event::{Event, Reason, Record, Render, Settled};
 use crate::export::eve::EveRender;
+use crate::export::{Names, Summary};
 use crate::policy::{Asset, Moment, Policy};
+use crate::record::{Settler, Settling};
 
 /// Arguments of `replay`.
 #[derive(Debug, clap::Args)]
@@ -161,7 +160,7 @@ pub(super) fn run(context: &Context, args: &ReplayArgs) -> Exit {
     let outcome = offline::run(&captures, &rules, (), &mut printer);
     printer.finish();
     match outcome {
-        Ok(()) if printer.refused > 0 || printer.dropped > 0 => Exit::Findings,
+        Ok(()) if printer.summary.refused > 0 || printer.summary.dropped > 0 => Exit::Findings,
         Ok(()) => Exit::Fine,
         Err((name, error)) => fail(Exit::Failed, &format!("{name}: {error}; what came before was judged")),
     }
@@ -184,91 +183,82 @@ pub(super) fn first_time(captures: &[PathBuf]) -> u64 {
 struct Printer {
     json: bool,
     render: EveRender,
+    settler: Settler,
     bar: indicatif::ProgressBar,
     line: String,
-    forwarded: u64,
-    dropped: u64,
-    allowed: u64,
-    refused: u64,
-    by_reason: BTreeMap<&'static str, u64>,
-    by_service: BTreeMap<String, u64>,
+    summary: Summary,
 }
 
 impl Printer {
     fn new(json: bool, bytes: u64, rules: &Rules) -> Self {
         let bar = super::progress(bytes);
-        let names = Names::new("replay", rules.devices.iter().map(|device| (device.address, device.name.clone())));
+        // A name that only repeats the address says nothing.
+        let devices = rules.devices.iter().filter(|device| device.name.parse::<IpAddr>().is_err());
+        let names = Names::new("replay", devices.map(|device| (device.address, device.name.clone())));
         names.set_rules(rules.policy.generation(), rules.policy.rule_ids().map(str::to_owned).collect());
-        Self {
-            json,
-            render: EveRender { names: Arc::new(names), capture: true },
-            bar,
-            line: String::new(),
-            forwarded: 0,
-            dropped: 0,
-            allowed: 0,
-            refused: 0,
-            by_reason: BTreeMap::new(),
-            by_service: BTreeMap::new(),
-        }
+        let render = EveRender { names: Arc::new(names), capture: true };
+        let settler = Settler::new(Settling::one_by_one());
+        Self { json, render, settler, bar, line: String::new(), summary: Summary::default() }
     }
 
-    fn finish(&self) {
-        self.bar.finish_and_clear();
-        let commands = self.allowed.saturating_add(self.refused);
-        let frames = self.forwarded.saturating_add(self.dropped);
-        if self.json {
-            let summary = serde_json::json!({
-                "event_type": "summary", "frames": frames, "forwarded": self.forwarded, "dropped": self.dropped,
-                "commands": commands, "allowed": self.allowed, "refused": self.refused,
-                "by_reason": self.by_reason, "by_service": self.by_service,
-            });
-            println!("{summary}");
+    fn finish(&mut self) {
+        let Self { json, render, settler, bar, line, summary } = self;
+        if *json {
+            settler.finish(&mut |settled| print_line(render, bar, line, &settled));
+        }
+        bar.finish_and_clear();
+        if *json {
+            line.clear();
+            summary.render(line);
+            super::print(line);
             return;
         }
-        println!("{frames} frames: {} forwarded, {} dropped", self.forwarded, self.dropped);
-        println!("{commands} commands: {} allowed, {} refused", self.allowed, self.refused);
-        for (reason, count) in &self.by_reason {
+        let (forwarded, dropped) = (summary.forwarded, summary.dropped);
+        println!("{} frames: {forwarded} forwarded, {dropped} dropped", forwarded.saturating_add(dropped));
+        let (allowed, refused) = (summary.allowed, summary.refused);
+        println!("{} commands: {allowed} allowed, {refused} refused", allowed.saturating_add(refused));
+        for (reason, count) in &summary.by_reason {
             let sentence =
                 Reason::ALL.iter().find(|known| known.name() == *reason).map_or("", |known| known.sentence());
             println!("  {count:>8} {reason}: {sentence}");
         }
-        for (service, count) in &self.by_service {
+        for (service, count) in &summary.by_service {
             println!("  {count:>8} {service} commands");
         }
     }
 }
 
+fn print_line(render: &mut EveRender, bar: &indicatif::ProgressBar, line: &mut String, settled: &Settled) {
+    line.clear();
+    render.line(settled, line);
+    bar.suspend(|| super::print(line));
+}
+
 impl Sink for Printer {
     fn frame(&mut self, _: u64, fate: Fate) {
-        match fate {
-            Fate::Drop(_) => self.dropped = self.dropped.saturating_add(1),
-            Fate::Forward | Fate::Absorb => self.forwarded = self.forwarded.saturating_add(1),
-        }
+        let count = match fate {
+            Fate::Drop(_) => &mut self.summary.dropped,
+            Fate::Forward | Fate::Absorb => &mut self.summary.forwarded,
+        };
+        *count = count.saturating_add(1);
     }
 
     fn event(&mut self, event: &Event) {
-        if let Record::Command(command) = &event.record {
-            let service: Service = command.service;
-            let count = self.by_service.entry(service.to_string()).or_default();
-            *count = count.saturating_add(1);
-            if command.verdict.is_allowed() {
-                self.allowed = self.allowed.saturating_add(1);
-            } else {
-                self.refused = self.refused.saturating_add(1);
-                let count = self.by_reason.entry(command.verdict.reason.name()).or_default();
-                *count = count.saturating_add(1);
-            }
+        match &event.record {
+            Record::Command(command) => self.summary.command(command),
+            Record::Frame(frame) => self.summary.frame(frame),
+            _ => {}
         }
-        if self.json {
-            self.line.clear();
-            self.render.line(&(*event).into(), &mut self.line);
-            super::print(&self.line);
+        let Self { json, render, settler, bar, line, .. } = self;
+        if *json {
+            let mut print = |settled: Settled| print_line(render, bar, line, &settled);
+            settler.take(*event, &mut print);
+            settler.expire(event.monotonic_ns, &mut print);
         } else if let Record::Command(command) = &event.record
             && !command.verdict.is_allowed()
         {
-            let sentence = self.render.sentence(event);
-            self.bar.suspend(|| super::print(&format!("#{} {sentence}", event.frame)));
+            let sentence = render.sentence(event);
+            bar.suspend(|| super::print(&format!("#{} {sentence}", event.frame)));
         }
     }
 

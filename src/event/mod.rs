@@ -13,5 +13,5 @@ pub use record::{
     Answer, CommandRecord, Detail, Event, EventId, FlowEnd, FlowRecord, FrameRecord, ModbusDetail, Notice, Record,
 };
 pub use settled::{Render, Repeats, Settled};
-pub use text::Text;
+pub use text::{Text, items};
 pub use verdict::{Action, RuleId, Verdict};

@@ -70,3 +70,29 @@ impl<const N: usize> fmt::Debug for Text<N> {
         write!(f, "{:?}", self.to_string())
     }
 }
+
+/// The items of a comma-separated list; commas inside square brackets belong to their item.
+pub fn items(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut depth = 0_u32;
+    list.split(move |byte| {
+        match byte {
+            b'[' => depth = depth.saturating_add(1),
+            b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        *byte == b',' && depth == 0
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commas_in_brackets_do_not_part() {
+        let all = |list: &'static [u8]| items(list).collect::<Vec<_>>();
+        assert_eq!(all(b"a=[1,2],b=3"), [&b"a=[1,2]"[..], b"b=3"]);
+        assert_eq!(all(b"a,b,"), [&b"a"[..], b"b", b""]);
+        assert_eq!(all(b"a],b=[1,2"), [&b"a]"[..], b"b=[1,2"]);
+    }
+}

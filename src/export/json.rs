@@ -39,6 +39,16 @@ impl<'a> Object<'a> {
         let _ = write!(self.key(key), "{number}");
     }
 
+    /// A finite number by its text; written anew, as Rust reads more forms than JSON has.
+    pub(super) fn raw_number(&mut self, key: &str, text: &str) {
+        match text.parse::<f64>() {
+            Ok(number) if number.is_finite() => {
+                let _ = write!(self.key(key), "{number:?}");
+            }
+            _ => self.text(key, text),
+        }
+    }
+
     pub(super) fn flag(&mut self, key: &str, flag: bool) {
         self.key(key).push_str(if flag { "true" } else { "false" });
     }

@@ -1,1 +1,402 @@
+#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
+use std::net::IpAddr;
+
+use dissect::Toward;
+use link::{Endpoint, FlowKey, Mac};
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::eve::{Context, render};
+use super::*;
+use crate::command::{Class, Service};
+use crate::event::{
+    Action, Answer, CommandRecord, Detail, Event, EventId, FlowEnd, FlowRecord, FrameRecord, ModbusDetail, Notice,
+    Reason, Record, Repeats, RuleId, Text, Verdict,
+};
+
+fn names() -> Names {
+    let address = |last| IpAddr::from([10, 20, 0, last]);
+    let names = Names::new("box-4", [(address(21), "plc".to_owned()), (address(40), "cell4-robot".to_owned())]);
+    names.set_rules(3, vec!["panel-load".into(), "plc-registers".into()]);
+    names
+}
+
+fn key(service_port: u16) -> FlowKey {
+    let end = |last, port| Endpoint::new(IpAddr::from([10, 20, 0, last]), port);
+    FlowKey::new(end(21, 49152), end(40, service_port), 6, 4)
+}
+
+fn command(service: Service, class: Class, reason: Reason, enforced: bool, detail: Detail) -> Event {
+    let allowed = matches!(reason, Reason::Allowed | Reason::SessionWord);
+    let action = if allowed { Action::Forward } else { Action::Reset };
+    let verdict = Verdict { action, reason, rule: RuleId(2), generation: 3 };
+    let port = match service {
+        Service::Dashboard => 29999,
+        Service::Rtde => 30004,
+        Service::UrScript => 30002,
+        _ => 502,
+    };
+    let opened = Toward::Robot;
+    let record = CommandRecord { key: key(port), opened, service, class, verdict, enforced, len: 12, detail };
+    Event {
+        id: EventId(77),
+        monotonic_ns: 5,
+        wall_ns: 1_795_442_282_114_209_987,
+        frame: 9,
+        record: Record::Command(record),
+    }
+}
+
+fn write_register(function: u8, values: &[u16]) -> Detail {
+    let mut all = [0; 16];
+    all[..values.len()].copy_from_slice(values);
+    Detail::Modbus(ModbusDetail {
+        transaction: 4660,
+        unit: 1,
+        function,
+        sub_function: None,
+        read: None,
+        write: Some((128, values.len() as u16)),
+        values: all,
+        values_len: values.len() as u8,
+    })
+}
+
+fn line(event: &Event, answer: Option<&Answer>, repeats: Option<&Repeats>, capture: bool) -> Value {
+    let mut out = String::new();
+    render(event, &Context { names: &names(), answer, repeats, capture }, &mut out);
+    assert!(!out.contains('\n'));
+    serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"))
+}
+
+fn assert_known(value: &Value, known: &[&str]) {
+    for key in value.as_object().unwrap().keys() {
+        assert!(known.contains(&key.as_str()), "{key} is no key of Suricata's here");
+    }
+}
+
+/// The keys of Suricata's schema that may stand at the top level, as far as we use any.
+const TOP: [&str; 21] = [
+    "timestamp",
+    "flow_id",
+    "pcap_cnt",
+    "event_type",
+    "host",
+    "src_ip",
+    "src_port",
+    "dest_ip",
+    "dest_port",
+    "proto",
+    "community_id",
+    "direction",
+    "app_proto",
+    "alert",
+    "modbus",
+    "flow",
+    "anomaly",
+    "drop",
+    "metadata",
+    "ether",
+    "stats",
+];
+
+#[test]
+fn an_allowed_modbus_transaction_is_suricatas_with_ours_in_flowvars() {
+    let event = command(Service::Modbus, Class::Register, Reason::Allowed, true, write_register(6, &[5]));
+    let answer = Answer {
+        to: EventId(77),
+        key: key(502),
+        service: Service::Modbus,
+        exception: 2,
+        values: [0; 16],
+        values_len: 0,
+        text: Text::EMPTY,
+    };
+    let line = line(&event, Some(&answer), None, true);
+    assert_known(&line, &TOP);
+    assert_eq!(line["event_type"], "modbus");
+    assert_eq!(line["timestamp"], "2026-11-23T13:58:02.114209+0000");
+    assert_eq!((&line["src_ip"], &line["src_port"]), (&"10.20.0.21".into(), &49152.into()));
+    assert_eq!((&line["dest_ip"], &line["dest_port"]), (&"10.20.0.40".into(), &502.into()));
+    assert_eq!((&line["proto"], &line["pcap_cnt"], &line["host"]), (&"TCP".into(), &9.into(), &"box-4".into()));
+    assert!(line["community_id"].as_str().unwrap().starts_with("1:"));
+    let modbus = &line["modbus"];
+    assert_eq!(modbus["request"]["function_code"], "WrSingleReg");
+    assert_eq!(modbus["request"]["transaction_id"], 4660);
+    assert_eq!(modbus["request"]["write"], serde_json::json!({"address": 128, "data": 5}));
+    assert_eq!(modbus["response"]["exception"], serde_json::json!({"raw": 2, "code": "IllegalDataAddr"}));
+    assert_known(&line["metadata"], &["flowvars"]);
+    let ours = &line["metadata"]["flowvars"][0];
+    assert_eq!((&ours["key"], &ours["event_id"]), (&"vambrace".into(), &77.into()));
+    assert_eq!((&ours["rule"], &ours["generation"]), (&"plc-registers".into(), &3.into()));
+    assert_eq!((&ours["action"], &ours["reason"]), (&"allowed".into(), &"allowed".into()));
+    assert_eq!(ours["command"]["function"], "write_single_register");
+    assert_eq!(ours["command"]["values"], serde_json::json!([5]));
+    assert_eq!((&ours["client"], &ours["robot"]), (&"plc".into(), &"cell4-robot".into()));
+}
+
+#[test]
+fn a_refusal_is_an_alert_with_everything_in_its_context() {
+    let event = command(Service::Modbus, Class::Register, Reason::ValueNotAllowed, true, write_register(16, &[1, 700]));
+    let line = line(&event, None, None, false);
+    assert_known(&line, &TOP);
+    assert_eq!((&line["event_type"], &line["direction"]), (&"alert".into(), &"to_server".into()));
+    assert!(line.get("pcap_cnt").is_none());
+    let alert = &line["alert"];
+    let known = ["action", "gid", "signature_id", "rev", "signature", "category", "severity", "metadata", "context"];
+    assert_known(alert, &known);
+    assert_eq!((&alert["action"], &alert["gid"]), (&"blocked".into(), &1.into()));
+    assert_eq!(alert["signature_id"], signature_id(Reason::ValueNotAllowed));
+    assert_eq!(alert["metadata"]["mitre_technique_id"], serde_json::json!(["T0836"]));
+    let context = &alert["context"];
+    assert_eq!((&context["event_id"], &context["rule"]), (&77.into(), &"plc-registers".into()));
+    assert_eq!((&context["class"], &context["reason"]), (&"register".into(), &"value_not_allowed".into()));
+    let sentence = context["sentence"].as_str().unwrap();
+    assert_eq!(
+        sentence,
+        "plc (10.20.0.21) sent cell4-robot (10.20.0.40) modbus write_multiple_registers 128..=129 = 1, 700: refused by \
+         rule plc-registers (value_not_allowed): A value lies outside the rule's range, or can't be proven inside."
+    );
+    assert_eq!(line["modbus"]["request"]["data"], "000102bc");
+}
+
+#[test]
+fn what_shadow_would_refuse_is_an_alert_that_was_let_through() {
+    let detail = Detail::Dashboard { verb: "shutdown", text: Text::new(b"shutdown") };
+    let event = command(Service::Dashboard, Class::Shutdown, Reason::NoRule, false, detail);
+    let line = line(&event, None, None, false);
+    assert_eq!(line["alert"]["action"], "allowed");
+    assert_eq!(line["alert"]["severity"], 1);
+    assert_eq!(line["alert"]["metadata"]["mitre_technique_id"], serde_json::json!(["T0816"]));
+    assert_eq!(line["alert"]["context"]["action"], "would_refuse");
+    assert_eq!(line["alert"]["context"]["command"]["command"], "shutdown");
+}
+
+#[test]
+fn own_types_are_named_like_their_services() {
+    let rtde = Detail::Rtde { package: b'O', recipe: 0, text: Text::new(b"125 Hz: timestamp,actual_q") };
+    let said = line(&command(Service::Rtde, Class::Session, Reason::SessionWord, true, rtde), None, None, false);
+    assert_eq!((&said["event_type"], &said["rtde"]["package"]), (&"rtde".into(), &"setup_outputs".into()));
+    assert_eq!(said["rtde"]["frequency_hz"], 125.0);
+    assert_eq!(said["rtde"]["variables"], serde_json::json!(["timestamp", "actual_q"]));
+    assert_eq!((&said["verdict"]["event_id"], &said["verdict"]["class"]), (&77.into(), &"session".into()));
+    let script = Detail::UrScript {
+        kind: urscript::Kind::Secondary,
+        token_hash: [0x9f; 32],
+        text: Text::new(b"io"),
+        functions: Text::new(b"set_digital_out,textmsg"),
+    };
+    let said = line(&command(Service::UrScript, Class::Io, Reason::Allowed, true, script), None, None, false);
+    assert_eq!((&said["event_type"], &said["urscript"]["kind"]), (&"urscript".into(), &"secondary".into()));
+    assert_eq!(said["urscript"]["program"], format!("sha256:{}", "9f".repeat(32)));
+    assert_eq!(said["urscript"]["functions"], serde_json::json!(["set_digital_out", "textmsg"]));
+    let transport = command(Service::Tcp(22), Class::Unknown, Reason::Allowed, true, Detail::Transport);
+    let said = line(&transport, None, None, false);
+    assert_eq!((&said["event_type"], &said["verdict"]["service"]), (&"verdict".into(), &"tcp/22".into()));
+}
+
+#[test]
+fn hostile_text_is_escaped_and_nothing_of_it_is_lost() {
+    let bytes = b"load \"\\\x1b[2J\xff\xe2\x80\xae\n\x00";
+    let detail = Detail::Dashboard { verb: "load", text: Text::new(bytes) };
+    let event = command(Service::Dashboard, Class::Program, Reason::Allowed, true, detail);
+    let mut out = String::new();
+    let names = names();
+    render(&event, &Context { names: &names, answer: None, repeats: None, capture: false }, &mut out);
+    assert!(out.bytes().all(|byte| byte >= 0x20), "control characters are escaped");
+    assert!(!out.contains('\u{202e}'), "bidirectional overrides are escaped");
+    let value: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(value["dashboard"]["text_hex"], "6c6f616420225c1b5b324affe280ae0a00");
+    assert_eq!(value["dashboard"]["text"], String::from_utf8_lossy(bytes).as_ref());
+    let detail = Detail::Dashboard { verb: "", text: Text::new(&[b'x'; 500]) };
+    let long = line(&command(Service::Dashboard, Class::Unknown, Reason::Allowed, true, detail), None, None, false);
+    assert_eq!(long["dashboard"]["text_cut"], true);
+    assert!(long["dashboard"].get("text_hex").is_none());
+}
+
+#[test]
+fn flows_count_from_their_opener() {
+    let mut flow = FlowRecord {
+        key: key(502),
+        opened: Toward::Robot,
+        service: Service::Modbus,
+        start_ns: 1_000_000_000,
+        end_ns: 61_500_000_000,
+        frames: [10, 8],
+        bytes: [1000, 800],
+        commands: [4, 1],
+        end: FlowEnd::Closed,
+        reason: Reason::Allowed,
+    };
+    let event = |flow| Event { id: EventId(5), monotonic_ns: 0, wall_ns: 0, frame: 0, record: Record::Flow(flow) };
+    let said = line(&event(flow), None, None, true);
+    assert_known(&said, &TOP);
+    assert_eq!((&said["src_ip"], &said["dest_port"]), (&"10.20.0.21".into(), &502.into()));
+    assert_eq!((&said["flow"]["pkts_toserver"], &said["flow"]["bytes_toclient"]), (&10.into(), &800.into()));
+    assert_eq!((&said["flow"]["age"], &said["flow"]["alerted"]), (&60.into(), &true.into()));
+    assert!(said.get("pcap_cnt").is_none(), "a timer caused it");
+    flow.opened = Toward::Plant;
+    let said = line(&event(flow), None, None, false);
+    assert_eq!((&said["src_ip"], &said["src_port"]), (&"10.20.0.40".into(), &502.into()));
+    assert_eq!(said["flow"]["pkts_toserver"], 8);
+    assert_eq!(said["metadata"]["flowvars"][0]["commands_refused"], 1);
+}
+
+#[test]
+fn repeats_say_how_many_since_when_and_in_which_range() {
+    let event = command(Service::Modbus, Class::Register, Reason::Allowed, true, write_register(6, &[5]));
+    let repeats = Repeats {
+        count: 998,
+        first: EventId(2),
+        first_ns: 1_000,
+        written: vec![[20, 69]],
+        read: vec![[7, 7]],
+        numbers: vec![("speed_slider_fraction".into(), [0.25, 1.0])],
+    };
+    let said = line(&event, None, Some(&repeats), false);
+    let told = &said["metadata"]["flowvars"][0]["repeats"];
+    assert_eq!((&told["count"], &told["first_id"]), (&998.into(), &2.into()));
+    assert_eq!(told["written"], serde_json::json!([[20, 69]]));
+    assert_eq!(told["numbers"]["speed_slider_fraction"], serde_json::json!([0.25, 1.0]));
+}
+
+#[test]
+fn the_summary_adds_up() {
+    let mut summary = Summary { forwarded: 5, dropped: 2, ..Summary::default() };
+    for reason in [Reason::Allowed, Reason::ValueNotAllowed, Reason::ValueNotAllowed, Reason::NoRule] {
+        let event = command(Service::Modbus, Class::Register, reason, true, write_register(6, &[5]));
+        let Record::Command(command) = event.record else { panic!("a command") };
+        summary.command(&command);
+    }
+    let mut out = String::new();
+    summary.render(&mut out);
+    let value: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&value["event_type"], &value["frames"]), (&"summary".into(), &7.into()));
+    assert_eq!((&value["commands"], &value["allowed"], &value["refused"]), (&4.into(), &1.into(), &3.into()));
+    assert_eq!(value["by_reason"], serde_json::json!({"no_rule": 1, "value_not_allowed": 2}));
+    assert_eq!(value["by_service"], serde_json::json!({"modbus": 4}));
+    let mut out = String::new();
+    Stats { frames: 3, ..Stats::default() }.render(&names(), &mut out);
+    let value: Value = serde_json::from_str(&out).unwrap();
+    assert_known(&value, &TOP);
+    assert_eq!(value["stats"]["decoder"]["pkts"], 3);
+}
+
+fn text<const N: usize>() -> impl Strategy<Value = Text<N>> {
+    proptest::collection::vec(any::<u8>(), 0..N + 8).prop_map(|bytes| Text::new(&bytes))
+}
+
+fn detail() -> impl Strategy<Value = Detail> {
+    let modbus =
+        (any::<[u16; 16]>(), 0u8..20, any::<(u16, u8, u8)>(), any::<[Option<(u16, u16)>; 2]>(), any::<Option<u16>>());
+    let modbus = modbus.prop_map(|(values, values_len, (transaction, unit, function), [read, write], sub_function)| {
+        Detail::Modbus(ModbusDetail { transaction, unit, function, sub_function, read, write, values, values_len })
+    });
+    let kinds = prop_oneof![
+        Just(urscript::Kind::Program),
+        Just(urscript::Kind::Statement),
+        Just(urscript::Kind::Bare),
+        Just(urscript::Kind::Interpreter)
+    ];
+    prop_oneof![
+        modbus,
+        (any::<u8>(), any::<u8>(), text()).prop_map(|(package, recipe, text)| Detail::Rtde { package, recipe, text }),
+        text().prop_map(|text| Detail::Rtde { package: b'O', recipe: 0, text }),
+        text().prop_map(|text| Detail::Dashboard { verb: "load", text }),
+        (kinds, any::<[u8; 32]>(), text(), text()).prop_map(|(kind, token_hash, text, functions)| Detail::UrScript {
+            kind,
+            token_hash,
+            text,
+            functions
+        }),
+        Just(Detail::Transport),
+        (any::<u32>(), text()).prop_map(|(offset, bytes)| Detail::Unreadable { field: "length", offset, bytes }),
+    ]
+}
+
+fn record() -> impl Strategy<Value = Record> {
+    let reasons = proptest::sample::select(Reason::ALL);
+    let verdict = (reasons, any::<(bool, u16, u32)>()).prop_map(|(reason, (allowed, rule, generation))| {
+        let action = if allowed { Action::Forward } else { Action::Drop };
+        Verdict { action, reason, rule: RuleId(rule), generation }
+    });
+    let toward = prop_oneof![Just(Toward::Robot), Just(Toward::Plant)];
+    let ends = any::<([u8; 16], [u8; 16], u16, u16, u8, bool)>().prop_map(|(a, b, a_port, b_port, protocol, v6)| {
+        let end = |address, port| Endpoint { address, port };
+        FlowKey::new(end(a, a_port), end(b, b_port), protocol, if v6 { 6 } else { 4 })
+    });
+    let service = prop_oneof![
+        Just(Service::Modbus),
+        Just(Service::Rtde),
+        Just(Service::Dashboard),
+        Just(Service::UrScript),
+        any::<u16>().prop_map(Service::Tcp)
+    ];
+    let class = proptest::sample::select(Class::ALL.to_vec());
+    let notice = prop_oneof![
+        Just(Notice::Started),
+        any::<(u32, [u8; 8], u32)>().prop_map(|(generation, digest, uid)| Notice::Policy { generation, digest, uid }),
+        any::<i64>().prop_map(|by_ns| Notice::ClockJump { by_ns }),
+        any::<u64>().prop_map(|count| Notice::RecordsLost { count }),
+    ];
+    let parts = (ends, toward, service, class, verdict, any::<bool>(), detail(), text::<96>(), any::<[u64; 8]>());
+    (parts, 0..4u8, notice).prop_map(|(parts, which, notice)| {
+        let (key, opened, service, class, verdict, enforced, detail, text, n) = parts;
+        match which {
+            0 => Record::Command(CommandRecord { key, opened, service, class, verdict, enforced, len: 7, detail }),
+            1 => Record::Frame(FrameRecord {
+                toward: opened,
+                key: enforced.then_some(key),
+                macs: (Mac([1; 6]), Mac([2; 6])),
+                ether_type: n[0] as u16,
+                verdict,
+                enforced,
+                repeats: n[1] as u32,
+            }),
+            2 => Record::Flow(FlowRecord {
+                key,
+                opened,
+                service,
+                start_ns: n[0],
+                end_ns: n[1],
+                frames: [n[2], n[3]],
+                bytes: [n[4], n[5]],
+                commands: [n[6], n[7]],
+                end: FlowEnd::Lasting,
+                reason: verdict.reason,
+            }),
+            _ if enforced => Record::Notice(notice),
+            _ => {
+                let (values, values_len) = ([n[0] as u16; 16], n[1] as u8);
+                let exception = n[2] as u8;
+                Record::Answer(Answer { to: EventId(n[3]), key, service, exception, values, values_len, text })
+            }
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Whatever stood on the wire: one line, valid JSON, with the event's id where it is looked for.
+    #[test]
+    fn any_event_is_one_valid_line(record in record(), other in record(), wall_ns: u64, id: u64) {
+        let event = Event { id: EventId(id), monotonic_ns: 0, wall_ns, frame: 1, record };
+        let answer = match other { Record::Answer(answer) => Some(answer), _ => None };
+        let names = names();
+        let mut out = String::new();
+        render(&event, &Context { names: &names, answer: answer.as_ref(), repeats: None, capture: true }, &mut out);
+        prop_assert!(out.chars().all(|character| !character.is_control()), "control characters");
+        let value: Value = serde_json::from_str(&out).map_err(|error| TestCaseError::fail(format!("{error}: {out}")))?;
+        let needle = format!("\"event_id\":{id}");
+        prop_assert!(out.contains(&needle));
+        let time = value["timestamp"].as_str().unwrap_or_default();
+        prop_assert!(time.len() == 31 && time.ends_with("+0000"), "{}", time);
+        if ["alert", "modbus", "flow", "anomaly", "drop"].contains(&value["event_type"].as_str().unwrap_or_default()) {
+            assert_known(&value, &TOP);
+        }
+        let said = sentence(&event, &names);
+        prop_assert!(said.chars().all(|character| !character.is_control()), "{said}");
+    }
+}

@@ -4,7 +4,7 @@ use dissect::Toward;
 use link::{FlowKey, Mac};
 
 use crate::command::{Class, Service};
-use crate::event::{CommandRecord, Detail, FrameRecord, Reason, Record, Repeats, RuleId, Settled};
+use crate::event::{CommandRecord, Detail, FrameRecord, Reason, Record, Repeats, RuleId, Settled, items};
 
 /// What repeats of an allowed command have in common; values may differ, they become ranges.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -69,12 +69,8 @@ impl Key {
 
 /// The names and values of an RTDE record's text; of cut text the last piece is left out, as its name may be cut.
 fn pairs(text: &[u8], cut: bool) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-    let whole = match (cut, text.iter().rposition(|byte| *byte == b',')) {
-        (false, _) => text,
-        (true, Some(end)) => text.get(..end).unwrap_or_default(),
-        (true, None) => &[],
-    };
-    whole.split(|byte| *byte == b',').map(|pair| match pair.iter().position(|byte| *byte == b'=') {
+    let whole = items(text).count().saturating_sub(usize::from(cut));
+    items(text).take(whole).map(|pair| match pair.iter().position(|byte| *byte == b'=') {
         Some(at) => (pair.get(..at).unwrap_or_default(), pair.get(at.saturating_add(1)..)),
         None => (pair, None),
     })

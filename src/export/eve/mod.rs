@@ -16,7 +16,7 @@ use super::{Names, community, sentence, sid};
 use crate::command::{Class, Service};
 use crate::event::{
     Answer, CommandRecord, Detail, Event, FlowEnd, FlowRecord, FrameRecord, Notice, Record, Render, Repeats, Settled,
-    Text,
+    Text, items,
 };
 
 /// What a line needs beside its event.
@@ -469,8 +469,16 @@ fn fields(object: &mut Object<'_>, command: &CommandRecord) {
                 object.number("recipe", *recipe);
             }
             match std::str::from_utf8(text.as_bytes()) {
-                Ok(names) if !text.is_empty() => {
-                    object.texts("variables", names.split(',').filter(|name| !name.is_empty()));
+                Ok(said) if !text.is_empty() => {
+                    let list = match said.split_once(" Hz: ") {
+                        Some((frequency, list)) if *package == b'O' => {
+                            object.raw_number("frequency_hz", frequency);
+                            list
+                        }
+                        _ => said,
+                    };
+                    let variables = items(list.as_bytes()).filter(|item| !item.is_empty());
+                    object.texts("variables", variables.filter_map(|item| std::str::from_utf8(item).ok()));
                     if text.is_cut() {
                         object.flag("variables_cut", true);
                     }
