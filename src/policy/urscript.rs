@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use urscript::{Arguments, Category, Fact, Kind, Unit};
+use urscript::{Category, Fact, Kind, Unit};
 
 use super::names::{Classed, NameSet, classes};
 use super::rule::{Miss, Rank};
@@ -192,8 +192,13 @@ impl UrScriptRule {
             let class = of_fact(&fact);
             let in_class = class.is_some_and(|class| self.classes.is_some_and(|classes| classes.contains(class)));
             let named = match fact {
-                // Judged with its call, where its target can be proven with its port.
-                Fact::Call { category: Category::Local, .. } | Fact::Connect { .. } => continue,
+                Fact::Call { category: Category::Local, .. } => continue,
+                Fact::Connect { target, port, .. } => match (&self.connect_to, target) {
+                    (None, _) => continue,
+                    (Some(set), Some(host)) if set.iter().any(|allowed| Target { host, port }.is(allowed)) => continue,
+                    (Some(_), Some(_)) => return miss(Rank::Value, Reason::TargetNotAllowed),
+                    (Some(_), None) => return miss(Rank::Value, Reason::Unproven),
+                },
                 Fact::Call { name, .. } => self.functions.as_ref().map(|set| set.contains(name)),
                 Fact::Method { object, name } => self.functions.as_ref().map(|set| contains_method(set, object, name)),
                 Fact::IndexAssign { target } => match &self.assign {
@@ -212,15 +217,6 @@ impl UrScriptRule {
                 let by_class = named.is_none() && self.classes.is_some();
                 let reason = if by_class { Reason::ClassNotAllowed } else { Reason::CommandNotAllowed };
                 return miss(Rank::Address, reason);
-            }
-            if let (Some(set), Fact::Call { name, arguments, .. }) = (&self.connect_to, fact)
-                && connects(name)
-            {
-                match proven_target(name, arguments) {
-                    Some(target) if set.iter().any(|allowed| target.is(allowed)) => {}
-                    Some(_) => return miss(Rank::Value, Reason::TargetNotAllowed),
-                    None => return miss(Rank::Value, Reason::Unproven),
-                }
             }
         }
         Ok(())
@@ -250,20 +246,15 @@ impl UrScriptRule {
             }
         }
         unit.facts().any(|fact| match fact {
-            Fact::Call { name, arguments, .. } => {
-                let listed = self.functions.as_ref().is_some_and(|set| set.contains(name));
-                listed
-                    || self.connect_to.as_ref().is_some_and(|set| {
-                        connects(name)
-                            && proven_target(name, arguments)
-                                .is_none_or(|target| set.iter().any(|denied| target.is(denied)))
-                    })
-            }
+            Fact::Call { name, .. } => self.functions.as_ref().is_some_and(|set| set.contains(name)),
             Fact::Method { object, name } => {
                 self.functions.as_ref().is_some_and(|set| contains_method(set, object, name))
             }
             Fact::IndexAssign { target } => self.assign.as_ref().is_some_and(|set| set.contains(target)),
-            Fact::Connect { .. } => false,
+            // A target that the text does not prove may be the denied one.
+            Fact::Connect { target, port, .. } => self.connect_to.as_ref().is_some_and(|set| {
+                target.is_none_or(|host| set.iter().any(|denied| Target { host, port }.denies(denied)))
+            }),
         })
     }
 
@@ -317,7 +308,8 @@ impl UrScriptRule {
             }
             Reason::TargetNotAllowed | Reason::Unproven => {
                 let seen = unit.facts().find_map(|fact| match fact {
-                    Fact::Call { name, arguments, .. } if connects(name) => Some(text(arguments.text())),
+                    Fact::Connect { function, target: None, .. } => Some(text(function)),
+                    Fact::Connect { target: Some(host), port, .. } => Some(Target { host, port }.text()),
                     _ => None,
                 });
                 ("connect_to", seen?, self.connect_to.as_ref()?.text())
@@ -358,25 +350,13 @@ fn contains_method(set: &NameSet, object: &[u8], name: &[u8]) -> bool {
     set.iter().any(split)
 }
 
-/// Whether the function makes the robot open a connection to a target in its first arguments.
-pub(crate) fn connects(name: &[u8]) -> bool {
-    matches!(
-        name,
-        b"socket_open"
-            | b"rpc_factory"
-            | b"modbus_add_signal"
-            | b"modbus_add_rw_signal"
-            | b"modbus_send_custom_command"
-    )
-}
-
 /// What a script connects to, as literals of its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Target<'a> {
+struct Target<'a> {
     /// Address or name for sockets and Modbus, URL for `rpc_factory`.
-    pub(crate) host: &'a [u8],
-    /// The port of a socket.
-    pub(crate) port: Option<&'a [u8]>,
+    host: &'a [u8],
+    /// The port of a socket, where the text proves it.
+    port: Option<&'a [u8]>,
 }
 
 impl Target<'_> {
@@ -389,49 +369,18 @@ impl Target<'_> {
         self.port.is_some() && rest == self.port
     }
 
+    /// Whether it may be what a deny rule lists: without a proven port, any port.
+    fn denies(&self, listed: &[u8]) -> bool {
+        let any_port =
+            || self.port.is_none() && listed.strip_prefix(self.host).is_some_and(|rest| rest.starts_with(b":"));
+        self.is(listed) || any_port()
+    }
+
     /// As it may stand in a rule.
-    pub(crate) fn text(&self) -> String {
+    fn text(&self) -> String {
         let host = String::from_utf8_lossy(self.host);
         self.port.map_or_else(|| host.to_string(), |port| format!("{host}:{}", String::from_utf8_lossy(port)))
     }
-}
-
-/// The target of a call that connects, if its arguments prove it: with a named one among them nothing is proven, since
-/// how positions and names mix is not public.
-fn proven_target<'a>(name: &[u8], arguments: Arguments<'a>) -> Option<Target<'a>> {
-    let positional = arguments.iter().all(|argument| argument.name.is_none());
-    target(name, arguments.text()).filter(|_| positional)
-}
-
-/// The target of a call that connects, if the text proves it.
-pub(crate) fn target<'a>(name: &[u8], arguments: &'a [u8]) -> Option<Target<'a>> {
-    let (first, rest) = literal(arguments)?;
-    match name {
-        b"socket_open" => {
-            let port = rest.strip_prefix(b",")?.trim_ascii_start();
-            let digits = port.iter().take_while(|byte| byte.is_ascii_digit()).count();
-            let (port, after) = port.split_at_checked(digits)?;
-            let ends = matches!(after.trim_ascii_start(), [] | [b',', ..]);
-            (ends && !port.is_empty()).then_some(Target { host: first, port: Some(port) })
-        }
-        b"rpc_factory" => {
-            let (url, rest) = literal(rest.strip_prefix(b",")?)?;
-            rest.is_empty().then_some(Target { host: url, port: None })
-        }
-        _ => matches!(rest, [] | [b',', ..]).then_some(Target { host: first, port: None }),
-    }
-}
-
-/// A string literal at the start of `text`, and what follows it. A backslash has two readings, so it proves nothing.
-fn literal(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (quote, rest) = text.trim_ascii_start().split_first()?;
-    if !matches!(quote, b'"' | b'\'') {
-        return None;
-    }
-    let end = rest.iter().position(|byte| byte == quote)?;
-    let (inner, after) = rest.split_at_checked(end)?;
-    let after = after.get(1..)?.trim_ascii_start();
-    (!inner.contains(&b'\\')).then_some((inner, after))
 }
 
 /// A token hash as policies write it.

@@ -1,4 +1,4 @@
-use crate::{Argument, Arguments, Category, MAX_DEPTH, Token, TokenKind, Tokens, Value};
+use crate::{Arguments, Category, MAX_DEPTH, Token, TokenKind, Tokens};
 
 /// One thing that a unit does, in the order of its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub enum Fact<'a> {
         function: &'a [u8],
         /// Host or URL where the text names it as a literal; `None` where it can't be known.
         target: Option<&'a [u8]>,
+        /// The port of a socket, in digits, where the text names it as a literal.
+        port: Option<&'a [u8]>,
     },
 }
 
@@ -146,7 +148,7 @@ impl<'a> Facts<'a> {
             _ => Category::Unknown,
         };
         if category == Category::Network {
-            self.connect = connection(name, arguments);
+            self.connect = connection(name, self.tokens.rest());
         }
         Some(Fact::Call { name, category, arguments })
     }
@@ -186,21 +188,58 @@ impl<'a> Iterator for Facts<'a> {
     }
 }
 
-/// The connection that a call opens, with its target where the argument is a literal string.
-fn connection<'a>(function: &'a [u8], arguments: Arguments<'a>) -> Option<Fact<'a>> {
+/// The connection that a call of `function` opens; `rest` is what follows its opening bracket.
+///
+/// Nothing is proven where an argument is named (how positions and names mix is not public) or where another call or a
+/// group stands before the closing bracket: so no byte is read for two calls.
+fn connection<'a>(function: &'a [u8], rest: &'a [u8]) -> Option<Fact<'a>> {
     let index = match function {
         b"socket_open" | b"modbus_add_signal" | b"modbus_add_rw_signal" | b"modbus_send_custom_command" => Some(0),
         b"rpc_factory" => Some(1),
         _ if function.ends_with(b"_factory") => None,
         _ => return None,
     };
-    // How positions and names mix is not known: with a named argument nothing is proven.
-    let named = arguments.iter().any(|argument| argument.name.is_some());
-    let target = match index.and_then(|index| arguments.iter().nth(index)) {
-        Some(Argument { value: Value::String(target), .. }) if !named => Some(target),
+    let literals = index.and_then(|index| Some((index, single_tokens(rest)?)));
+    let (mut target, mut port) = (None, None);
+    if let Some((index, literals)) = literals {
+        target = literals.get(index).copied().flatten().and_then(string);
+        let number = literals.get(1).copied().flatten().filter(|token| token.lexeme.iter().all(u8::is_ascii_digit));
+        port = number.filter(|_| function == b"socket_open").map(|token| token.lexeme);
+    }
+    Some(Fact::Connect { function, target, port })
+}
+
+/// The first two arguments, as far as each is one token.
+fn single_tokens(rest: &[u8]) -> Option<[Option<Token<'_>>; 2]> {
+    let mut single = [None; 2];
+    let (mut argument, mut depth, mut tokens) = (0_usize, 0_usize, 0_usize);
+    for token in Tokens::new(rest).code() {
+        match (token.lexeme, depth) {
+            (b"(", _) | (b"=", 0) => return None,
+            (b")", 0) => return Some(single),
+            (b",", 0) => {
+                argument = argument.saturating_add(1);
+                tokens = 0;
+                continue;
+            }
+            (b"[", _) => depth = depth.saturating_add(1),
+            (b"]" | b")", _) => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if let Some(slot) = single.get_mut(argument) {
+            *slot = (tokens == 0).then_some(token);
+        }
+        tokens = tokens.saturating_add(1);
+    }
+    None
+}
+
+/// The body of a string; one with a backslash has two readings and proves nothing.
+fn string(token: Token<'_>) -> Option<&[u8]> {
+    match (token.kind, token.lexeme) {
+        (TokenKind::String, [open, body @ .., close]) if open == close && !body.contains(&b'\\') => Some(body),
         _ => None,
-    };
-    Some(Fact::Connect { function, target })
+    }
 }
 
 const SLOTS: usize = 512;

@@ -274,7 +274,8 @@ impl Reading {
                 if escaped {
                     self.doubt(Doubts::ESCAPED_QUOTE);
                 }
-                if byte == b'\'' && holds_code(body) {
+                // Only where the string ends at every quote, so that no byte is looked at twice.
+                if byte == b'\'' && !rules.escapes && holds_code(body) {
                     self.doubt(Doubts::SINGLE_QUOTES);
                 }
                 if !(escaped && rules.escapes) {

@@ -12,7 +12,13 @@ fn facts(text: &str) -> Vec<String> {
         Fact::Call { name, category, .. } => format!("{} {}", show(name), category.name()),
         Fact::Method { object, name } => format!("{}.{}", show(object), show(name)),
         Fact::IndexAssign { target } => format!("{}[]", show(target)),
-        Fact::Connect { target, .. } => format!("-> {}", target.map_or("?".into(), show)),
+        Fact::Connect { target, port, .. } => {
+            format!(
+                "-> {}{}",
+                target.map_or("?".into(), show),
+                port.map_or(String::new(), |port| format!(":{}", show(port)))
+            )
+        }
     });
     facts.collect()
 }
@@ -67,9 +73,17 @@ fn methods_and_odd_calls() {
 
 #[test]
 fn connections_name_their_target_only_as_a_literal() {
-    assert_eq!(facts("socket_open(\"10.0.0.9\", 5000, \"a\")"), ["socket_open network", "-> 10.0.0.9"]);
-    assert_eq!(facts("socket_open(host, 5000)"), ["socket_open network", "-> ?"]);
-    assert_eq!(facts("socket_open(\"a\" + b, 5000)"), ["socket_open network", "-> ?"]);
+    assert_eq!(facts("socket_open(\"10.0.0.9\", 5000, \"a\")"), ["socket_open network", "-> 10.0.0.9:5000"]);
+    assert_eq!(facts("socket_open(\"10.0.0.9\", port)"), ["socket_open network", "-> 10.0.0.9"]);
+    assert_eq!(facts("socket_open(\"10.0.0.9\", 50 00)"), ["socket_open network", "-> 10.0.0.9"]);
+    assert_eq!(facts("socket_open(\"a\\b\", 5000)"), ["socket_open network", "-> ?:5000"]);
+    assert_eq!(facts("socket_open(\"a\", f())"), ["socket_open network", "-> ?", "f unknown"]);
+    assert_eq!(
+        facts("modbus_send_custom_command(\"10.0.0.9\", 255, 16, [0, 1])"),
+        ["modbus_send_custom_command network", "-> 10.0.0.9"]
+    );
+    assert_eq!(facts("socket_open(host, 5000)"), ["socket_open network", "-> ?:5000"]);
+    assert_eq!(facts("socket_open(\"a\" + b, 5000)"), ["socket_open network", "-> ?:5000"]);
     assert_eq!(facts("socket_open(\"ok\", 1, address=\"evil\")"), ["socket_open network", "-> ?"]);
     assert_eq!(
         facts("modbus_add_signal(\"10.0.0.9\", 255, 1, 0, \"x\")"),

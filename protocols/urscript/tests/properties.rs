@@ -256,3 +256,8 @@ fn the_hash_is_the_published_one() {
     let keyword: [u8; 32] = Sha256::digest(b"\x02halt\0").into();
     assert_eq!(hash(" halt"), keyword);
 }
+
+#[test]
+fn the_state_keeps_its_size() {
+    assert_eq!(size_of::<Scanner>(), 152);
+}
