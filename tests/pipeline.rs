@@ -1,10 +1,16 @@
 //! The engine in virtual time: frames made by hand go in, and what leaves is looked at frame by frame.
 
-#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::type_complexity,
+    clippy::unwrap_used,
+    reason = "a test may stop at the first surprise"
+)]
 
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "support/corpus.rs"]
-mod corpus;
+mod support;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -12,6 +18,7 @@ use std::sync::Arc;
 use dissect::Toward;
 use link::craft::{self, Segment, Template};
 use link::{Mac, Tag, Tags, TcpFlags};
+use support::corpus;
 use vambrace::engine::{Actions, Arena, Checksums, Device, Fate, Mode, Out, Pipeline, Rules};
 use vambrace::event::{Event, Reason, Record};
 use vambrace::nic::{Frame, FrameMeta};

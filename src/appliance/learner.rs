@@ -8,6 +8,7 @@ use dissect::Toward;
 
 use crate::command::Command;
 use crate::engine::{Actions, Arena, Observer, Pipeline, Rules, Tap, Who};
+use crate::event::Verdict;
 use crate::learn::{Observations, Seen};
 use crate::nic::{Frame, FrameMeta};
 
@@ -75,7 +76,7 @@ pub(super) struct Gathered {
 struct Listener(Arc<Mutex<Gathered>>);
 
 impl Observer for Listener {
-    fn command(&mut self, who: &Who, command: &Command<'_>, _: &[u8]) {
+    fn command(&mut self, who: &Who, command: &Command<'_>, _: &Verdict) {
         if let Ok(mut gathered) = self.0.lock() {
             gathered.observations.command(&seen(who), command);
         }

@@ -7,7 +7,7 @@ use crate::command::Command;
 use crate::control::{Learning, Request, Response};
 use crate::engine::offline::{self, Sink};
 use crate::engine::{Fate, Mode, Observer, Who};
-use crate::event::Event;
+use crate::event::{Event, Verdict};
 use crate::learn::{Observations, ProposalOptions};
 use crate::policy::Policy;
 
@@ -105,7 +105,7 @@ fn write(output: Option<&Path>, text: &str, exit: Exit) -> Exit {
 struct Listener(Observations);
 
 impl Observer for Listener {
-    fn command(&mut self, who: &Who, command: &Command<'_>, _: &[u8]) {
+    fn command(&mut self, who: &Who, command: &Command<'_>, _: &Verdict) {
         self.0.command(&crate::appliance::seen(who), command);
     }
 

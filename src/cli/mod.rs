@@ -2,6 +2,8 @@
 
 mod config;
 mod doctor;
+mod events;
+mod explain;
 mod learn;
 mod mode;
 mod policy;
@@ -48,6 +50,10 @@ enum Command {
     Mode(mode::ModeArgs),
     /// The appliance on one screen.
     Status,
+    /// Which rule decided an event or a frame of a capture, and what would have allowed it.
+    Explain(explain::ExplainArgs),
+    /// Print or follow events.
+    Events(events::EventsArgs),
     /// The same engine over captures, without root.
     Replay(replay::ReplayArgs),
     /// The virtual robot cell in network namespaces (root).
@@ -105,6 +111,8 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&context, &args),
         Command::Mode(args) => mode::run(&context, &args),
         Command::Status => status::run(&context),
+        Command::Explain(args) => explain::run(&context, &args),
+        Command::Events(args) => events::run(&context, &args),
         Command::Replay(args) => replay::run(&context, &args),
         #[cfg(feature = "lab")]
         Command::Lab(command) => match crate::lab::run(command) {

@@ -65,7 +65,7 @@ fn check(context: &Context, args: &FileArgs, verbose: bool) -> Exit {
         Ok(text) => text,
         Err(exit) => return exit,
     };
-    let mut assets = Vec::new();
+    let assets;
     if let Some(path) = &args.config {
         match Config::load(path) {
             Ok(config) => assets = appliance::assets(&config),

@@ -99,6 +99,20 @@ impl Scene {
         Ok(Self { assets, robot: address, robot_name: name, checksums })
     }
 
+    /// The policy to judge captures by; without a file an empty one.
+    pub(super) fn policy(&self, path: Option<&Path>, captures: &[PathBuf]) -> Result<Policy, Exit> {
+        let Some(path) = path else { return Ok(Policy::empty(1)) };
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| fail(Exit::Usage, &format!("{name}: {error}; name a readable policy file")))?;
+        let mut assets = self.assets.clone();
+        // A capture needs no configuration: the robot's name in the policy means the robot of the capture.
+        let robot = policy_robot(&text).filter(|name| !assets.iter().any(|asset| asset.name == *name));
+        assets.extend(robot.map(|name| Asset { name, address: self.robot, is_robot: true }));
+        let moment = Moment { wall_ns: first_time(captures), monotonic_ns: 1_000_000_000 };
+        Policy::compile(&name, &text, &assets, 1, moment).map_err(|problems| fail(Exit::Usage, &problems))
+    }
+
     /// The rules of an offline run.
     pub(super) fn rules(&self, mode: Mode, policy: Policy) -> Arc<Rules> {
         let device = |asset: &Asset| Device {
@@ -126,29 +140,10 @@ pub(super) fn run(context: &Context, args: &ReplayArgs) -> Exit {
         Ok(scene) => scene,
         Err(exit) => return exit,
     };
-    let policy =
-        match &args.policy {
-            None => Policy::empty(1),
-            Some(path) => {
-                let name = path.display().to_string();
-                let text = match std::fs::read_to_string(path) {
-                    Ok(text) => text,
-                    Err(error) => return fail(Exit::Usage, &format!("{name}: {error}; name a readable policy file")),
-                };
-                let mut assets = scene.assets.clone();
-                // A capture needs no configuration: the robot's name in the policy means the robot of the capture.
-                assets.extend(
-                    policy_robot(&text)
-                        .filter(|name| !assets.iter().any(|asset| asset.name == *name))
-                        .map(|name| Asset { name, address: scene.robot, is_robot: true }),
-                );
-                let moment = Moment { wall_ns: first_time(&args.captures), monotonic_ns: 1_000_000_000 };
-                match Policy::compile(&name, &text, &assets, 1, moment) {
-                    Ok(policy) => policy,
-                    Err(problems) => return fail(Exit::Usage, &problems),
-                }
-            }
-        };
+    let policy = match scene.policy(args.policy.as_deref(), &args.captures) {
+        Ok(policy) => policy,
+        Err(exit) => return exit,
+    };
     let rules = scene.rules(Mode::Shadow, policy);
     let captures: Vec<&Path> = args.captures.iter().map(PathBuf::as_path).collect();
     let bytes = args

@@ -181,7 +181,7 @@ fn open<O: Observer>(
         Toward::Plant => [packet.destination, packet.source],
     };
     flow.wall_ns[0] = scene.wall_ns;
-    observer.connection(&Who { key, opened, service, wall_ns: scene.wall_ns });
+    observer.connection(&Who { key, opened, service, wall_ns: scene.wall_ns, frame: scene.frame });
     if syn {
         flow.count(scene.toward, scene.wire_len, scene.now_ns, scene.wall_ns);
         begin_end(flow.end_mut(scene.toward), tcp);

@@ -22,19 +22,21 @@ pub struct Who {
     pub service: Service,
     /// Wall clock of the frame, nanoseconds since 1970.
     pub wall_ns: u64,
+    /// Number of the frame, from 1.
+    pub frame: u64,
 }
 
 /// Sees every command that is read, whatever its verdict: how learning listens.
 pub trait Observer {
-    /// A unit toward the robot was read.
-    fn command(&mut self, who: &Who, command: &Command<'_>, unit: &[u8]);
+    /// A unit toward the robot was read and judged.
+    fn command(&mut self, who: &Who, command: &Command<'_>, verdict: &Verdict);
 
     /// A connection (or the first datagram of an exchange) was seen, of whatever service.
     fn connection(&mut self, who: &Who);
 }
 
 impl Observer for () {
-    fn command(&mut self, _: &Who, _: &Command<'_>, _: &[u8]) {}
+    fn command(&mut self, _: &Who, _: &Command<'_>, _: &Verdict) {}
     fn connection(&mut self, _: &Who) {}
 }
 
@@ -63,7 +65,7 @@ impl<O: Observer> Judge for UnitJudge<'_, '_, O> {
         let step = self.session.command(service, self.port, bytes, |command, unit| {
             let decided = decide(rules, *client, who.opened, command, state, rates, scene.now_ns);
             verdict = Some(decided);
-            observer.command(who, command, unit);
+            observer.command(who, command, &decided);
             let id = scene.next_event();
             let record = CommandRecord {
                 key: who.key,

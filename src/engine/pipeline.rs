@@ -345,7 +345,7 @@ fn datagram<O: Observer>(
         flow.set_opened(scene.toward);
         flow.wall_ns[0] = scene.wall_ns;
         flow.service_port = key.destination(scene.toward).port;
-        observer.connection(&Who { key, opened: scene.toward, service, wall_ns: scene.wall_ns });
+        observer.connection(&Who { key, opened: scene.toward, service, wall_ns: scene.wall_ns, frame: scene.frame });
     }
     flow.generation = scene.generation;
     flow.count(scene.toward, scene.wire_len, scene.now_ns, scene.wall_ns);

@@ -358,7 +358,13 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
             return (Outcome::Drop(Reason::EngineFault), None);
         };
         let (port, opened) = (flow.service_port, flow.opened());
-        let who = Who { key: self.key, opened, service: Service::of_tcp_port(port), wall_ns: self.scene.wall_ns };
+        let who = Who {
+            key: self.key,
+            opened,
+            service: Service::of_tcp_port(port),
+            wall_ns: self.scene.wall_ns,
+            frame: self.scene.frame,
+        };
         let segment = gate::Segment { seq: self.tcp.seq, payload: self.tcp.payload, now_ns: self.scene.now_ns };
         let mss = u32::from(flow.end(Toward::Plant).mss);
         let mut judge = UnitJudge {

@@ -2,7 +2,7 @@
 
 use dashboard::{Argument, GrammarError, Line, Verb};
 
-use super::names::{Classed, NameSet, classes};
+use super::names::{NameSet, classes};
 use super::rule::{Miss, Rank};
 use crate::command::{Class, Classes};
 use crate::document::Table;
@@ -135,12 +135,5 @@ fn fits(set: &NameSet, line: &Line<'_>) -> bool {
     match line.choice() {
         Some(choice) => set.iter().any(|name| name.eq_ignore_ascii_case(choice.as_bytes())),
         None => set.contains(line.argument),
-    }
-}
-
-impl Classed for DashboardRule {
-    fn of_classes(classes: Option<Classes>) -> Self {
-        let named = classes.map(|classes| Named { verbs: 0, classes, by_class_only: true });
-        Self { named, argument: None }
     }
 }

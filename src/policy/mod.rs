@@ -319,6 +319,35 @@ impl Policy {
     }
 }
 
+/// What a rule would have needed to read instead for a command to pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nearest {
+    /// Id of the rule that came nearest.
+    pub rule: String,
+    /// Its key that refused the command.
+    pub key: &'static str,
+    /// What the command has there.
+    pub found: String,
+    /// What the rule allows there.
+    pub allowed: String,
+}
+
+impl Policy {
+    /// How a refused command differs from the nearest allowed one; absent where no rule came near.
+    #[must_use]
+    pub fn nearest(&self, command: &Command<'_>, verdict: &Verdict) -> Option<Nearest> {
+        let rule = self.rules.get(usize::from(verdict.rule.0).checked_sub(1)?)?;
+        let (key, found, allowed) = match (&rule.body, command) {
+            (Body::Modbus(body), Command::Modbus(request)) => body.nearest(request, verdict.reason),
+            (Body::Rtde(body), Command::Rtde(request)) => body.nearest(request, verdict.reason),
+            (Body::Dashboard(body), Command::Dashboard(line)) => body.nearest(line, verdict.reason),
+            (Body::UrScript(body), Command::UrScript(unit)) => body.nearest(&Script::new(unit), verdict.reason),
+            _ => None,
+        }?;
+        Some(Nearest { rule: rule.id.clone(), key, found, allowed })
+    }
+}
+
 const MISSED: Result<(), Miss> = Err(Miss { rank: Rank::Command, reason: Reason::CommandNotAllowed });
 
 fn touched(touches: bool) -> Result<(), Miss> {

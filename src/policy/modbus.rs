@@ -2,7 +2,7 @@
 
 use modbus::{FunctionCode, Request, Span, Values};
 
-use super::names::{Classed, classes};
+use super::names::classes;
 use super::ranges::Ranges;
 use super::rule::{Miss, Rank};
 use crate::command::{Class, Classes};
@@ -244,10 +244,4 @@ fn functions(value: &Value<'_>) -> u128 {
         found.map(|code| code.0)
     };
     value.any_of().iter().filter_map(code).fold(0, |set, code| set | 1_u128 << code)
-}
-
-impl Classed for ModbusRule {
-    fn of_classes(classes: Option<Classes>) -> Self {
-        Self::of_classes(classes)
-    }
 }

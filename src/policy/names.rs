@@ -3,12 +3,6 @@
 use crate::command::{Class, Classes};
 use crate::document::Table;
 
-/// A rule body that a rule of any service can have.
-pub(crate) trait Classed {
-    /// The body that names these classes, or everything.
-    fn of_classes(classes: Option<Classes>) -> Self;
-}
-
 /// Names that a rule lists, compared byte by byte.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct NameSet(Box<[Box<[u8]>]>);

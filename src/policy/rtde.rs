@@ -2,7 +2,7 @@
 
 use rtde::{Field, Names, Request, Value, Variable};
 
-use super::names::{Classed, NameSet, classes};
+use super::names::{NameSet, classes};
 use super::ranges::Numbers;
 use super::rule::{Miss, Rank};
 use crate::command::{Class, Classes};
@@ -325,11 +325,5 @@ pub(crate) fn shown(value: &Value) -> String {
         Value::Vector6d(values) => format!("{values:?}"),
         Value::Vector6Int32(values) => format!("{values:?}"),
         Value::Vector6Uint32(values) => format!("{values:?}"),
-    }
-}
-
-impl Classed for RtdeRule {
-    fn of_classes(classes: Option<Classes>) -> Self {
-        Self { classes, ..Self::default() }
     }
 }

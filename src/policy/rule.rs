@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::Moment;
 use super::dashboard::DashboardRule;
 use super::modbus::ModbusRule;
-use super::names::{Classed, classes};
+use super::names::classes;
 use super::rtde::RtdeRule;
 use super::urscript::UrScriptRule;
 use crate::command::{Classes, Service};

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use urscript::{Category, Fact, Kind, Unit};
 
-use super::names::{Classed, NameSet, classes};
+use super::names::{NameSet, classes};
 use super::rule::{Miss, Rank};
 use crate::command::{Class, Classes, of_fact};
 use crate::document::Table;
@@ -386,10 +386,4 @@ impl Target<'_> {
 /// A token hash as policies write it.
 pub(crate) fn hash_text(hash: &[u8; 32]) -> String {
     hash.iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
-}
-
-impl Classed for UrScriptRule {
-    fn of_classes(classes: Option<Classes>) -> Self {
-        Self { classes, ..Self::default() }
-    }
 }
