@@ -116,7 +116,7 @@ impl Keep<'_> {
             pause = if started.elapsed() > SOUND {
                 Duration::ZERO
             } else {
-                (pause * 2).clamp(Duration::from_millis(20), LONGEST_PAUSE)
+                pause.saturating_mul(2).clamp(Duration::from_millis(20), LONGEST_PAUSE)
             };
             std::thread::sleep(pause);
             // The packet process may have changed what is in force since.

@@ -170,7 +170,7 @@ fn follow(path: &Path, mut at: u64, terms: &[Term]) -> Exit {
         let mut bytes = Vec::new();
         let Ok(read) = file.take(1 << 20).read_to_end(&mut bytes) else { continue };
         at = at.saturating_add(u64::try_from(read).unwrap_or(0));
-        rest += &String::from_utf8_lossy(&bytes);
+        rest.push_str(&String::from_utf8_lossy(&bytes));
         while let Some((line, after)) = rest.split_once('\n') {
             show(terms, line);
             rest = after.to_owned();

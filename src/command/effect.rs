@@ -188,6 +188,7 @@ pub(crate) fn of_fact(fact: &Fact<'_>) -> Option<Class> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::arithmetic_side_effects)]
     use super::*;
 
     fn modbus(bytes: &[u8]) -> Classes {

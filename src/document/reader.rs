@@ -266,15 +266,6 @@ impl<'d> Value<'d> {
         found
     }
 
-    /// `true` or `false`; anything else is a problem.
-    pub(crate) fn bool(&self) -> Option<bool> {
-        let found = self.value.get_ref().as_bool();
-        if found.is_none() {
-            self.wrong_type("true or false");
-        }
-        found
-    }
-
     /// The items of an array, if it is one; no problem otherwise.
     pub(crate) fn array(&self) -> Option<Vec<Self>> {
         let DeValue::Array(items) = self.value.get_ref() else { return None };

@@ -324,13 +324,14 @@ fn datagram<O: Observer>(
         other => other,
     };
     let mut fate = Fate::Forward;
-    if rules.mode.judges() && !fresh {
-        if let Err((reason, rule)) = connection::admit(rules, &key, service, opened, scene.now_ns) {
-            scene.refuse_frame(Some(packet), Some(key), reason, rule);
-            fate = Fate::Drop(reason);
-            if scene.enforce {
-                return fate;
-            }
+    if rules.mode.judges()
+        && !fresh
+        && let Err((reason, rule)) = connection::admit(rules, &key, service, opened, scene.now_ns)
+    {
+        scene.refuse_frame(Some(packet), Some(key), reason, rule);
+        fate = Fate::Drop(reason);
+        if scene.enforce {
+            return fate;
         }
     }
     let id = match id {

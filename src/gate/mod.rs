@@ -207,7 +207,6 @@ impl Gate {
         core::iter::once(base).chain(known.filter(live))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "store, judge and releases belong to the caller")]
     /// Judges what the segment brings and says what leaves.
     ///
     /// With `enforce` unset the caller forwards every frame whatever the outcome, and the same machine runs on copies:

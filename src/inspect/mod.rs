@@ -151,7 +151,8 @@ fn judge<T>(step: Step<T>, bytes: &[u8], judge: impl FnOnce(T, &[u8])) -> Step<(
 #[repr(C)]
 pub struct Pending {
     tags: [u64; PENDING],
-    len: u64,
+    len: u32,
+    reserved: u32,
 }
 
 impl Pending {

@@ -69,17 +69,6 @@ impl DashboardRule {
         Self { named, argument: NameSet::read(table, "argument") }
     }
 
-    /// Whether no key bounds it.
-    pub(crate) fn is_unbounded(&self) -> bool {
-        self.named.is_none() && self.argument.is_none()
-    }
-
-    /// Whether a line with the verb at this place could match.
-    pub(crate) fn may_match(&self, place: u8) -> bool {
-        let class = Verb::all().get(usize::from(place)).map_or(Class::Unknown, Class::of_verb);
-        self.named.is_none_or(|named| named.verbs >> place & 1 == 1 || named.classes.contains(class))
-    }
-
     /// Whether the rule covers the line.
     pub(crate) fn covers(&self, line: &Line<'_>, place: u8) -> Result<(), Miss> {
         let miss = |rank, reason| Err(Miss { rank, reason });

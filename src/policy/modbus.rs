@@ -59,26 +59,10 @@ impl ModbusRule {
         Self { named, unit, sub_function, read: both(read), write: both(write), quantity, value, bounded }
     }
 
-    /// A rule of any service that names only classes.
-    pub(crate) fn of_classes(classes: Option<Classes>) -> Self {
-        let named = classes.map(|classes| Named { functions: 0, classes, by_class_only: true });
-        Self { named, ..Self::default() }
-    }
-
-    /// Whether no key bounds it.
-    pub(crate) fn is_unbounded(&self) -> bool {
-        self.named.is_none() && self.unit.is_none() && self.sub_function.is_none() && !self.bounded
-    }
-
     /// Whether a request with this function code could match.
     pub(crate) fn may_match(&self, function: u8) -> bool {
         // Classes depend on more than the code, so a rule that names any may match.
         self.named.is_none_or(|named| named.functions >> function & 1 == 1 || !named.classes.is_empty())
-    }
-
-    /// The addresses that bound the first half of a request with this function: of its write, else of its read.
-    pub(crate) fn bounds(&self, function: FunctionCode) -> Option<&Ranges> {
-        if function.is_write() { self.write.as_ref() } else { self.read.as_ref() }
     }
 
     /// Whether the rule covers the whole request.

@@ -53,11 +53,6 @@ impl Ranges {
         self.0.iter().copied()
     }
 
-    /// The number in the set that is nearest to `number`.
-    pub(crate) fn nearest(&self, number: u16) -> Option<u16> {
-        self.iter().map(|(first, last)| number.clamp(first, last)).min_by_key(|near| near.abs_diff(number))
-    }
-
     /// As it may stand in a file: one element a range.
     pub(crate) fn text(&self) -> Vec<String> {
         let one = |(first, last)| if first == last { format!("{first}") } else { format!("\"{first}..={last}\"") };
