@@ -15,6 +15,7 @@ pub mod inspect;
 #[cfg(feature = "lab")]
 pub mod lab;
 pub mod learn;
+pub mod manual;
 pub mod nic;
 pub mod policy;
 pub mod record;

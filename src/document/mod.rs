@@ -1,7 +1,7 @@
 //! TOML files that people write: read by key with the place of everything, so that every mistake is told at once, each
 //! as one line `file:line:column: what; what to do`.
 //!
-//! The configuration and the policy share it. A [`Table`] hands out the [`Value`]s of the keys that it is asked for;
+//! The configuration and the policy share it. A `Table` hands out the `Value`s of the keys that it is asked for;
 //! what nobody asked for is an unknown key, reported with the nearest key that was asked for.
 
 mod problem;
