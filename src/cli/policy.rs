@@ -15,6 +15,21 @@ pub(super) enum PolicyCommand {
     Check(FileArgs),
     /// Compiles a policy and shows each of its tests.
     Test(FileArgs),
+    /// Shows the rules and keys in which two policies differ.
+    Diff {
+        /// Policy file before.
+        #[arg(value_name = "BEFORE")]
+        before: PathBuf,
+        /// Policy file after.
+        #[arg(value_name = "AFTER")]
+        after: PathBuf,
+        /// Configuration that names the devices; without one, only addresses and the robot's name can be used.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Exit 3 where they differ.
+        #[arg(long)]
+        exit_code: bool,
+    },
     /// Puts a policy in force on the running appliance, whole or not at all.
     Apply {
         /// Policy file.
@@ -43,6 +58,13 @@ pub(super) fn run(context: &Context, command: &PolicyCommand) -> Exit {
     match command {
         PolicyCommand::Check(args) => check(context, args, false),
         PolicyCommand::Test(args) => check(context, args, true),
+        PolicyCommand::Diff { before, after, config, exit_code } => {
+            let differs = match differences(context, before, after, config.as_deref()) {
+                Ok(differs) => differs,
+                Err(exit) => return exit,
+            };
+            if differs && *exit_code { Exit::Findings } else { Exit::Fine }
+        }
         PolicyCommand::Apply { file } => match read(file) {
             Ok(text) => {
                 let name = file.display().to_string();
@@ -60,27 +82,46 @@ fn read(file: &Path) -> Result<String, Exit> {
         .map_err(|error| fail(Exit::Usage, &format!("{}: {error}; name a readable policy file", file.display())))
 }
 
-fn check(context: &Context, args: &FileArgs, verbose: bool) -> Exit {
-    let text = match read(&args.file) {
-        Ok(text) => text,
-        Err(exit) => return exit,
-    };
-    let assets;
-    if let Some(path) = &args.config {
-        match Config::load(path) {
-            Ok(config) => assets = appliance::assets(&config),
-            Err(problems) => return fail(Exit::Usage, &problems),
+/// Reads and compiles a policy file; without a configuration the robot's name stands for some address.
+fn compile(file: &Path, config: Option<&Path>) -> Result<(String, Policy), Exit> {
+    let text = read(file)?;
+    let assets = match config {
+        Some(path) => appliance::assets(&Config::load(path).map_err(|problems| fail(Exit::Usage, &problems))?),
+        None => {
+            let assets = placeholders(&text);
+            if assets.len() > 1 {
+                eprintln!("vambrace: device names are not checked without --config FILE");
+            }
+            assets
         }
-    } else {
-        assets = placeholders(&text);
-        if assets.len() > 1 {
-            eprintln!("vambrace: device names are not checked without --config FILE");
+    };
+    let name = file.display().to_string();
+    match Policy::compile(&name, &text, &assets, 1, appliance::now()) {
+        Ok(policy) => Ok((text, policy)),
+        Err(problems) => Err(fail(Exit::Usage, &problems)),
+    }
+}
+
+/// Prints what differs; whether anything does.
+fn differences(context: &Context, before: &Path, after: &Path, config: Option<&Path>) -> Result<bool, Exit> {
+    let (before, after) = (compile(before, config), compile(after, config));
+    let ((before, _), (after, _)) = (before?, after?);
+    let changes = crate::policy::diff(&before, &after);
+    for change in &changes {
+        let exit =
+            if context.json { super::print(&change.to_json().to_string()) } else { super::print(&change.to_string()) };
+        if exit != Exit::Fine {
+            return Err(exit);
         }
     }
+    Ok(!changes.is_empty())
+}
+
+fn check(context: &Context, args: &FileArgs, verbose: bool) -> Exit {
     let name = args.file.display().to_string();
-    let policy = match Policy::compile(&name, &text, &assets, 1, appliance::now()) {
-        Ok(policy) => policy,
-        Err(problems) => return fail(Exit::Usage, &problems),
+    let policy = match compile(&args.file, args.config.as_deref()) {
+        Ok((_, policy)) => policy,
+        Err(exit) => return exit,
     };
     let tests = policy.run_tests();
     let failed = tests.iter().filter(|test| !test.passed).count();
@@ -113,7 +154,9 @@ fn placeholders(text: &str) -> Vec<Asset> {
         take(rule.get("to"));
     }
     names.retain(|name| name != "any" && name.parse::<IpAddr>().is_err() && name.parse::<ipnet::IpNet>().is_err());
-    let robot = super::replay::policy_robot(text);
+    // A policy that names no robot is for the only one of the configuration.
+    let unnamed = || (!table.contains_key("robot")).then(|| "robot".to_owned());
+    let robot = super::replay::policy_robot(text).or_else(unnamed);
     names.extend(robot.clone());
     // 198.18.0.0/15 is for tests of devices (RFC 2544): no plant uses it.
     let address =

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
+use super::index::ModbusIndex;
 use super::rule::{Asset, Body, Reading, Rule, refusal_of};
 use super::{Client, ClientRules, Moment, Policy, number, test};
 use crate::command::Service;
@@ -31,6 +32,9 @@ impl Policy {
         moment: Moment,
     ) -> Result<Self, Problems> {
         let source = Source::parse(name, text);
+        if source.has_problems() {
+            return source.finish(None);
+        }
         let root = source.root();
         if let Some(version) = root.require("version", "write version = 1") {
             version.integer(1..=1);
@@ -41,8 +45,9 @@ impl Policy {
         let mut reading = Reading { assets, robot, moment, buckets: 0 };
         let mut rules = Vec::new();
         for (key, deny) in [("deny", true), ("allow", false)] {
-            for table in root.tables(key) {
-                rules.extend(reading.rule(&table, deny).map(|rule| (table.offset(), rule)));
+            for (place, table) in (1_usize..).zip(root.tables(key)) {
+                let unnamed = format!("{key}-{place}");
+                rules.extend(reading.rule(&table, deny, unnamed).map(|rule| (table.offset(), rule)));
             }
         }
         let mut ids = std::collections::HashMap::new();
@@ -86,7 +91,14 @@ impl Policy {
 }
 
 fn robot(root: &Table<'_>, assets: &[Asset]) -> Option<IpAddr> {
-    let value = root.require("robot", "write robot = \"asset name or address\"")?;
+    let Some(value) = root.take("robot") else {
+        let mut robots = assets.iter().filter(|asset| asset.is_robot);
+        if let (Some(only), None) = (robots.next(), robots.next()) {
+            return Some(only.address);
+        }
+        let _ = root.require("robot", "write robot = \"asset name or address\"");
+        return None;
+    };
     let text = value.string()?;
     let found = assets.iter().find(|asset| asset.name == text).map(|asset| (asset.address, asset.is_robot));
     match found.or_else(|| text.parse().ok().map(|address| (address, true))) {
@@ -107,7 +119,18 @@ fn refusal(root: &Table<'_>) -> [Action; 4] {
     let read = |key| table.take(key).and_then(|value| refusal_of(&value)).unwrap_or(Action::Reset);
     let refusal = [read("modbus"), read("rtde"), read("dashboard"), read("urscript")];
     table.later("external_control", "take it out");
-    table.later("escalate", "take it out");
+    if let Some(escalate) = table.table("escalate") {
+        let refusals = escalate.take("refusals");
+        if let Some(value) = &refusals
+            && value.as_integer() != Some(0)
+        {
+            value.problem("quarantine after refusals comes with a later version", "write refusals = 0");
+        }
+        for key in ["within", "quarantine"] {
+            escalate.take(key).and_then(|value| value.string());
+        }
+        escalate.finish();
+    }
     table.finish();
     refusal
 }
@@ -185,15 +208,10 @@ fn client_rules(rules: &[Rule], places: &[u16], refusal: [Action; 4]) -> ClientR
     let list = |fits: &dyn Fn(&Rule) -> bool| -> Box<[u16]> {
         ordered.iter().copied().filter(|place| rule(*place).is_some_and(fits)).collect()
     };
+    let in_order = |fits: &dyn Fn(&Rule) -> bool| -> Vec<u16> {
+        places.iter().copied().filter(|place| rule(*place).is_some_and(fits)).collect()
+    };
     let of = |service: Service| move |rule: &Rule| !rule.egress && rule.service.is_none_or(|own| own == service);
-    let modbus = list(&of(Service::Modbus));
-    let by_function = (0_u8..128).map(|function| {
-        let may = |place: &u16| match rule(*place).map(|rule| &rule.body) {
-            Some(Body::Modbus(body)) => body.may_match(function),
-            other => other.is_some(),
-        };
-        modbus.iter().copied().filter(|place| may(place)).collect()
-    });
     let strictest = |service: Service, default: Action| {
         let own = ordered.iter().filter_map(|place| rule(*place)).filter(|rule| rule.service == Some(service));
         own.filter_map(|rule| rule.refusal)
@@ -205,7 +223,7 @@ fn client_rules(rules: &[Rule], places: &[u16], refusal: [Action; 4]) -> ClientR
     };
     let [on_modbus, on_rtde, on_dashboard, on_urscript] = refusal;
     ClientRules {
-        modbus: by_function.collect(),
+        modbus: ModbusIndex::new(rules, &in_order(&of(Service::Modbus))),
         rtde: list(&of(Service::Rtde)),
         dashboard: list(&of(Service::Dashboard)),
         urscript: list(&of(Service::UrScript)),

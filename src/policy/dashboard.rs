@@ -69,6 +69,11 @@ impl DashboardRule {
         Self { named, argument: NameSet::read(table, "argument") }
     }
 
+    /// Whether no key bounds it.
+    pub(crate) fn is_unbounded(&self) -> bool {
+        self.named.is_none() && self.argument.is_none()
+    }
+
     /// Whether the rule covers the line.
     pub(crate) fn covers(&self, line: &Line<'_>, place: u8) -> Result<(), Miss> {
         let miss = |rank, reason| Err(Miss { rank, reason });

@@ -7,6 +7,10 @@
 
 mod compile;
 mod dashboard;
+mod decide;
+mod diff;
+mod explain;
+mod index;
 mod modbus;
 mod names;
 mod ranges;
@@ -19,6 +23,8 @@ use std::net::IpAddr;
 
 use dissect::Toward;
 
+pub use diff::{Change, diff};
+pub use explain::Nearest;
 pub use rule::Asset;
 pub use test::TestOutcome;
 pub(crate) use urscript::hash_text;
@@ -26,8 +32,8 @@ pub(crate) use urscript::hash_text;
 use crate::command::{Command, Service};
 use crate::event::{Action, Reason, RuleId, Verdict};
 use crate::robot;
-use rule::{Body, Miss, Rank, Rule};
-use urscript::Script;
+use index::ModbusIndex;
+use rule::{Body, Rule};
 
 /// A peer of the robot as the policy knows it; found once a connection, then used for every command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,7 +78,7 @@ pub struct Policy {
 /// Places of rules in [`Policy::rules`] that can match a client, deny rules first.
 #[derive(Debug)]
 struct ClientRules {
-    modbus: Vec<Box<[u16]>>,
+    modbus: ModbusIndex,
     rtde: Box<[u16]>,
     dashboard: Box<[u16]>,
     urscript: Box<[u16]>,
@@ -165,10 +171,10 @@ impl Policy {
         };
         let lists: [&[u16]; 2] = match service {
             _ if egress => [&own.egress, &[]],
-            Service::Modbus => return self.admit_dissected(own.modbus.iter().flat_map(|list| list.iter()), now_ns),
-            Service::Rtde => return self.admit_dissected(own.rtde.iter(), now_ns),
-            Service::Dashboard => return self.admit_dissected(own.dashboard.iter(), now_ns),
-            Service::UrScript => return self.admit_dissected(own.urscript.iter(), now_ns),
+            Service::Modbus => return self.admit_dissected(own.modbus.all(), now_ns),
+            Service::Rtde => return self.admit_dissected(own.rtde.iter().copied(), now_ns),
+            Service::Dashboard => return self.admit_dissected(own.dashboard.iter().copied(), now_ns),
+            Service::UrScript => return self.admit_dissected(own.urscript.iter().copied(), now_ns),
             _ => [&own.transport, &[]],
         };
         let mut allowed = None;
@@ -193,178 +199,23 @@ impl Policy {
         }
     }
 
-    fn admit_dissected<'p>(&self, places: impl Iterator<Item = &'p u16>, now_ns: u64) -> Verdict {
+    fn admit_dissected(&self, places: impl Iterator<Item = u16>, now_ns: u64) -> Verdict {
         let mut expired = None;
         for place in places {
-            let Some(rule) = self.rules.get(usize::from(*place)) else { continue };
+            let Some(rule) = self.rules.get(usize::from(place)) else { continue };
+            let lives = rule.until_ns.is_none_or(|until| now_ns <= until);
             if rule.deny {
+                if lives && rule.when.is_none() && rule.body.is_unbounded() {
+                    return self.verdict(Action::Drop, Reason::DeniedByRule, Some(place));
+                }
                 continue;
             }
-            if rule.until_ns.is_none_or(|until| now_ns <= until) {
-                return self.verdict(Action::Forward, Reason::Allowed, Some(*place));
+            if lives {
+                return self.verdict(Action::Forward, Reason::Allowed, Some(place));
             }
-            expired = Some(*place);
+            expired = Some(place);
         }
         let reason = if expired.is_some() { Reason::Expired } else { Reason::NoServiceRule };
         self.verdict(Action::Drop, reason, expired)
     }
-
-    /// The verdict over one command.
-    ///
-    /// Cost: the rules of this client, service and function, in turn; allocates nothing.
-    #[must_use]
-    pub fn decide(&self, ask: &Ask<'_>, rates: &mut robot::Rates) -> Verdict {
-        let Some(own) = self.rules_of(ask.client) else {
-            return self.verdict(Action::Reset, Reason::NoRuleForClient, None);
-        };
-        let [modbus, rtde, dashboard, urscript] = own.refusal;
-        match ask.command {
-            Command::Modbus(request) => {
-                let classes = crate::command::of_modbus(request);
-                let places = own.modbus.get(usize::from(request.function.0 & 0x7f)).map_or(&[][..], |list| list);
-                self.judge(ask, places, modbus, rates, |rule| match &rule.body {
-                    Body::Modbus(body) if rule.deny => touched(body.touches(request, classes)),
-                    Body::Modbus(body) => body.covers(request, classes),
-                    Body::Any(allowed) => any(*allowed, classes, rule.deny, request.known()),
-                    _ => MISSED,
-                })
-            }
-            Command::Rtde(request) => {
-                let classes = ask.command.classes();
-                self.judge(ask, &own.rtde, rtde, rates, |rule| match &rule.body {
-                    Body::Rtde(body) if rule.deny => touched(body.touches(request, classes)),
-                    Body::Rtde(body) => body.covers(request),
-                    Body::Any(allowed) => any(*allowed, classes, rule.deny, true),
-                    _ => MISSED,
-                })
-            }
-            Command::Dashboard(line) => {
-                if let Some(reason) = dashboard::never(line) {
-                    return self.verdict(dashboard, reason, None);
-                }
-                let place = dashboard::place(line);
-                let classes = ask.command.classes();
-                self.judge(ask, &own.dashboard, dashboard, rates, |rule| match &rule.body {
-                    Body::Dashboard(body) if rule.deny => touched(body.touches(line, place)),
-                    Body::Dashboard(body) => body.covers(line, place),
-                    Body::Any(allowed) => any(*allowed, classes, rule.deny, line.verb.is_ok()),
-                    _ => MISSED,
-                })
-            }
-            Command::UrScript(unit) => {
-                if unit.ambiguous {
-                    return self.verdict(urscript, Reason::Ambiguous, None);
-                }
-                let script = Script::new(unit);
-                let classes = ask.command.classes();
-                self.judge(ask, &own.urscript, urscript, rates, |rule| match &rule.body {
-                    Body::UrScript(body) if rule.deny => touched(body.touches(&script, classes)),
-                    Body::UrScript(body) => body.covers(&script),
-                    Body::Any(allowed) => any(*allowed, classes, rule.deny, true),
-                    _ => MISSED,
-                })
-            }
-            Command::Transport(service) => self.admit(ask.client, *service, ask.opened, ask.now_ns),
-        }
-    }
-
-    /// Goes through the rules that can match: a deny that touches the command ends it, an allow that covers it now lets
-    /// it go on, and of those that miss it the nearest is named.
-    #[inline]
-    fn judge(
-        &self,
-        ask: &Ask<'_>,
-        places: &[u16],
-        refusal: Action,
-        rates: &mut robot::Rates,
-        mut covers: impl FnMut(&Rule) -> Result<(), Miss>,
-    ) -> Verdict {
-        let mut nearest: Option<(Miss, u16)> = None;
-        for place in places {
-            let Some(rule) = self.rules.get(usize::from(*place)) else { continue };
-            let expired = rule.until_ns.is_some_and(|until| ask.now_ns > until);
-            if rule.deny {
-                let holds = rule.when.as_ref().is_none_or(|when| {
-                    // What is not known counts against the command.
-                    when.holds(ask.state, ask.now_ns, self.max_age_ns) != Err(Reason::StateMismatch)
-                });
-                if !expired && holds && covers(rule).is_ok() {
-                    return self.verdict(refusal, Reason::DeniedByRule, Some(*place));
-                }
-                continue;
-            }
-            let outcome = covers(rule).and_then(|()| {
-                let now = |reason| Miss { rank: Rank::Moment, reason };
-                if expired {
-                    return Err(now(Reason::Expired));
-                }
-                if let Some(when) = &rule.when {
-                    when.holds(ask.state, ask.now_ns, self.max_age_ns).map_err(now)?;
-                }
-                if let Some(rate) = &rule.rate {
-                    rate.take(&mut rates.buckets, ask.now_ns).map_err(now)?;
-                }
-                Ok(())
-            });
-            match outcome {
-                Ok(()) => return self.verdict(Action::Forward, Reason::Allowed, Some(*place)),
-                Err(miss) if nearest.is_none_or(|(best, _)| miss.rank > best.rank) => nearest = Some((miss, *place)),
-                Err(_) => {}
-            }
-        }
-        match nearest {
-            Some((miss, place)) => self.verdict(refusal, miss.reason, Some(place)),
-            None => self.verdict(refusal, Reason::NoRule, None),
-        }
-    }
-}
-
-/// What a rule would have needed to read instead for a command to pass.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Nearest {
-    /// Id of the rule that came nearest.
-    pub rule: String,
-    /// Its key that refused the command.
-    pub key: &'static str,
-    /// What the command has there.
-    pub found: String,
-    /// What the rule allows there.
-    pub allowed: String,
-}
-
-impl Policy {
-    /// How a refused command differs from the nearest allowed one; absent where no rule came near.
-    #[must_use]
-    pub fn nearest(&self, command: &Command<'_>, verdict: &Verdict) -> Option<Nearest> {
-        let rule = self.rules.get(usize::from(verdict.rule.0).checked_sub(1)?)?;
-        let (key, found, allowed) = match (&rule.body, command) {
-            (Body::Modbus(body), Command::Modbus(request)) => body.nearest(request, verdict.reason),
-            (Body::Rtde(body), Command::Rtde(request)) => body.nearest(request, verdict.reason),
-            (Body::Dashboard(body), Command::Dashboard(line)) => body.nearest(line, verdict.reason),
-            (Body::UrScript(body), Command::UrScript(unit)) => body.nearest(&Script::new(unit), verdict.reason),
-            _ => None,
-        }?;
-        Some(Nearest { rule: rule.id.clone(), key, found, allowed })
-    }
-}
-
-const MISSED: Result<(), Miss> = Err(Miss { rank: Rank::Command, reason: Reason::CommandNotAllowed });
-
-fn touched(touches: bool) -> Result<(), Miss> {
-    if touches { Ok(()) } else { MISSED }
-}
-
-/// A rule of any service: everything known, or what lies within its classes; a deny rule touches what overlaps them.
-fn any(
-    allowed: Option<crate::command::Classes>,
-    classes: crate::command::Classes,
-    deny: bool,
-    known: bool,
-) -> Result<(), Miss> {
-    let fits = match allowed {
-        None => known || deny,
-        Some(allowed) if deny => classes.iter().any(|class| allowed.contains(class)),
-        Some(allowed) => !classes.is_empty() && allowed.covers(classes),
-    };
-    if fits { Ok(()) } else { Err(Miss { rank: Rank::Command, reason: Reason::ClassNotAllowed }) }
 }

@@ -59,10 +59,20 @@ impl ModbusRule {
         Self { named, unit, sub_function, read: both(read), write: both(write), quantity, value, bounded }
     }
 
+    /// Whether no key bounds it.
+    pub(crate) fn is_unbounded(&self) -> bool {
+        self.named.is_none() && self.unit.is_none() && self.sub_function.is_none() && !self.bounded
+    }
+
     /// Whether a request with this function code could match.
     pub(crate) fn may_match(&self, function: u8) -> bool {
         // Classes depend on more than the code, so a rule that names any may match.
         self.named.is_none_or(|named| named.functions >> function & 1 == 1 || !named.classes.is_empty())
+    }
+
+    /// The addresses that bound the first half of a request with this function: of its write, else of its read.
+    pub(crate) fn bounds(&self, function: FunctionCode) -> Option<&Ranges> {
+        if function.is_write() { self.write.as_ref() } else { self.read.as_ref() }
     }
 
     /// Whether the rule covers the whole request.

@@ -52,6 +52,20 @@ pub(crate) enum Body {
     Any(Option<Classes>),
 }
 
+impl Body {
+    /// Whether it means every command of its service.
+    pub(crate) fn is_unbounded(&self) -> bool {
+        match self {
+            Self::Modbus(body) => body.is_unbounded(),
+            Self::Rtde(body) => body.is_unbounded(),
+            Self::Dashboard(body) => body.is_unbounded(),
+            Self::UrScript(body) => body.is_unbounded(),
+            Self::Transport(_) => true,
+            Self::Any(classes) => classes.is_none(),
+        }
+    }
+}
+
 /// The robot's state that a rule asks for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct When {
@@ -109,11 +123,10 @@ pub(crate) struct Reading<'r> {
 pub(crate) const BUCKETS: usize = 64;
 
 impl Reading<'_> {
-    /// Reads one `[[allow]]` or `[[deny]]`; what is wrong becomes a problem.
-    pub(crate) fn rule(&mut self, table: &Table<'_>, deny: bool) -> Option<Rule> {
-        let id = table.require("id", "write id = \"...\"").and_then(|value| value.string().map(str::to_owned));
-        let from =
-            if deny { table.take("from") } else { table.require("from", "write from = \"asset, address or network\"") };
+    /// Reads one `[[allow]]` or `[[deny]]`, called `unnamed` where it has no id; what is wrong becomes a problem.
+    pub(crate) fn rule(&mut self, table: &Table<'_>, deny: bool, unnamed: String) -> Option<Rule> {
+        let id = table.take("id").map_or(Some(unnamed), |value| value.string().map(str::to_owned));
+        let from = table.take("from");
         let by_address =
             from.as_ref().is_some_and(|value| value.as_string().is_some_and(|text| text.parse::<IpAddr>().is_ok()));
         let from = from.map(|value| (value.offset(), self.peers(&value)));
@@ -146,12 +159,7 @@ impl Reading<'_> {
             (Some((_, nets)), None) => nets.clone(),
             (None, _) => everyone(),
         };
-        let service = table
-            .require(
-                "service",
-                "write service = \"modbus\", \"rtde\", \"dashboard\", \"urscript\", \"tcp/22\" or \"any\"",
-            )
-            .and_then(|value| service(&value));
+        let service = table.take("service").map_or(Some(None), |value| service(&value));
         let body = service.and_then(|service| body(table, service, egress));
         let when = table.table("when").map(|table| when(&table));
         let rate = table.table("rate").and_then(|table| self.rate(&table, deny));
@@ -358,7 +366,9 @@ impl Rate {
         let gained = u64::try_from(gained.checked_div(1_000_000_000).unwrap_or(0)).unwrap_or(u64::MAX);
         if gained > 0 {
             *tokens = tokens.saturating_add(gained).min(self.burst);
-            *last_ns = now_ns;
+            // Only the time that these tokens took: the rest counts for the next ones, or a busy sender would lose it.
+            let took = u128::from(gained).saturating_mul(1_000_000_000).checked_div(self.per_second.into());
+            *last_ns = last_ns.saturating_add(u64::try_from(took.unwrap_or(0)).unwrap_or(u64::MAX)).min(now_ns);
         }
         *tokens = tokens.checked_sub(1000).ok_or(Reason::RateExceeded)?;
         Ok(())

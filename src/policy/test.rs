@@ -25,6 +25,8 @@ pub(crate) struct Test {
 enum Unit {
     Dashboard(String),
     Modbus(Vec<u8>),
+    /// The input that is set up and written, if any, and the package that is judged.
+    Rtde(Option<rtde::Variable>, Vec<u8>),
     UrScript(String),
     Connect(Service),
 }
@@ -55,7 +57,8 @@ fn one(table: &Table<'_>, reading: &Reading<'_>) -> Option<Test> {
         let peers = reading.peers(&value);
         peers.first().map(ipnet::IpNet::addr)
     });
-    let service = table.require("service", "write service = \"dashboard\", \"modbus\", \"urscript\" or \"tcp/22\"");
+    let service =
+        table.require("service", "write service = \"dashboard\", \"modbus\", \"rtde\", \"urscript\" or \"tcp/22\"");
     let unit = service.and_then(|service| unit(table, &service));
     let allowed = table
         .require("expect", "write expect = \"allowed\" or \"refused\"")
@@ -72,13 +75,14 @@ fn unit(table: &Table<'_>, service: &Value<'_>) -> Option<Unit> {
             Some(Unit::Dashboard(argument.map_or(command.clone(), |argument| format!("{command} {argument}"))))
         }
         "modbus" => modbus(table),
+        "rtde" => rtde(table),
         "urscript" => {
             Some(Unit::UrScript(table.require("text", "write text = \"...\", the script")?.string()?.to_owned()))
         }
         text => {
             let port = text.strip_prefix("tcp/").and_then(|number| number.parse().ok());
             if port.is_none() {
-                service.unknown_name(text, ["dashboard", "modbus", "urscript", "tcp/22"].into_iter());
+                service.unknown_name(text, ["dashboard", "modbus", "rtde", "urscript", "tcp/22"].into_iter());
             }
             port.map(|port| Unit::Connect(Service::of_tcp_port(port)))
         }
@@ -123,6 +127,73 @@ fn modbus(table: &Table<'_>) -> Option<Unit> {
     }
 }
 
+/// `outputs` with `frequency`, or one `input` with the `value` written to it.
+fn rtde(table: &Table<'_>) -> Option<Unit> {
+    let mut buffer = [0; rtde::MAX_TOWARD_ROBOT];
+    let (variable, len) = if let Some(outputs) = table.take("outputs") {
+        let items = outputs.any_of();
+        let names = items.iter().filter_map(Value::string).map(str::as_bytes);
+        let frequency = table.take("frequency").map_or(Some(125.0), |value| value.number())?;
+        (None, rtde::emit::setup_outputs(Some(frequency), names, &mut buffer))
+    } else {
+        let input = table.require("input", "write outputs = [\"...\"], or input = \"...\" and value = ...")?;
+        let name = input.string()?;
+        let variable = rtde::Variable::named(name.as_bytes());
+        if !variable.is_input() {
+            let inputs = rtde::Variable::all().filter(|variable| variable.is_input());
+            input.unknown_name(name, inputs.map(rtde::Variable::name).collect::<Vec<_>>().into_iter());
+            return None;
+        }
+        let number = table.require("value", "write value = ..., what is written")?;
+        let value = typed(variable.data_type()?, number.number()?);
+        if value.is_none() {
+            number.problem(format!("{} is no value of {name}", number.raw()), "write a value of its type");
+        }
+        (Some(variable), rtde::emit::data(Some(1), [value?], &mut buffer))
+    };
+    Some(Unit::Rtde(variable, buffer.get(..len?)?.to_vec()))
+}
+
+/// The number as a value of this type; vectors hold it in every place.
+fn typed(data_type: rtde::DataType, number: f64) -> Option<rtde::Value> {
+    let whole = |least: f64, most: f64| number.fract() == 0.0 && (least..=most).contains(&number);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to fit")]
+    Some(match data_type {
+        rtde::DataType::Bool if whole(0.0, 1.0) => rtde::Value::Bool(number > 0.0),
+        rtde::DataType::Uint8 if whole(0.0, 255.0) => rtde::Value::Uint8(number as u8),
+        rtde::DataType::Uint32 if whole(0.0, u32::MAX.into()) => rtde::Value::Uint32(number as u32),
+        rtde::DataType::Int32 if whole(i32::MIN.into(), i32::MAX.into()) => rtde::Value::Int32(number as i32),
+        rtde::DataType::Double => rtde::Value::Double(number),
+        rtde::DataType::Vector6d => rtde::Value::Vector6d([number; 6]),
+        _ => return None,
+    })
+}
+
+/// A session in which recipe 1 has this one input.
+fn session_with(input: Option<rtde::Variable>) -> Option<rtde::Session> {
+    let mut session = rtde::Session::new();
+    let mut buffer = [0; 256];
+    let mut exchange = |len: Option<usize>, buffer: &[u8], toward: Toward| {
+        let Ok(Step::Whole { unit, .. }) = rtde::Package::step(buffer.get(..len?)?, toward) else { return None };
+        match toward {
+            Toward::Robot => session.request(&unit).ok(),
+            Toward::Plant => session.reply(&unit).ok().map(|_| ()),
+        }
+    };
+    // Every connection begins in version 1; what is judged here speaks version 2.
+    let version = rtde::Request::ProtocolVersion(2).emit(rtde::Version::V1, &mut buffer);
+    exchange(version, &buffer, Toward::Robot)?;
+    let accepted = rtde::Reply::ProtocolVersion { accepted: true }.emit(rtde::Version::V1, &mut buffer);
+    exchange(accepted, &buffer, Toward::Plant)?;
+    if let Some(variable) = input {
+        let len = rtde::emit::setup_inputs([variable.name().as_bytes()], &mut buffer);
+        exchange(len, &buffer, Toward::Robot)?;
+        let len = rtde::emit::inputs_reply(1, [rtde::ReplyType::Data(variable.data_type()?)], &mut buffer);
+        exchange(len, &buffer, Toward::Plant)?;
+    }
+    Some(session)
+}
+
 impl Policy {
     /// Runs every test of the file, with the robot in no known state.
     #[must_use]
@@ -157,6 +228,11 @@ impl Policy {
             Unit::Modbus(bytes) => {
                 let Ok(Step::Whole { unit, .. }) = modbus::Adu::step(bytes) else { return None };
                 modbus::Request::read(&unit).ok().map(|request| decide(&Command::Modbus(request)))
+            }
+            Unit::Rtde(input, bytes) => {
+                let session = session_with(*input)?;
+                let Ok(Step::Whole { unit, .. }) = rtde::Package::step(bytes, Toward::Robot) else { return None };
+                rtde::Request::read(&unit, &session).ok().map(|request| decide(&Command::Rtde(request)))
             }
             Unit::UrScript(text) => {
                 let text = format!("{}\n", text.trim_end());
