@@ -250,7 +250,11 @@ impl<'d> Value<'d> {
             return None;
         };
         if !range.contains(&found) {
-            let mend = format!("write a number from {} to {}", range.start(), range.end());
+            let mend = if range.start() == range.end() {
+                format!("write {}", range.start())
+            } else {
+                format!("write a number from {} to {}", range.start(), range.end())
+            };
             self.problem(format!("`{}` is {found}", self.path), mend);
             return None;
         }
@@ -341,7 +345,13 @@ fn list<'n>(names: impl Iterator<Item = &'n str>) -> String {
 /// The name most like `text`, if any is like it.
 pub(crate) fn nearest<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let lower = text.to_ascii_lowercase();
-    let scored = names.map(|name| (strsim::jaro_winkler(&lower, &name.to_ascii_lowercase()), name));
+    let score = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        // Two letters exchanged, one too many or one forgotten: a slip, however short the name.
+        let slip = lower.len() > 1 && strsim::osa_distance(&lower, &name) <= 1;
+        if slip { 1.0 } else { strsim::jaro_winkler(&lower, &name) }
+    };
+    let scored = names.map(|name| (score(name), name));
     // Below 0.8 names have little more than letters in common.
     scored.filter(|(score, _)| *score >= 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
 }

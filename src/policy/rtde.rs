@@ -41,7 +41,8 @@ impl Bound {
 
     fn touches(&self, value: &Value) -> bool {
         let bits = self.bits.is_none_or(|bits| whole(value).is_none_or(|value| value & bits != 0));
-        bits && self.value.as_ref().is_none_or(|set| !all(value, |number| !set.contains(number)))
+        // A number that compares with nothing counts against the command.
+        bits && self.value.as_ref().is_none_or(|set| !all(value, |number| !number.is_nan() && !set.contains(number)))
     }
 
     /// The bound of the mask that says which bits of an output a write changes.
