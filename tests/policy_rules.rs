@@ -603,19 +603,16 @@ fn the_strictest_refusal_of_a_client_and_service_counts() {
 
 #[test]
 fn the_nearest_rule_and_its_key_are_explained() {
-    let cell = Cell::new(&format!(
+    let mut cell = Cell::new(&format!(
         "[[allow]]\nid = \"reads\"\nfrom = \"plc\"\nservice = \"modbus\"\nclass = [\"read\"]\n{PLC_REGISTERS}"
     ));
     let bytes = [0, 1, 0, 0, 0, 6, 255, 6, 0, 130, 0, 200];
     let Step::Whole { unit, .. } = modbus::Adu::step(&bytes).unwrap() else { panic!() };
     let command = Command::Modbus(modbus::Request::read(&unit).unwrap());
-    let client = cell.policy.client(cell.from);
-    let ask = Ask { client, opened: Toward::Robot, command: &command, state: &cell.state, now_ns: cell.now_ns };
-    let explanation = cell.policy.explain(&ask);
-    assert_eq!(explanation.rule.as_deref(), Some("plc-registers"));
-    assert_eq!(explanation.key, Some("value"));
-    assert_eq!(explanation.seen.as_deref(), Some("200"));
-    assert_eq!(explanation.allowed.as_deref(), Some("\"0..=120\""));
+    let verdict = cell.ask(&command);
+    let nearest = cell.policy.nearest(&command, &verdict).unwrap();
+    assert_eq!((nearest.rule.as_str(), nearest.key), ("plc-registers", "value"));
+    assert_eq!((nearest.found.as_str(), nearest.allowed.as_str()), ("200", "\"0..=120\""));
 }
 
 #[test]

@@ -109,7 +109,7 @@ impl UrScriptRule {
                         let text = item.string()?;
                         let name = text.split_ascii_whitespace().collect::<Vec<_>>().join(" ").to_ascii_lowercase();
                         if Class::of_bare(&name) == Class::Unknown {
-                            item.unknown_name(text, BARE.iter().copied());
+                            item.unknown_name(text, urscript::BARE_COMMANDS.iter().copied());
                         }
                         Some(name.into_bytes().into())
                     })
@@ -196,6 +196,10 @@ impl UrScriptRule {
                 Fact::Connect { target, port, .. } => match (&self.connect_to, target) {
                     (None, _) => continue,
                     (Some(set), Some(host)) if set.iter().any(|allowed| Target { host, port }.is(allowed)) => continue,
+                    (Some(set), Some(host)) if set.iter().any(|allowed| Target { host, port }.may_be(allowed)) => {
+                        // The host is listed with a port, and which port it is can't be told from the text.
+                        return miss(Rank::Value, Reason::Unproven);
+                    }
                     (Some(_), Some(_)) => return miss(Rank::Value, Reason::TargetNotAllowed),
                     (Some(_), None) => return miss(Rank::Value, Reason::Unproven),
                 },
@@ -253,7 +257,7 @@ impl UrScriptRule {
             Fact::IndexAssign { target } => self.assign.as_ref().is_some_and(|set| set.contains(target)),
             // A target that the text does not prove may be the denied one.
             Fact::Connect { target, port, .. } => self.connect_to.as_ref().is_some_and(|set| {
-                target.is_none_or(|host| set.iter().any(|denied| Target { host, port }.denies(denied)))
+                target.is_none_or(|host| set.iter().any(|denied| Target { host, port }.may_be(denied)))
             }),
         })
     }
@@ -323,23 +327,6 @@ impl UrScriptRule {
     }
 }
 
-/// The bare commands, for the nearest name. Source: Universal Robots' client library, python-urx and other clients.
-const BARE: [&str; 13] = [
-    "power on",
-    "power off",
-    "brake release",
-    "set robotmode run",
-    "set robotmode freedrive",
-    "set unlock protective stop",
-    "stop program",
-    "pause program",
-    "resume program",
-    "run program",
-    "set sim",
-    "set real",
-    "set speed",
-];
-
 fn bit(kind: Kind) -> u8 {
     let place = KINDS.iter().position(|(_, known)| *known == kind).unwrap_or(0);
     1_u8.checked_shl(u32::try_from(place).unwrap_or(0)).unwrap_or(0)
@@ -369,8 +356,8 @@ impl Target<'_> {
         self.port.is_some() && rest == self.port
     }
 
-    /// Whether it may be what a deny rule lists: without a proven port, any port.
-    fn denies(&self, listed: &[u8]) -> bool {
+    /// Whether it may be what a rule lists: without a proven port, any port.
+    fn may_be(&self, listed: &[u8]) -> bool {
         let any_port =
             || self.port.is_none() && listed.strip_prefix(self.host).is_some_and(|rest| rest.starts_with(b":"));
         self.is(listed) || any_port()
