@@ -1,5 +1,12 @@
 //! Policies of many rules against a model that looks at every rule and every address, and their size and speed.
-#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation, clippy::unwrap_used, missing_docs)]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs
+)]
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};

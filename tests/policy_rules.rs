@@ -1,6 +1,13 @@
 //! What the keys of a policy mean, key by key: each test compiles a policy as people write it and asks it about commands
 //! as dissectors read them from bytes.
-#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation, clippy::unwrap_used, missing_docs)]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs
+)]
 
 use std::net::IpAddr;
 
