@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use support::wire::{PLANT, ROBOT, Wire};
 use support::{can_make_namespaces, corpus};
+use vambrace::nic::prepare::prepare;
 use vambrace::nic::{AfPacket, BATCH, Counters, FramePort, Geometry, wait};
 
 /// A thread that forwards between the two ports of the box namespace until it is dropped.
@@ -85,6 +86,23 @@ fn jumbo_frames_come_out_byte_for_byte() {
     let wire = Wire::new("jumbo", 9008);
     let forwarder = Forwarder::start(&wire, 9008);
     let frames: Vec<_> = corpus::frames().into_iter().chain(corpus::jumbo()).collect();
+    wire.assert_transparent(&frames);
+    assert_clean(forwarder.stop(), frames.len());
+}
+
+#[test]
+fn prepared_ports_let_the_corpus_through() {
+    if !can_make_namespaces("prepared_ports_let_the_corpus_through") {
+        return;
+    }
+    // Ports as they come: the usual MTU, offloads on.
+    let wire = Wire::with_mtu("prepared", 1508, 1500);
+    for port in [PLANT, ROBOT] {
+        wire.inside.run(&["ethtool", "-K", port, "rx", "on", "gro", "on", "sg", "on", "tso", "on", "gso", "on"]);
+    }
+    let prepared = wire.inside.enter(|| prepare(PLANT, ROBOT)).unwrap();
+    let forwarder = Forwarder::start(&wire, prepared.plant.mtu);
+    let frames = corpus::frames();
     wire.assert_transparent(&frames);
     assert_clean(forwarder.stop(), frames.len());
 }

@@ -4,7 +4,11 @@
 //! memory.
 
 pub mod af_packet;
+mod discover;
+mod examine;
 pub mod memory;
+mod netlink;
+mod offloads;
 pub mod polling;
 pub mod prepare;
 pub mod replay;
