@@ -42,7 +42,7 @@ pub(super) struct Stuck {
     pub(super) changes_frames: bool,
 }
 
-fn active<'f>(features: &'f [Feature]) -> impl Iterator<Item = (Stuck, &'f Feature)> {
+fn active(features: &[Feature]) -> impl Iterator<Item = (Stuck, &Feature)> {
     features.iter().filter(|feature| feature.active).filter_map(|feature| {
         let (name, changes_frames) = *OFFLOADS.iter().find(|(name, _)| *name == feature.name)?;
         Some((Stuck { name, changes_frames }, feature))
