@@ -1,195 +1,313 @@
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+#![expect(clippy::indexing_slicing, reason = "a JSON value answers null for what it does not hold")]
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Context, Exit, ask, fail};
+use super::filter::Filter;
+use super::output::{Output, Paint, time_of_day};
+use super::{Context, Exit, fail, told};
 use crate::config::Config;
-use crate::control::{Request, Response};
+use crate::control::{Client, Request, Response};
 use crate::record::{EVENT_FILE, event_files};
+
+/// How often a followed file is looked at: what a person takes for at once.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Arguments of `events`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "Examples:\n  vambrace events --where 'event_type = alert and client = hmi'\n  \
+    vambrace events --follow --where 'reason != allowed or class = safety'\n  \
+    vambrace events --where 'timestamp > 2026-11-23T13 and values > 100' --json | jq .")]
 pub(super) struct EventsArgs {
-    /// Goes on with new events as they come.
-    #[arg(long, short)]
+    /// Go on with new events as they are written.
+    #[arg(short, long)]
     follow: bool,
-    /// Only events where all of these hold: FIELD=TEXT, FIELD!=TEXT or FIELD~TEXT (contains); FIELD as in the JSON, with
-    /// dots, or the last part of it alone. Several are joined with `and`.
+    /// Only events for which this holds: FIELD = != < <= > >= ~ VALUE, and, or, not, parentheses.
+    ///
+    /// A field is a path in the event (`alert.signature_id`); event_id, reason, rule, class, client, robot, service and
+    /// what a command said (function, values, text) are found wherever they stand. ~ means contains. Of an array any
+    /// item will do. A field alone asks whether it is there.
     #[arg(long, value_name = "EXPR")]
     r#where: Option<String>,
-    /// Folder of the records; the running appliance's where absent.
-    #[arg(long, value_name = "DIRECTORY")]
+    /// Only the last N events that are there.
+    #[arg(short = 'n', long, value_name = "N")]
+    tail: Option<usize>,
+    /// Folder of the event files; asked of the running appliance where absent.
+    #[arg(long, value_name = "DIR")]
     records: Option<PathBuf>,
     /// Configuration that tells where records lie.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
-/// One comparison.
-#[derive(Debug, PartialEq, Eq)]
-struct Term {
-    field: String,
-    operator: Operator,
-    text: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operator {
-    Is,
-    IsNot,
-    Contains,
-}
-
-/// Reads `field=text and field~text`.
-fn parse(expression: &str) -> Result<Vec<Term>, String> {
-    expression
-        .split(" and ")
-        .map(|term| {
-            let term = term.trim();
-            let place = term.find(['=', '!', '~']).filter(|place| *place > 0);
-            let (field, rest) = place.and_then(|place| term.split_at_checked(place)).ok_or_else(|| wrong(term))?;
-            let (operator, text) = match rest.strip_prefix("!=") {
-                Some(text) => (Operator::IsNot, text),
-                None => match (rest.strip_prefix('='), rest.strip_prefix('~')) {
-                    (Some(text), _) => (Operator::Is, text),
-                    (None, Some(text)) => (Operator::Contains, text),
-                    (None, None) => return Err(wrong(term)),
-                },
-            };
-            let text = text.trim().trim_matches('"').to_owned();
-            Ok(Term { field: field.trim().to_owned(), operator, text })
-        })
-        .collect()
-}
-
-fn wrong(term: &str) -> String {
-    format!("{term:?} is no comparison; write FIELD=TEXT, FIELD!=TEXT or FIELD~TEXT, joined with ` and `")
-}
-
-/// The value of a field: by its whole path with dots, or the first of that name at any depth.
-pub(super) fn find<'v>(value: &'v Value, field: &str) -> Option<&'v Value> {
-    let pointer = format!("/{}", field.replace('.', "/"));
-    if let Some(found) = value.pointer(&pointer) {
-        return Some(found);
-    }
-    let inner: Vec<&Value> = match value {
-        Value::Object(map) => map.values().collect(),
-        Value::Array(list) => list.iter().collect(),
-        _ => return None,
-    };
-    inner.into_iter().find_map(|value| find(value, field))
-}
-
-/// The number of an event.
-pub(super) fn id_of(event: &Value) -> Option<u64> {
-    let id = find(event, "event_id")?;
-    id.as_u64().or_else(|| id.as_str().and_then(|text| text.parse().ok()))
-}
-
-fn holds(terms: &[Term], event: &Value) -> bool {
-    terms.iter().all(|term| {
-        let text =
-            find(event, &term.field).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
-        match (term.operator, text) {
-            (Operator::Is, text) => text.as_deref() == Some(&term.text),
-            (Operator::IsNot, text) => text.as_deref() != Some(&term.text),
-            (Operator::Contains, text) => text.is_some_and(|text| text.contains(&term.text)),
-        }
-    })
-}
-
-fn directory(context: &Context, config: Option<&Path>, records: Option<&Path>) -> Result<PathBuf, Exit> {
-    if let Some(records) = records {
-        return Ok(records.to_owned());
-    }
-    if let Some(path) = config {
-        return Config::load(path)
-            .map(|config| config.record.directory)
-            .map_err(|problems| fail(Exit::Usage, &problems));
-    }
-    match ask(context, &Request::Events)? {
-        Response::Events { directory } => Ok(directory.into()),
-        _ => Err(fail(Exit::Failed, &"the appliance answered something else")),
-    }
-}
-
-/// Every line of the event files, oldest first.
-pub(super) fn lines(context: &Context, config: Option<&Path>, records: Option<&Path>) -> Result<Vec<String>, Exit> {
-    let directory = directory(context, config, records)?;
-    let failed = |error: std::io::Error| fail(Exit::Failed, &format!("{}: {error}", directory.display()));
-    let mut lines = Vec::new();
-    for file in event_files(&directory).map_err(failed)? {
-        let file = std::fs::File::open(file).map_err(failed)?;
-        lines.extend(BufReader::new(file).lines().map_while(Result::ok));
-    }
-    Ok(lines)
-}
-
 /// Prints events.
 pub(super) fn run(context: &Context, args: &EventsArgs) -> Exit {
-    let terms = match args.r#where.as_deref().map(parse).transpose() {
-        Ok(terms) => terms.unwrap_or_default(),
+    let filter = match args.r#where.as_deref().map(Filter::parse).transpose() {
+        Ok(filter) => filter,
         Err(error) => return fail(Exit::Usage, &error),
     };
     let directory = match directory(context, args.config.as_deref(), args.records.as_deref()) {
         Ok(directory) => directory,
         Err(exit) => return exit,
     };
-    // The place to follow from is taken first, so that nothing is told twice or never.
+    let printer = Printer { json: context.json, filter, output: Output::new() };
+    match print_all(&directory, args, &printer) {
+        Ok(()) => Exit::Fine,
+        Err(error) => fail(Exit::Failed, &format!("{}: {error}", directory.display())),
+    }
+}
+
+/// The folder of the event files.
+pub(super) fn directory(context: &Context, config: Option<&Path>, named: Option<&Path>) -> Result<PathBuf, Exit> {
+    let directory = match (named, config) {
+        (Some(directory), _) => directory.to_owned(),
+        (None, Some(config)) => match Config::load(config) {
+            Ok(config) => config.record.directory,
+            Err(problems) => return Err(fail(Exit::Usage, &problems)),
+        },
+        (None, None) => match Client::connect(&context.socket).and_then(|mut client| client.ask(&Request::Events)) {
+            Ok(Response::Events { directory }) => PathBuf::from(directory),
+            Ok(_) => return Err(fail(Exit::Failed, &"the appliance answered something else")),
+            Err(error) => {
+                let what = format!("{error}; `--records DIR` reads a folder without the appliance");
+                return Err(fail(super::unreachable_or_failed(&error), &what));
+            }
+        },
+    };
+    if directory.is_dir() {
+        return Ok(directory);
+    }
+    let what = format!("{}: no such folder; name the record directory with --records DIR", directory.display());
+    Err(fail(Exit::Failed, &what))
+}
+
+/// Every line of `directory` in order of writing.
+pub(super) fn for_each(directory: &Path, mut each: impl FnMut(&str, Value)) -> std::io::Result<()> {
+    for path in event_files(directory)? {
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            // Removed meanwhile, to keep to the budget.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        for line in BufReader::new(file).lines() {
+            let line = line?;
+            if let Ok(value) = serde_json::from_str(&line) {
+                each(&line, value);
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Printer {
+    json: bool,
+    filter: Option<Filter>,
+    output: Output,
+}
+
+impl Printer {
+    /// The line as it is printed; `None` where it is not asked for.
+    fn shown(&self, line: &str, value: &Value) -> Option<String> {
+        let asked = self.filter.as_ref().is_none_or(|filter| filter.matches(value));
+        asked.then(|| if self.json { line.to_owned() } else { brief(value, self.output) })
+    }
+
+    fn print(&self, line: &str) {
+        if let Ok(value) = serde_json::from_str(line)
+            && let Some(shown) = self.shown(line, &value)
+        {
+            super::print(&shown);
+        }
+    }
+}
+
+fn print_all(directory: &Path, args: &EventsArgs, printer: &Printer) -> std::io::Result<()> {
+    // Taken before the files are read: what is written meanwhile is followed, not missed.
     let growing = directory.join(EVENT_FILE);
-    let end = growing.metadata().map_or(0, |meta| meta.len());
-    match lines(context, None, Some(&directory)) {
-        Ok(lines) => lines.iter().for_each(|line| show(&terms, line)),
-        Err(exit) => return exit,
+    let mut followed = args.follow.then(|| Followed::end_of(&growing));
+    let mut last = std::collections::VecDeque::new();
+    for_each_until(directory, followed.as_ref(), |line, value| {
+        let Some(shown) = printer.shown(line, &value) else { return };
+        match args.tail {
+            None => {
+                super::print(&shown);
+            }
+            Some(count) => {
+                last.push_back(shown);
+                if last.len() > count {
+                    last.pop_front();
+                }
+            }
+        }
+    })?;
+    for shown in &last {
+        super::print(shown);
     }
-    if args.follow { follow(&growing, end, &terms) } else { Exit::Fine }
+    while let Some(followed) = &mut followed {
+        followed.read(&growing, |line| printer.print(line))?;
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
 }
 
-fn show(terms: &[Term], line: &str) {
-    if terms.is_empty() || serde_json::from_str(line).is_ok_and(|event: Value| holds(terms, &event)) {
-        super::print(line);
+/// As [`for_each`], but of the growing file only what was there when `followed` was made.
+fn for_each_until(
+    directory: &Path,
+    followed: Option<&Followed>,
+    mut each: impl FnMut(&str, Value),
+) -> std::io::Result<()> {
+    let Some(followed) = followed else { return for_each(directory, each) };
+    for path in event_files(directory)? {
+        let Ok(file) = File::open(&path) else { continue };
+        let limit = if file.metadata()?.ino() == followed.inode { followed.position } else { u64::MAX };
+        for line in BufReader::new(std::io::Read::take(file, limit)).lines() {
+            let line = line?;
+            if let Ok(value) = serde_json::from_str(&line) {
+                each(&line, value);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How far a growing file was read.
+struct Followed {
+    inode: u64,
+    position: u64,
+    file: Option<File>,
+}
+
+impl Followed {
+    fn end_of(path: &Path) -> Self {
+        let file = File::open(path).ok();
+        let meta = file.as_ref().and_then(|file| file.metadata().ok());
+        let (inode, position) = meta.map_or((0, 0), |meta| (meta.ino(), whole(path, meta.len())));
+        Self { inode, position, file }
+    }
+
+    /// Hands out whole lines that were written since; goes on with the next file when this one was turned over.
+    fn read(&mut self, path: &Path, mut each: impl FnMut(&str)) -> std::io::Result<()> {
+        loop {
+            // Looked at before reading: a file that was turned over after the last read is read to its end first.
+            let current = std::fs::metadata(path).map_or(0, |meta| meta.ino());
+            if let Some(file) = &mut self.file {
+                file.seek(SeekFrom::Start(self.position))?;
+                let mut reader = BufReader::new(file);
+                let mut line = Vec::new();
+                while reader.read_until(b'\n', &mut line)? > 0 && line.last() == Some(&b'\n') {
+                    self.position = self.position.saturating_add(u64::try_from(line.len()).unwrap_or(0));
+                    each(String::from_utf8_lossy(&line).trim_end());
+                    line.clear();
+                }
+            }
+            if current == 0 || current == self.inode {
+                return Ok(());
+            }
+            (self.inode, self.position, self.file) = (current, 0, File::open(path).ok());
+        }
     }
 }
 
-fn follow(path: &Path, mut at: u64, terms: &[Term]) -> Exit {
-    let mut rest = String::new();
-    loop {
-        std::thread::sleep(Duration::from_millis(200));
-        let Ok(mut file) = std::fs::File::open(path) else { continue };
-        let len = file.metadata().map_or(0, |meta| meta.len());
-        if len < at {
-            // The file was turned over.
-            at = 0;
-            rest.clear();
-        }
-        if len == at || file.seek(SeekFrom::Start(at)).is_err() {
-            continue;
-        }
-        let mut bytes = Vec::new();
-        let Ok(read) = file.take(1 << 20).read_to_end(&mut bytes) else { continue };
-        at = at.saturating_add(u64::try_from(read).unwrap_or(0));
-        rest.push_str(&String::from_utf8_lossy(&bytes));
-        while let Some((line, after)) = rest.split_once('\n') {
-            show(terms, line);
-            rest = after.to_owned();
-        }
+/// Length of the whole lines among the first `len` bytes.
+fn whole(path: &Path, len: u64) -> u64 {
+    let Ok(file) = File::open(path) else { return 0 };
+    let mut reader = BufReader::new(std::io::Read::take(file, len));
+    let (mut position, mut line) = (0_u64, Vec::new());
+    while reader.read_until(b'\n', &mut line).unwrap_or(0) > 0 && line.last() == Some(&b'\n') {
+        position = position.saturating_add(u64::try_from(line.len()).unwrap_or(0));
+        line.clear();
     }
+    position
+}
+
+/// One line for people: time, id, what became of it, who and what.
+pub(super) fn brief(line: &Value, output: Output) -> String {
+    let ours = told::ours(line);
+    let time = time_of_day(line["timestamp"].as_str().unwrap_or_default()).to_owned();
+    let id = told::event_id(line).map_or(String::new(), |id| format!("#{id}"));
+    let kind = line["event_type"].as_str().unwrap_or_default();
+    let name = |ours_key: &str, line_key: &str| {
+        let named = ours[ours_key].as_str().or_else(|| line[line_key].as_str());
+        told::printable(named.unwrap_or_default())
+    };
+    let what = match kind {
+        "notice" => told::printable(ours["sentence"].as_str().unwrap_or_default()),
+        "flow" => format!(
+            "{} -> {} {} {}, {} allowed, {} refused",
+            name("", "src_ip"),
+            name("", "dest_ip"),
+            told::service(line),
+            ours["end"].as_str().unwrap_or_default(),
+            ours["commands_allowed"],
+            ours["commands_refused"]
+        ),
+        "drop" => told::printable(ours["sentence"].as_str().unwrap_or_default()),
+        "anomaly" => {
+            let what = told::printable(line["anomaly"]["event"].as_str().unwrap_or_default());
+            format!("{} -> {} {what}", name("", "src_ip"), name("", "dest_ip"))
+        }
+        "stats" => format!("{} frames, {} dropped", line["stats"]["decoder"]["pkts"], line["stats"]["ips"]["blocked"]),
+        _ => {
+            let (plant, robot) = told::ends(line);
+            let who = ours["client"].as_str().unwrap_or(plant);
+            let whom = ours["robot"].as_str().unwrap_or(robot);
+            let times = ours["repeats"]["count"].as_u64().or_else(|| line["repeats"]["count"].as_u64());
+            let times = times.map_or(String::new(), |count| format!(" ({count} times)"));
+            format!("{who} -> {whom} {} {}{times}", told::service(line), told::brief(line))
+        }
+    };
+    let action = match ours["action"].as_str() {
+        Some("allowed") => output.paint(Paint::Good, "allowed"),
+        Some("refused") => {
+            output.paint(Paint::Bad, &format!("REFUSED {}", ours["reason"].as_str().unwrap_or_default()))
+        }
+        Some("would_refuse") => {
+            output.paint(Paint::Bad, &format!("would refuse {}", ours["reason"].as_str().unwrap_or_default()))
+        }
+        _ => output.paint(Paint::Dim, kind),
+    };
+    format!("{} {id:<6} {action} {what}", output.paint(Paint::Dim, &time))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use std::io::Write;
 
     #[test]
-    fn comparisons_look_at_any_depth() {
-        let event: Value = serde_json::json!({"a": {"reason": "no_rule", "port": 502}, "event_type": "alert"});
-        let holds = |text: &str| holds(&parse(text).unwrap(), &event);
-        assert!(holds("reason=no_rule") && holds("a.reason=no_rule") && holds("port=502 and event_type~ler"));
-        assert!(!holds("reason=other") && !holds("reason!=no_rule") && holds("nothing!=x"));
-        for wrong in ["", "reason", "=x", "reason<3"] {
-            assert!(parse(wrong).is_err(), "{wrong}");
-        }
+    fn following_goes_on_over_a_turned_file() {
+        let directory = std::env::temp_dir().join(format!("vambrace-follow-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(&directory).unwrap();
+        let path = directory.join(EVENT_FILE);
+        fs::write(&path, "{\"n\":1}\n{\"n\"").unwrap();
+        let mut followed = Followed::end_of(&path);
+        let mut before = Vec::new();
+        for_each_until(&directory, Some(&followed), |line, _| before.push(line.to_owned())).unwrap();
+        assert_eq!(before, ["{\"n\":1}"]);
+        let read = |followed: &mut Followed| {
+            let mut lines = Vec::new();
+            followed.read(&path, |line| lines.push(line.to_owned())).unwrap();
+            lines
+        };
+        assert!(read(&mut followed).is_empty());
+        let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(b":2}\n{\"n\":3}\n").unwrap();
+        assert_eq!(read(&mut followed), ["{\"n\":2}", "{\"n\":3}"]);
+        file.write_all(b"{\"n\":4}\n").unwrap();
+        fs::rename(&path, directory.join("eve-00000001-x.json")).unwrap();
+        fs::write(&path, "{\"n\":5}\n").unwrap();
+        assert_eq!(read(&mut followed), ["{\"n\":4}", "{\"n\":5}"]);
+        let mut all = Vec::new();
+        for_each(&directory, |line, _| all.push(line.to_owned())).unwrap();
+        assert_eq!(all.len(), 5);
+        fs::remove_dir_all(&directory).unwrap();
     }
 }

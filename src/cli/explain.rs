@@ -1,166 +1,331 @@
+#![expect(clippy::indexing_slicing, reason = "a JSON value answers null for what it does not hold")]
+
+mod capture;
+
+use std::collections::VecDeque;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::replay::{ChecksumChoice, Scene};
-use super::{Context, Exit, fail};
-use crate::command::Command;
-use crate::engine::offline::{self, Sink};
-use crate::engine::{Fate, Mode, Observer, Who};
-use crate::event::{Event, Reason, Record, Render, Verdict};
-use crate::export::Names;
-use crate::export::eve::EveRender;
-use crate::learn::{Observations, ProposalOptions};
-use crate::policy::{Nearest, Policy};
+use super::events::{brief, directory, for_each};
+use super::output::{Output, Paint};
+use super::{Context, Exit, fail, rule_text, told};
+use crate::record::{FRAME_FILE, pcapng};
+
+/// Events of the same conversation that are shown before the one in question.
+const HISTORY: usize = 8;
+
+/// Bytes of a refused frame that are shown: headers and a whole Modbus unit.
+const SHOWN: usize = 320;
 
 /// Arguments of `explain`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_long_help = "Examples:\n  vambrace explain 4711\n  vambrace explain cell.pcapng#208 --policy policy.toml"
+)]
 pub(super) struct ExplainArgs {
-    /// An event's number, or CAPTURE#FRAME.
+    /// An event's id, or a frame of a capture as CAPTURE#NUMBER.
     #[arg(value_name = "EVENT-ID|CAPTURE#FRAME")]
     what: String,
-    /// Policy to judge a capture by; without one every command is refused.
-    #[arg(long, value_name = "FILE")]
-    policy: Option<PathBuf>,
-    /// Configuration that gives names their addresses, and tells where records lie.
+    /// Folder of the records; asked of the running appliance where absent.
+    #[arg(long, value_name = "DIR")]
+    records: Option<PathBuf>,
+    /// Configuration that tells where records lie; for a capture, that gives names their addresses.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The robot of a capture, by asset name or address.
+    /// For a capture: the policy to judge by; without one every command is refused.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// For a capture: the robot, by asset name or address.
     #[arg(long, value_name = "NAME-OR-ADDRESS")]
     robot: Option<String>,
-    /// Folder of the records; the running appliance's where absent.
-    #[arg(long, value_name = "DIRECTORY")]
-    records: Option<PathBuf>,
 }
 
-/// Says which rule decided, what differs from the nearest allowed behaviour, and which rule would allow it.
+/// Says what happened, why, and what would have been allowed.
 pub(super) fn run(context: &Context, args: &ExplainArgs) -> Exit {
-    if let Some((capture, frame)) = args.what.rsplit_once('#') {
-        return match frame.parse() {
-            Ok(frame) => of_capture(args, Path::new(capture), frame),
-            Err(_) => fail(Exit::Usage, &format!("{frame:?} is no frame number; write CAPTURE#12")),
-        };
-    }
-    match args.what.parse() {
-        Ok(id) => of_event(context, args, id),
-        Err(_) => {
-            fail(Exit::Usage, &format!("{:?} is no event number; write 12, or CAPTURE#12 for a frame", args.what))
-        }
+    match args.what.rsplit_once('#') {
+        Some((capture, number)) if !capture.is_empty() => match number.parse() {
+            Ok(number) => capture::explain(context, args, Path::new(capture), number),
+            Err(_) => fail(Exit::Usage, &format!("{number:?} is no frame number; write CAPTURE#NUMBER, from 1")),
+        },
+        _ => match args.what.trim_start_matches('#').parse() {
+            Ok(id) => event(context, args, id),
+            Err(_) => {
+                let what = format!("{:?} is no event id; write its number, or CAPTURE#FRAME", args.what);
+                fail(Exit::Usage, &what)
+            }
+        },
     }
 }
 
-fn of_event(context: &Context, args: &ExplainArgs, id: u64) -> Exit {
-    let lines = match super::events::lines(context, args.config.as_deref(), args.records.as_deref()) {
-        Ok(lines) => lines,
+fn event(context: &Context, args: &ExplainArgs, id: u64) -> Exit {
+    let directory = match directory(context, args.config.as_deref(), args.records.as_deref()) {
+        Ok(directory) => directory,
         Err(exit) => return exit,
     };
-    let events: Vec<Value> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let Some(at) = events.iter().position(|event| super::events::id_of(event) == Some(id)) else {
-        return fail(Exit::Failed, &format!("no event {id} in the records; see `vambrace events`"));
-    };
-    let Some(event) = events.get(at) else { return Exit::Failed };
-    if context.json {
-        return super::print(&event.to_string());
-    }
-    let reason = super::events::find(event, "reason").and_then(Value::as_str).unwrap_or("");
-    let sentence = Reason::ALL.iter().find(|known| known.name() == reason).map_or("", |known| known.sentence());
-    let mut text = format!("event {id}: {reason} - {sentence}\n");
-    text += &serde_json::to_string_pretty(event).unwrap_or_default();
-    text += "\n\nbefore it on the same conversation:\n";
-    let flow = event.get("flow_id");
-    let before = events.get(..at).unwrap_or_default();
-    let same = before.iter().rev().filter(|other| flow.is_some() && other.get("flow_id") == flow).take(10);
-    let mut history: Vec<String> = same.map(ToString::to_string).collect();
-    history.reverse();
-    text += &if history.is_empty() { "  nothing".to_owned() } else { history.join("\n") };
-    super::print(&text)
-}
-
-/// Keeps what was decided over the commands of one frame.
-struct Listener {
-    frame: u64,
-    policy: Arc<Policy>,
-    found: Vec<(Verdict, Option<Nearest>, Observations)>,
-}
-
-impl Observer for Listener {
-    fn command(&mut self, who: &Who, command: &Command<'_>, verdict: &Verdict) {
-        if who.frame == self.frame {
-            let mut observations = Observations::default();
-            observations.command(&crate::appliance::seen(who), command);
-            self.found.push((*verdict, self.policy.nearest(command, verdict), observations));
+    // The conversation is known only once the event is found, so the files are read twice: they are read by people.
+    let mut found = None;
+    let read = for_each(&directory, |_, line| {
+        if told::event_id(&line) == Some(id) {
+            found = Some(line);
         }
+    });
+    if let Err(error) = read {
+        return fail(Exit::Failed, &format!("{}: {error}", directory.display()));
     }
-
-    fn connection(&mut self, _: &Who) {}
-}
-
-struct Sentences {
-    frame: u64,
-    render: EveRender,
-    lines: Vec<String>,
-}
-
-impl Sink for Sentences {
-    fn frame(&mut self, _: u64, _: Fate) {}
-
-    fn event(&mut self, event: &Event) {
-        if event.frame == self.frame && matches!(event.record, Record::Command(_) | Record::Frame(_)) {
-            self.lines.push(self.render.sentence(event));
-        }
-    }
-
-    fn progress(&mut self, _: u64) {}
-}
-
-fn of_capture(args: &ExplainArgs, capture: &Path, frame: u64) -> Exit {
-    let captures = [capture.to_path_buf()];
-    let scene = match Scene::of(&captures, args.config.as_deref(), args.robot.as_deref(), ChecksumChoice::Auto) {
-        Ok(scene) => scene,
-        Err(exit) => return exit,
-    };
-    let policy = match scene.policy(args.policy.as_deref(), &captures) {
-        Ok(policy) => policy,
-        Err(exit) => return exit,
-    };
-    let rules = scene.rules(Mode::Shadow, policy);
-    let names = Names::new("explain", rules.devices.iter().map(|device| (device.address, device.name.clone())));
-    names.set_rules(rules.policy.generation(), rules.policy.rule_ids().map(str::to_owned).collect());
-    let render = EveRender { names: Arc::new(names), capture: true };
-    let mut sentences = Sentences { frame, render, lines: Vec::new() };
-    let listener = Listener { frame, policy: Arc::clone(&rules.policy), found: Vec::new() };
-    let listener = match offline::run(&[capture], &rules, listener, &mut sentences) {
-        Ok(listener) => listener,
-        Err((name, error)) => return fail(Exit::Failed, &format!("{name}: {error}")),
-    };
-    if sentences.lines.is_empty() {
-        return fail(
-            Exit::Failed,
-            &format!("frame {frame} of {} holds no command and was not refused", capture.display()),
+    let Some(line) = found else {
+        let what = format!(
+            "event {id} is not in {}; repeats of an allowed command are told of under the id of the last, and old files \
+             are removed to keep to record.size_budget",
+            directory.display()
         );
+        return fail(Exit::Failed, &what);
+    };
+    let mut around = Around::of(&line);
+    if let Err(error) = for_each(&directory, |_, other| around.add(other)) {
+        return fail(Exit::Failed, &format!("{}: {error}", directory.display()));
     }
-    let mut text = String::new();
-    for line in &sentences.lines {
-        text += &format!("{line}\n");
-    }
-    for (verdict, nearest, observations) in &listener.found {
-        if verdict.is_allowed() {
-            continue;
-        }
-        if let Some(Nearest { rule, key, found, allowed }) = nearest {
-            text += &format!("nearest rule: {rule}; its `{key}` allows {allowed}, the command has {found}\n");
-        }
-        let options = ProposalOptions {
-            robot: scene.robot_name.clone(),
-            trust: true,
-            made: "vambrace explain".to_owned(),
-            ..ProposalOptions::default()
-        };
-        let proposal = observations.propose(&options);
-        if let Some(at) = proposal.find("[[allow]]") {
-            text += &format!("the narrowest rule that would allow it:\n\n{}", proposal.get(at..).unwrap_or_default());
-        }
-    }
-    super::print(&text)
+    let frames = frames(&directory, id);
+    show(context, &line, &around, &frames)
 }
+
+/// What else was recorded: the conversation before, and what comes closest among what was allowed.
+struct Around {
+    id: u64,
+    flow: Value,
+    service: String,
+    ends: (String, String),
+    command: Value,
+    history: VecDeque<Value>,
+    nearest: Option<(u32, Value)>,
+}
+
+impl Around {
+    fn of(line: &Value) -> Self {
+        let (plant, robot) = told::ends(line);
+        Self {
+            id: told::event_id(line).unwrap_or(0),
+            flow: line["flow_id"].clone(),
+            service: told::service(line).to_owned(),
+            ends: (plant.to_owned(), robot.to_owned()),
+            command: told::command(line).cloned().unwrap_or_default(),
+            history: VecDeque::new(),
+            nearest: None,
+        }
+    }
+
+    fn add(&mut self, other: Value) {
+        let Some(id) = told::event_id(&other) else { return };
+        if id == self.id {
+            return;
+        }
+        if told::ours(&other)["action"] == "allowed"
+            && told::service(&other) == self.service
+            && told::command(&other).is_some()
+        {
+            let likeness = self.likeness(&other);
+            // Of equally near ones the latest.
+            if likeness > 0 && self.nearest.as_ref().is_none_or(|(nearest, _)| likeness >= *nearest) {
+                self.nearest = Some((likeness, other.clone()));
+            }
+        }
+        if id < self.id && !self.flow.is_null() && other["flow_id"] == self.flow {
+            self.history.push_back(other);
+            if self.history.len() > HISTORY {
+                self.history.pop_front();
+            }
+        }
+    }
+
+    /// How much two commands have in common: who, what, where, in this order.
+    fn likeness(&self, other: &Value) -> u32 {
+        let Some(command) = told::command(other) else { return 0 };
+        let same = |key: &str| self.command.get(key).is_some() && self.command[key] == command[key];
+        let verb = ["function", "command", "package", "kind"].into_iter().any(same);
+        let client = told::ends(other) == (self.ends.0.as_str(), self.ends.1.as_str());
+        let detail = ["unit", "write", "read", "values", "variables", "text", "program", "functions", "recipe"];
+        let details = detail.into_iter().filter(|key| same(key)).count();
+        let weight = |holds: bool, weight: u32| if holds { weight } else { 0 };
+        weight(verb, 100).saturating_add(weight(client, 50)).saturating_add(u32::try_from(details).unwrap_or(0))
+    }
+
+    /// What the command would have to say instead, by field.
+    fn differences(&self) -> Vec<(String, String, String)> {
+        let Some((_, nearest)) = &self.nearest else { return Vec::new() };
+        let mut differences = Vec::new();
+        let (plant, robot) = told::ends(nearest);
+        for (name, mine, theirs) in [("client", &self.ends.0, plant), ("robot", &self.ends.1, robot)] {
+            if mine != theirs {
+                differences.push((name.to_owned(), mine.clone(), theirs.to_owned()));
+            }
+        }
+        let theirs = told::command(nearest).cloned().unwrap_or_default();
+        let (Some(mine), Some(theirs)) = (self.command.as_object(), theirs.as_object()) else { return differences };
+        let mut keys: Vec<&String> = mine.keys().chain(theirs.keys()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        for key in keys {
+            // Chosen anew for every request, or said in another field already.
+            if matches!(key.as_str(), "transaction" | "function_code" | "package_type" | "answer") {
+                continue;
+            }
+            let text =
+                |value: Option<&Value>| value.map_or("nothing".to_owned(), |value| told::printable(&value.to_string()));
+            if mine.get(key) != theirs.get(key) {
+                differences.push((key.clone(), text(mine.get(key)), text(theirs.get(key))));
+            }
+        }
+        differences
+    }
+}
+
+fn show(context: &Context, line: &Value, around: &Around, frames: &[Vec<u8>]) -> Exit {
+    let rule = if told::is_refusal(line) { Some(rule_text::narrowest(line)) } else { None };
+    if context.json {
+        let differences: Vec<Value> = around
+            .differences()
+            .into_iter()
+            .map(|(field, seen, allowed)| json!({"field": field, "seen": seen, "allowed": allowed}))
+            .collect();
+        let frames: Vec<String> = frames.iter().map(|frame| hex(frame)).collect();
+        let answer = json!({
+            "event": line,
+            "nearest_allowed": around.nearest.as_ref().map(|(_, nearest)| nearest),
+            "differences": differences,
+            "history": around.history,
+            "frames_hex": frames,
+            "rule": rule.as_ref().and_then(|rule| rule.as_ref().ok()),
+            "no_rule": rule.as_ref().and_then(|rule| rule.as_ref().err()),
+        });
+        return super::print(&answer.to_string());
+    }
+    super::print(&text(line, around, frames, rule.as_ref(), Output::new()))
+}
+
+fn text(
+    line: &Value,
+    around: &Around,
+    frames: &[Vec<u8>],
+    rule: Option<&Result<String, &'static str>>,
+    output: Output,
+) -> String {
+    let ours = told::ours(line);
+    let word = |key: &str| told::printable(ours[key].as_str().unwrap_or_default());
+    let mut out = String::new();
+    let heading = |out: &mut String, text: &str| {
+        let _ = write!(out, "\n{}\n", output.paint(Paint::Bold, text));
+    };
+    let _ = writeln!(out, "{}", brief(line, output));
+    if let Some(sentence) = ours["sentence"].as_str() {
+        let _ = writeln!(out, "{}", told::printable(sentence));
+    }
+    if ours.get("reason").is_some() {
+        heading(&mut out, "Verdict");
+        let known = crate::event::Reason::ALL.iter().find(|reason| reason.name() == ours["reason"]);
+        let sentence = known.map_or("", |reason| reason.sentence());
+        let mut rows = vec![vec!["  reason".to_owned(), format!("{}: {sentence}", word("reason"))]];
+        let rule = ours["rule"].as_str().map_or("none".to_owned(), told::printable);
+        rows.push(vec!["  rule".into(), format!("{rule} (policy generation {})", ours["generation"])]);
+        if ours.get("class").is_some() {
+            rows.push(vec!["  class".into(), word("class")]);
+        }
+        let metadata = &line["alert"]["metadata"];
+        if let (Some(id), Some(name)) =
+            (metadata["mitre_technique_id"][0].as_str(), metadata["mitre_technique_name"][0].as_str())
+        {
+            rows.push(vec!["  ATT&CK".into(), format!("{id} {name} (ATT&CK for ICS)")]);
+        }
+        out.push_str(&super::output::table(&rows));
+    }
+    if told::is_refusal(line) && told::command(line).is_some() {
+        heading(&mut out, "Nearest allowed behaviour");
+        match &around.nearest {
+            Some((_, nearest)) => {
+                let _ = writeln!(out, "  {}", brief(nearest, output));
+                let rows: Vec<Vec<String>> = around
+                    .differences()
+                    .into_iter()
+                    .map(|(field, seen, allowed)| {
+                        vec![format!("  {field}"), format!("seen {seen}"), format!("allowed {allowed}")]
+                    })
+                    .collect();
+                out.push_str(&super::output::table(&rows));
+                if rows.is_empty() {
+                    out.push_str("  It said the same; what differs is the time, the rate or the robot's state.\n");
+                }
+            }
+            None => out.push_str("  Nothing like it was ever allowed in these records.\n"),
+        }
+    }
+    if !frames.is_empty() {
+        heading(&mut out, "Bytes");
+        for frame in frames {
+            out.push_str(&dump(frame));
+        }
+    }
+    if !around.history.is_empty() {
+        heading(&mut out, "Before it on the same connection");
+        for earlier in &around.history {
+            let _ = writeln!(out, "  {}", brief(earlier, output));
+        }
+    }
+    match rule {
+        Some(Ok(rule)) => {
+            heading(&mut out, "The narrowest rule that would allow it");
+            if matches!(ours["class"].as_str(), Some("safety" | "privilege" | "shutdown")) {
+                out.push_str("  # It releases safety, grants rights or stops the plant: be sure.\n");
+            }
+            for row in rule.lines() {
+                let _ = writeln!(out, "  {row}");
+            }
+        }
+        Some(Err(why)) => {
+            heading(&mut out, "A rule for it");
+            let _ = writeln!(out, "  {why}");
+        }
+        None => {}
+    }
+    out
+}
+
+/// The refused frames of an event, from all frame files.
+fn frames(directory: &Path, id: u64) -> Vec<Vec<u8>> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    let mut paths: Vec<PathBuf> = entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            name == FRAME_FILE || (name.starts_with("refused-") && name.ends_with(".pcapng"))
+        })
+        .collect();
+    paths.sort();
+    let read = |path: &PathBuf| std::fs::File::open(path).and_then(|file| pcapng::packets_with_id(file, id)).ok();
+    paths.iter().filter_map(read).flatten().collect()
+}
+
+/// Hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Sixteen bytes a line, with their characters.
+fn dump(bytes: &[u8]) -> String {
+    let mut out = String::new();
+    let shown = bytes.get(..bytes.len().min(SHOWN)).unwrap_or_default();
+    for (row, chunk) in shown.chunks(16).enumerate() {
+        let digits: Vec<String> = chunk.iter().map(|byte| format!("{byte:02x}")).collect();
+        let characters: String = chunk
+            .iter()
+            .map(|byte| if byte.is_ascii_graphic() || *byte == b' ' { char::from(*byte) } else { '.' })
+            .collect();
+        let _ = writeln!(out, "  {:04x}  {:<47}  {characters}", row.saturating_mul(16), digits.join(" "));
+    }
+    if shown.len() < bytes.len() {
+        let _ = writeln!(out, "  ... {} bytes in all", bytes.len());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

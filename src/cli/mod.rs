@@ -4,12 +4,17 @@ mod config;
 mod doctor;
 mod events;
 mod explain;
+mod filter;
 mod learn;
+mod manual;
 mod mode;
+mod output;
 mod policy;
 mod replay;
+mod rule_text;
 mod run;
 mod status;
+mod told;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,6 +33,9 @@ pub struct Cli {
     /// One JSON object a line on standard output.
     #[arg(long, global = true)]
     json: bool,
+    /// Say less: errors only.
+    #[arg(short, long, global = true)]
+    quiet: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -60,6 +68,17 @@ enum Command {
     #[cfg(feature = "lab")]
     #[command(subcommand)]
     Lab(crate::lab::LabCommand),
+    /// Completions for a shell, to be written where it looks for them.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Manual pages: this program's to standard output, or all of them into a folder.
+    Man {
+        /// Folder for one page a command.
+        #[arg(value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
     /// The process that judges; started by `run`.
     #[command(hide = true)]
     PacketProcess(crate::appliance::Handed),
@@ -83,6 +102,8 @@ pub enum Exit {
     Unsafe = 6,
     /// The appliance works less well than configured.
     Degraded = 10,
+    /// Frames go past the policy.
+    Bypassed = 11,
 }
 
 impl From<Exit> for ExitCode {
@@ -100,9 +121,9 @@ pub(crate) struct Context {
 /// Parses the arguments and runs one command.
 #[must_use]
 pub fn main() -> ExitCode {
-    let Cli { socket, json, command } = Cli::parse();
+    let Cli { socket, json, quiet, command } = Cli::parse();
     let context = Context { socket, json };
-    start_log();
+    start_log(quiet);
     let exit = match command {
         Command::Run(args) => run::run(&args),
         Command::Config(command) => config::run(&command),
@@ -113,6 +134,8 @@ pub fn main() -> ExitCode {
         Command::Status => status::run(&context),
         Command::Explain(args) => explain::run(&context, &args),
         Command::Events(args) => events::run(&context, &args),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { directory } => manual::man(directory.as_deref()),
         Command::Replay(args) => replay::run(&context, &args),
         #[cfg(feature = "lab")]
         Command::Lab(command) => match crate::lab::run(command) {
@@ -128,9 +151,10 @@ pub fn main() -> ExitCode {
 }
 
 /// Log lines go to standard error; `VAMBRACE_LOG` sets what is said (`info` unless told).
-fn start_log() {
+fn start_log(quiet: bool) {
+    let unless_told = if quiet { "error" } else { "info" };
     let filter = tracing_subscriber::EnvFilter::try_from_env("VAMBRACE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(unless_told));
     let _ =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).try_init();
 }

@@ -16,7 +16,11 @@ pub(super) fn run(context: &Context) -> Exit {
     } else {
         print(&status);
     }
-    if status.degraded.is_empty() { Exit::Fine } else { Exit::Degraded }
+    match (status.bypassed, status.degraded.is_empty()) {
+        (true, _) => Exit::Bypassed,
+        (false, false) => Exit::Degraded,
+        (false, true) => Exit::Fine,
+    }
 }
 
 fn print(status: &Status) {

@@ -14,6 +14,9 @@ pub mod threat_model {}
 #[doc = include_str!("reasons.md")]
 pub mod reasons {}
 
+#[doc = include_str!("eve-events.md")]
+pub mod eve_events {}
+
 /// Decisions that shaped the code, each with what was given up for it.
 pub mod decisions {
     #[doc = include_str!("decisions/0001-the-gate-asks-a-judge.md")]

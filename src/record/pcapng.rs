@@ -140,3 +140,57 @@ fn padded(body: &mut Vec<u8>, bytes: &[u8]) {
         body.push(0);
     }
 }
+
+/// The bytes of the packets that bear `id` as packet id, in files that this module wrote.
+///
+/// # Errors
+/// The file can't be read. A cut last block ends the search without error.
+pub fn packets_with_id(file: impl Read, id: u64) -> io::Result<Vec<Vec<u8>>> {
+    let mut reader = io::BufReader::new(file);
+    let mut found = Vec::new();
+    loop {
+        let mut head = [0; 8];
+        match reader.read_exact(&mut head) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(found),
+            Err(error) => return Err(error),
+        }
+        let [a, b, c, d, length @ ..] = head;
+        let (kind, length) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes(length));
+        if !(12..=MAX_BLOCK).contains(&length) {
+            return Ok(found);
+        }
+        let mut body = vec![0; usize::try_from(length.saturating_sub(8)).unwrap_or(0)];
+        match reader.read_exact(&mut body) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(found),
+            Err(error) => return Err(error),
+        }
+        if kind == PACKET
+            && let Some((bytes, options)) = split_packet(&body)
+            && option_value(options, 5) == Some(&id.to_le_bytes())
+        {
+            found.push(bytes.to_vec());
+        }
+    }
+}
+
+/// Bytes and options of a packet block's body.
+fn split_packet(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let kept = usize::try_from(u32::from_le_bytes(*body.get(12..)?.first_chunk()?)).ok()?;
+    let data = body.get(20..)?;
+    Some((data.get(..kept)?, data.get(kept.checked_next_multiple_of(4)?..)?))
+}
+
+fn option_value(mut options: &[u8], code: u16) -> Option<&[u8]> {
+    loop {
+        let (head, rest) = options.split_first_chunk::<4>()?;
+        let [a, b, c, d] = *head;
+        let length = usize::from(u16::from_le_bytes([c, d]));
+        match u16::from_le_bytes([a, b]) {
+            0 => return None,
+            found if found == code => return rest.get(..length),
+            _ => options = rest.get(length.checked_next_multiple_of(4)?..)?,
+        }
+    }
+}

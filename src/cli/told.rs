@@ -1,0 +1,80 @@
+//! Event lines as they were written: where what stands in them.
+
+#![expect(clippy::indexing_slicing, reason = "a JSON value answers null for what it does not hold")]
+
+use serde_json::Value;
+
+/// Own members of a line: of Suricata's types in `alert.context` or `metadata.flowvars`, of our own in `verdict` or
+/// `notice`.
+pub(super) fn ours(line: &Value) -> &Value {
+    let flowvar = || line["metadata"]["flowvars"].as_array()?.iter().find(|item| item["key"] == "vambrace");
+    let places = [&line["alert"]["context"], &line["verdict"], &line["notice"]];
+    places.into_iter().find(|place| place.is_object()).or_else(flowvar).unwrap_or(&Value::Null)
+}
+
+/// Id of the event.
+pub(super) fn event_id(line: &Value) -> Option<u64> {
+    ours(line)["event_id"].as_u64()
+}
+
+/// What the command said; absent where the line tells of no command.
+pub(super) fn command(line: &Value) -> Option<&Value> {
+    let own = line["event_type"].as_str().and_then(|kind| line.get(kind)).filter(|_| line.get("verdict").is_some());
+    Some(&ours(line)["command"]).filter(|command| command.is_object()).or(own).filter(|command| command.is_object())
+}
+
+/// The service of the command.
+pub(super) fn service(line: &Value) -> &str {
+    ours(line)["service"].as_str().unwrap_or_default()
+}
+
+/// Whether the line tells of something that was, or would be, refused.
+pub(super) fn is_refusal(line: &Value) -> bool {
+    matches!(ours(line)["action"].as_str(), Some("refused" | "would_refuse"))
+}
+
+/// Which way the connection was opened, as (plant end, robot end).
+pub(super) fn ends(line: &Value) -> (&str, &str) {
+    let text = |key: &str| line[key].as_str().unwrap_or_default();
+    let (source, destination) = (text("src_ip"), text("dest_ip"));
+    let toward_plant = line["direction"] == "to_client" || ours(line)["toward"] == "plant";
+    if toward_plant { (destination, source) } else { (source, destination) }
+}
+
+/// A few words on what the command said.
+pub(super) fn brief(line: &Value) -> String {
+    let Some(command) = command(line) else { return String::new() };
+    let text = |key: &str| command[key].as_str().unwrap_or_default();
+    let list = |key: &str| {
+        let items = command[key].as_array().map(Vec::as_slice).unwrap_or_default();
+        let shown: Vec<_> =
+            items.iter().take(4).map(|item| item.as_str().map_or(item.to_string(), str::to_owned)).collect();
+        let more = if items.len() > shown.len() { ", ..." } else { "" };
+        format!("{}{more}", shown.join(", "))
+    };
+    let words = match service(line) {
+        "modbus" => {
+            let range = |key: &str| {
+                let (address, quantity) = (command[key]["address"].as_u64()?, command[key]["quantity"].as_u64()?);
+                let last = address.saturating_add(quantity).saturating_sub(1);
+                Some(if quantity > 1 { format!(" {address}..={last}") } else { format!(" {address}") })
+            };
+            let written = range("write").map(|range| format!("{range} = {}", list("values")));
+            [text("function").to_owned(), range("read").unwrap_or_default(), written.unwrap_or_default()].concat()
+        }
+        "rtde" => format!("{} {}", text("package"), list("variables")),
+        "dashboard" => format!("`{}`", printable(text("text"))),
+        "urscript" => format!("{} `{}`", text("kind"), printable(text("text"))),
+        other => other.to_owned(),
+    };
+    words.trim_end().to_owned()
+}
+
+/// Text that can't act on a terminal: controls and invisible marks become `?`.
+pub(super) fn printable(text: &str) -> String {
+    let odd = |character: char| {
+        character.is_control()
+            || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    text.trim_end().chars().map(|character| if odd(character) { '?' } else { character }).collect()
+}
