@@ -50,9 +50,11 @@ impl Names {
     /// The asset's name and address, or the address alone.
     #[must_use]
     pub fn asset_or_address(&self, address: IpAddr) -> String {
+        let text = address.to_string();
         match self.asset(address) {
-            Some(name) => format!("{name} ({address})"),
-            None => address.to_string(),
+            // A name that only repeats the address says nothing.
+            Some(name) if name != text => format!("{name} ({address})"),
+            _ => text,
         }
     }
 
