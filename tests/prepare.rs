@@ -361,3 +361,28 @@ fn what_arrives_at_a_prepared_port_never_reaches_the_kernels_stack() {
     assert_eq!(port.receive().unwrap(), 5);
     assert_eq!(port.frame(0).bytes, echo_request);
 }
+
+#[test]
+fn doctor_tells_what_run_refuses_on() {
+    if !can_make_namespaces("doctor_tells_what_run_refuses_on") {
+        return;
+    }
+    let wire = untouched("doctor");
+    let doctor = |more: &[&str]| {
+        let mut command = wire.inside.command(env!("CARGO_BIN_EXE_vambrace"));
+        let output = command.args(["doctor", "--plant", PLANT, "--robot", ROBOT]).args(more).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, text) = doctor(&[]);
+    assert_eq!(code, 0, "{text}");
+    for name in ["rights", "plant port", "robot offloads", "MTU", "cores", "bridge filter", "clock", "locked memory"] {
+        assert_eq!(text.lines().filter(|line| line.contains(name)).count(), 1, "{name} in {text}");
+    }
+    wire.inside.run(&["ip", "link", "set", ROBOT, "down"]);
+    let (code, text) = doctor(&["--json"]);
+    assert_eq!(code, 3, "{text}");
+    let line = text.lines().find(|line| line.contains("robot link")).unwrap();
+    let expected =
+        r#"{"command":"ip link set robot up","level":"problem","name":"robot link","sentence":"port robot is down"}"#;
+    assert_eq!(line, expected);
+}

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::net::IpAddr;
+use std::path::Path;
 
 use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
@@ -195,6 +196,16 @@ fn port(role: &str, known: &Known, site: &Site, findings: &mut Findings) {
     }
 }
 
+/// The command of this distribution that gives the kernel a parameter at its next start.
+fn kernel_parameter(parameter: &str) -> Option<String> {
+    let has = |tool: &str| ["/usr/sbin", "/sbin"].iter().any(|dir| Path::new(dir).join(tool).exists());
+    if has("grubby") {
+        return Some(format!("grubby --update-kernel=ALL --args={parameter}"));
+    }
+    let line = format!("GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX {parameter}\"");
+    has("update-grub").then(|| format!("echo '{line}' >> /etc/default/grub && update-grub"))
+}
+
 /// Locked memory that state and buffers take at most, in bytes.
 const LOCKED_BYTES: u64 = 64 << 20;
 
@@ -210,10 +221,11 @@ fn system(findings: &mut Findings) {
             None,
         ),
         _ => {
-            let last = cores.saturating_sub(1);
-            let sentence = format!("no core of {cores} is isolated: others may delay the worker");
-            let command = format!("grubby --update-kernel=ALL --args=isolcpus={last}");
-            findings.advise("cores", sentence, command);
+            let parameter = format!("isolcpus={}", cores.saturating_sub(1));
+            let sentence = format!(
+                "no core of {cores} is isolated, so other programs delay the worker; start the kernel with {parameter}"
+            );
+            findings.add(Level::Advice, "cores", sentence, kernel_parameter(&parameter));
         }
     }
     let filtered: Vec<_> = ["iptables", "ip6tables", "arptables"]
