@@ -1,11 +1,75 @@
-//! The files for the appliance are those that the program itself prints.
+//! What is written beside the code is in step with it.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at the first surprise")]
+
+use std::path::Path;
+
+fn text(file: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
 
 #[test]
 fn the_sample_configuration_is_the_programs_own() {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/appliance-image/vambrace.toml");
-    let text = std::fs::read_to_string(file).unwrap_or_default();
     assert!(
-        text == vambrace::config::SAMPLE,
+        text("appliance-image/vambrace.toml") == vambrace::config::SAMPLE,
         "write it anew: vambrace config defaults > appliance-image/vambrace.toml"
     );
+}
+
+/// What stands between backquotes or behind `](` and looks like a path of this project.
+fn named_paths(document: &str) -> Vec<&str> {
+    const TOP: [&str; 5] = ["src/", "tests/", "protocols/", "appliance-image/", ".ci/"];
+    document
+        .split(['`', '(', ')', ' ', '\n'])
+        .filter(|word| TOP.iter().any(|top| word.starts_with(top)) && !word.contains(['*', '<']))
+        .map(|word| word.trim_end_matches([',', '.', ';', ':']))
+        .collect()
+}
+
+#[test]
+fn documents_name_files_that_exist() {
+    assert_eq!(named_paths("see `src/a.rs`, [b](tests/b.md) and tests/c."), ["src/a.rs", "tests/b.md", "tests/c"]);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for document in ["README.md", "CHANGELOG.md", "src/manual/architecture.md", "src/manual/gate.md"] {
+        for path in named_paths(&text(document)) {
+            assert!(root.join(path).exists(), "{document} names {path}, which does not exist");
+        }
+    }
+}
+
+#[test]
+fn documents_name_tests_that_exist() {
+    for document in ["README.md", "src/manual/gate.md"] {
+        for name in text(document).split('`').filter(|word| word.starts_with("gate::tests::")) {
+            let function = name.rsplit("::").next().unwrap();
+            assert!(text("src/gate/tests.rs").contains(&format!("fn {function}(")), "{document} names {name}");
+        }
+    }
+}
+
+#[test]
+fn the_readme_has_a_row_for_every_promise() {
+    let readme = text("README.md");
+    for number in 1..=20 {
+        let row = readme.lines().find(|line| line.starts_with(&format!("| S{number} |")));
+        let cells = row.map_or(0, |row| row.split('|').count());
+        assert_eq!(cells, 7, "S{number}: a row has id, promise, figure, measured, held by");
+    }
+}
+
+/// Service managers don't run in tests, so at least no word of the unit names a path that the sample configuration
+/// doesn't write to.
+#[test]
+fn the_service_may_write_where_the_sample_configuration_writes() {
+    let unit = text("appliance-image/vambrace.service");
+    let sample = text("appliance-image/vambrace.toml");
+    for (place, directive) in [
+        ("/var/lib/vambrace/", "StateDirectory=vambrace"),
+        ("/run/vambrace/", "RuntimeDirectory=vambrace"),
+        ("/etc/vambrace/", "ConfigurationDirectory=vambrace"),
+    ] {
+        assert!(sample.contains(place) && unit.lines().any(|line| line == directive), "{place}");
+    }
+    assert!(unit.contains("ExecStart=/usr/bin/vambrace run --config /etc/vambrace/vambrace.toml"));
 }
