@@ -97,7 +97,11 @@ impl Client {
         if text.len() > MAX_LINE {
             return Err(protocol(format!("the request is {} bytes long; at most {MAX_LINE} are taken", text.len())));
         }
-        self.stream.get_mut().write_all(text.as_bytes()).map_err(broken)?;
+        match self.stream.get_mut().write_all(text.as_bytes()) {
+            // Who closed before the question came has said why: the answer can still be read.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(broken(error)),
+            _ => {}
+        }
         let line = read_line(&mut self.stream).map_err(broken)?;
         let Some(line) = line else {
             return Err(broken(io::Error::new(io::ErrorKind::UnexpectedEof, "the appliance closed the connection")));

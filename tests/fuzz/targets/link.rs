@@ -1,0 +1,24 @@
+//! Any bytes as a frame: headers, checksums, the flow key.
+#![no_main]
+
+use dissect::Toward;
+use libfuzzer_sys::fuzz_target;
+use link::{FlowKey, Packet};
+
+fuzz_target!(|frame: &[u8]| {
+    let _ = Packet::link(frame);
+    match link::parse(frame) {
+        Err(error) => assert!(error.offset as usize <= frame.len()),
+        Ok(packet) => {
+            assert!(packet.network_offset <= frame.len());
+            let _ = (packet.checksums_ok(), packet.link_protocol(), packet.addresses());
+            if let Some(tcp) = packet.tcp() {
+                assert_eq!(&frame[tcp.payload_offset..][..tcp.payload.len()], tcp.payload);
+                assert_eq!(tcp.timestamps(), tcp.option_summary().timestamps);
+            }
+            for toward in [Toward::Robot, Toward::Plant] {
+                assert_eq!(FlowKey::of(&packet, toward).is_some(), packet.tcp().is_some() || packet.udp().is_some());
+            }
+        }
+    }
+});
