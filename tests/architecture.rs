@@ -113,7 +113,7 @@ const SPEAK_SOME: &[(&str, &str)] = &[
 ];
 
 /// Rooms that may see frames and headers.
-const SEE_FRAMES: &[&str] = &["appliance", "engine", "event", "export", "flow", "gate", "record"];
+const SEE_FRAMES: &[&str] = &["appliance", "engine", "event", "export", "flow", "gate", "nic", "record"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
