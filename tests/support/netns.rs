@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -74,6 +75,15 @@ impl Netns {
             space.run(&["ethtool", "-K", port, "tx", "off", "rx", "off", "sg", "off", "tso", "off", "gso", "off",
                         "gro", "off", "txvlan", "off", "rxvlan", "off"]);
             space.run(&["ip", "link", "set", port, "up"]);
+        }
+        // The carrier is told a moment later; what is sent before that is lost without a word.
+        for (space, port) in [(self, port), (other, other_port)] {
+            let has_carrier = || space.run(&["ip", "-br", "link", "show", port]).contains(" UP ");
+            let deadline = Instant::now() + Duration::from_secs(3);
+            while !has_carrier() {
+                assert!(Instant::now() < deadline, "{port} has no carrier");
+                std::thread::sleep(Duration::from_millis(2));
+            }
         }
     }
 }
