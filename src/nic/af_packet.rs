@@ -33,7 +33,7 @@ pub struct Counters {
     pub refused_size: u64,
     /// Sent by this port and seen again, ignored.
     pub echoes: u64,
-    /// Longer than a ring slot: handed out cut, `wire_len` tells.
+    /// Longer than a ring slot, so that only a part came in; dropped, because passing on a part would be another frame.
     pub truncated: u64,
     /// Received with a transport checksum that an offload should have filled in.
     pub checksum_partial: u64,

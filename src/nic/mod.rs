@@ -35,7 +35,7 @@ pub struct Frame<'a> {
 pub struct FrameMeta {
     /// When the kernel (or the capture) received it: nanoseconds since 1970, wall clock. For records only.
     pub received_ns: u64,
-    /// Length on the wire in bytes; more than `bytes.len()` where the capture or the ring cut it.
+    /// Length on the wire in bytes; more than `bytes.len()` where the capture cut it.
     pub wire_len: u32,
     /// Whether transport checksums may be unfinished, because an offload was to fill them in.
     pub checksum_partial: bool,

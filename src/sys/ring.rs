@@ -114,7 +114,7 @@ pub struct Counts {
     pub taken: u64,
     /// Frames that the kernel sent from this port, ignored.
     pub echoes: u64,
-    /// Frames longer than a slot, handed out cut.
+    /// Frames longer than a slot, given back unread: sent on they would be other frames.
     pub truncated: u64,
     /// Frames whose transport checksum was left to an offload.
     pub unfinished: u64,
@@ -269,7 +269,12 @@ impl Ring {
                 self.counts.echoes = self.counts.echoes.wrapping_add(1);
                 continue;
             }
-            let frame = self.read(slot, status);
+            let header = self.header(slot);
+            if header.tp_snaplen < header.tp_len {
+                self.counts.truncated = self.counts.truncated.wrapping_add(1);
+                continue;
+            }
+            let frame = self.read(slot, status, header);
             if let Some(free) = self.frames.get_mut(self.handed) {
                 *free = frame;
                 self.handed = self.handed.wrapping_add(1);
@@ -322,8 +327,7 @@ impl Ring {
     }
 
     /// Reads the header of a slot in hand and puts its VLAN tag back.
-    fn read(&mut self, slot: usize, status: u32) -> Held {
-        let header = self.header(slot);
+    fn read(&mut self, slot: usize, status: u32, header: tpacket2_hdr) -> Held {
         let (at, len) = (usize::from(header.tp_mac), header.tp_snaplen as usize);
         let end = at.saturating_add(len);
         if at < FIRST_BYTE.saturating_add(TAG) || end > self.geometry.frame_bytes as usize {
@@ -340,9 +344,6 @@ impl Ring {
                 checksum_partial: status & libc::TP_STATUS_CSUMNOTREADY != 0,
             },
         };
-        if header.tp_snaplen < header.tp_len {
-            self.counts.truncated = self.counts.truncated.wrapping_add(1);
-        }
         if held.info.checksum_partial {
             self.counts.unfinished = self.counts.unfinished.wrapping_add(1);
         }
