@@ -193,6 +193,23 @@ fn what_sits_on_a_port_is_told() {
 }
 
 #[test]
+fn a_queue_that_somebody_made_is_told_and_what_a_killed_process_left_is_cleared() {
+    if !can_make_namespaces("a_queue_that_somebody_made_is_told_and_what_a_killed_process_left_is_cleared") {
+        return;
+    }
+    let wire = Wire::new("queue", 1500);
+    wire.inside.run(&["tc", "qdisc", "add", "dev", ROBOT, "root", "handle", "1:", "htb"]);
+    let expected = "port robot has the queueing discipline htb, which could not be given back; \
+                    run `tc qdisc delete dev robot root`";
+    assert_eq!(refused(&wire, PLANT, ROBOT), [expected]);
+    wire.inside.run(&["tc", "qdisc", "delete", "dev", ROBOT, "root"]);
+    wire.inside.run(&["tc", "qdisc", "add", "dev", ROBOT, "root", "blackhole"]);
+    drop(inside(&wire).unwrap());
+    let left = wire.inside.run(&["tc", "qdisc", "show", "dev", ROBOT]);
+    assert!(!left.contains("blackhole"), "{left}");
+}
+
+#[test]
 fn different_mtus_are_told() {
     if !can_make_namespaces("different_mtus_are_told") {
         return;

@@ -162,6 +162,11 @@ fn port(role: &str, known: &Known, site: &Site, findings: &mut Findings) {
         findings.refuse(&about("port"), sentence, format!("ip link delete {}", above.name));
     }
 
+    if !is_given_by_the_kernel(&link.qdisc) {
+        let sentence = format!("port {name} has the queueing discipline {}, which could not be given back", link.qdisc);
+        findings.refuse(&about("queue"), sentence, format!("tc qdisc delete dev {name} root"));
+    }
+
     // The kernel makes up link-local addresses by itself; they go when the port is prepared.
     let foreign = |ip: &IpAddr| !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
     let told: Vec<_> = addresses.iter().filter(|(ip, _)| foreign(ip)).map(|(ip, len)| format!("{ip}/{len}")).collect();
@@ -194,6 +199,14 @@ fn port(role: &str, known: &Known, site: &Site, findings: &mut Findings) {
     } else {
         findings.fine(&about("offloads"), "off");
     }
+}
+
+/// Whether an interface can have this queueing discipline without anybody's doing, so that it has it again afterwards:
+/// those that `net.core.default_qdisc` is set to. `blackhole` is what a killed process left.
+fn is_given_by_the_kernel(qdisc: &str) -> bool {
+    const OWN: [&str; 11] =
+        ["", "noqueue", "noop", "pfifo_fast", "mq", "fq_codel", "fq", "fq_pie", "sfq", "cake", "blackhole"];
+    OWN.contains(&qdisc)
 }
 
 /// The command of this distribution that gives the kernel a parameter at its next start.

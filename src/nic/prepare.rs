@@ -101,10 +101,11 @@ impl PreparedPort {
             done: Vec::new(),
         };
         let mut port = Self { name, mtu: known.link.mtu, mac: known.mac, changes };
+        // Before anything is changed: another process may have the port in its hands.
+        port.close_way_in()?;
+        // Before the rest: leaving multicast groups makes the kernel speak once more.
+        port.close_way_out();
         let mut problems = Vec::new();
-        // First the way out is closed: leaving multicast groups makes the kernel speak once more.
-        port.close_way_out(known);
-        port.close_way_in(&mut problems);
         for (path, value) in SILENCE {
             port.silence(path, value, &mut problems);
         }
@@ -113,12 +114,7 @@ impl PreparedPort {
         if problems.is_empty() { Ok(port) } else { Err(problems) }
     }
 
-    fn close_way_out(&mut self, known: &Known) {
-        // Those that the kernel gives an interface by itself, so that it gives them again.
-        const OWN: [&str; 6] = ["noqueue", "noop", "pfifo_fast", "mq", "fq_codel", "fq"];
-        if !OWN.contains(&known.link.qdisc.as_str()) {
-            return;
-        }
+    fn close_way_out(&mut self) {
         match self.changes.route.mute(self.changes.index) {
             Ok(()) => self.changes.done.push(Change::Muted),
             Err(error) => tracing::warn!(
@@ -129,12 +125,12 @@ impl PreparedPort {
         }
     }
 
-    fn close_way_in(&mut self, problems: &mut Vec<Problem>) {
+    fn close_way_in(&mut self) -> Result<(), Vec<Problem>> {
         match Shield::raise(&self.name, self.changes.index) {
             Ok(shield) => self.changes.done.push(Change::Shielded { _shield: shield }),
             Err(error) if matches!(error.raw_os_error(), Some(libc::EEXIST | libc::EPERM | libc::EBUSY)) => {
                 let what = format!("port {} is in the hands of another vambrace", self.name);
-                problems.push(Problem { what, command: Some("pgrep -a vambrace".to_owned()) });
+                return Err(vec![Problem { what, command: Some("pgrep -a vambrace".to_owned()) }]);
             }
             Err(error) => tracing::warn!(
                 port = self.name,
@@ -142,6 +138,7 @@ impl PreparedPort {
                 "the kernel has no nf_tables at ingress: its own network stack sees what arrives at the port"
             ),
         }
+        Ok(())
     }
 
     /// Sets a per-interface setting below `/proc/sys/net`. Where there is none, nothing can speak.
