@@ -1,0 +1,184 @@
+//! The whole program between two wires: transparent where it must be, soundly restarted when its packet process dies,
+//! and clear about what it can't use.
+
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may stop at the first surprise"
+)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use support::can_make_namespaces;
+use support::corpus;
+use support::wire::{PLANT, ROBOT, Wire};
+
+const REFUSE_ALL: &str = "version = 1\nrobot = \"robot\"\n";
+
+/// `vambrace run` in the box namespace of a wire, with files of its own; ends with the value.
+struct Vambrace<'w> {
+    wire: &'w Wire,
+    directory: PathBuf,
+    process: Child,
+}
+
+fn directory(name: &str) -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("box-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&directory);
+    std::fs::create_dir_all(&directory).unwrap();
+    directory
+}
+
+fn configure(directory: &Path, mode: &str, plant: &str, robot: &str) -> PathBuf {
+    let path = directory.join("vambrace.toml");
+    let own = directory.display();
+    let text = format!(
+        "mode = \"{mode}\"\n[ports]\nplant = \"{plant}\"\nrobot = \"{robot}\"\n[fast_path]\npolling = \"blocking\"\n\
+         [[asset]]\nname = \"robot\"\nip = \"10.20.0.40\"\nside = \"robot\"\n\
+         [control]\nsocket = \"{own}/control.sock\"\n[record]\ndirectory = \"{own}/records\"\n\
+         [policy]\nfile = \"{own}/policy.toml\"\n"
+    );
+    std::fs::write(&path, text).unwrap();
+    std::fs::write(directory.join("policy.toml"), REFUSE_ALL).unwrap();
+    path
+}
+
+impl<'w> Vambrace<'w> {
+    fn start(wire: &'w Wire, name: &str, mode: &str) -> Self {
+        let directory = directory(name);
+        let config = configure(&directory, mode, PLANT, ROBOT);
+        let mut command = wire.inside.command(env!("CARGO_BIN_EXE_vambrace"));
+        command.args(["run", "--config"]).arg(&config).stdout(Stdio::null());
+        command.stderr(std::fs::File::create(directory.join("log")).unwrap());
+        let vambrace = Self { wire, process: command.spawn().unwrap(), directory };
+        assert!(wire.wait_for_box(Duration::from_secs(10)), "{}", vambrace.log());
+        vambrace
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.join("log")).unwrap_or_default()
+    }
+
+    fn ask(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vambrace"));
+        command.arg("--socket").arg(self.directory.join("control.sock")).args(args).output().unwrap()
+    }
+
+    /// Pid of the packet process: the only child of the supervisor.
+    fn packet_process(&self) -> i32 {
+        let id = self.process.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+        children.split_whitespace().next().map_or(0, |pid| pid.parse().unwrap())
+    }
+}
+
+impl Drop for Vambrace<'_> {
+    fn drop(&mut self) {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.process.id()).unwrap()).unwrap();
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let started = Instant::now();
+        while self.process.try_wait().unwrap().is_none() {
+            if started.elapsed() > Duration::from_secs(5) {
+                let _ = self.process.kill();
+                let _ = self.process.wait();
+                panic!("it did not end when asked: {}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.wire;
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+#[test]
+fn every_frame_of_the_corpus_passes_in_observe_learn_and_shadow() {
+    if !can_make_namespaces("every_frame_of_the_corpus_passes_in_observe_learn_and_shadow") {
+        return;
+    }
+    for mode in ["observe", "learn", "shadow"] {
+        let wire = Wire::new("vbbox", 1508);
+        let vambrace = Vambrace::start(&wire, mode, mode);
+        wire.assert_transparent(&corpus::frames());
+        drop(vambrace);
+    }
+}
+
+#[test]
+fn frames_of_nine_kilobytes_pass() {
+    if !can_make_namespaces("frames_of_nine_kilobytes_pass") {
+        return;
+    }
+    let wire = Wire::new("vbjum", 9008);
+    let vambrace = Vambrace::start(&wire, "jumbo", "observe");
+    wire.assert_transparent(&corpus::jumbo());
+    drop(vambrace);
+}
+
+#[test]
+fn a_killed_packet_process_is_replaced_and_forwards_again() {
+    if !can_make_namespaces("a_killed_packet_process_is_replaced_and_forwards_again") {
+        return;
+    }
+    let wire = Wire::new("vbkil", 1508);
+    let vambrace = Vambrace::start(&wire, "kill", "observe");
+    for _ in 0..5 {
+        let pid = rustix::process::Pid::from_raw(vambrace.packet_process()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        assert!(wire.wait_for_box(Duration::from_secs(2)), "{}", vambrace.log());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    wire.assert_transparent(&corpus::frames());
+    let status = vambrace.ask(&["--json", "status"]);
+    assert!(String::from_utf8_lossy(&status.stdout).contains("\"restarts\":5"), "{status:?}");
+}
+
+#[test]
+fn a_port_that_goes_away_and_comes_back_stops_nothing_else() {
+    if !can_make_namespaces("a_port_that_goes_away_and_comes_back_stops_nothing_else") {
+        return;
+    }
+    let wire = Wire::new("vbprt", 1508);
+    let vambrace = Vambrace::start(&wire, "port", "observe");
+    wire.inside.run(&["ip", "link", "set", ROBOT, "down"]);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(vambrace.ask(&["status"]).status.code(), Some(10), "degraded");
+    wire.inside.run(&["ip", "link", "set", ROBOT, "up"]);
+    assert!(wire.wait_for_box(Duration::from_secs(5)), "{}", vambrace.log());
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(vambrace.ask(&["status"]).status.code(), Some(0));
+}
+
+#[test]
+fn what_can_not_be_used_is_said_in_one_line_with_its_exit_code() {
+    let directory = directory("bad");
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_vambrace")).args(arguments).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!text.contains("panicked"), "{text}");
+        (output.status.code(), text)
+    };
+    let config = configure(&directory, "enforce", "no-such-port", "nor-this");
+    let config = config.display().to_string();
+    let (code, text) = run(&["run", "--config", &config]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("no-such-port"), "{text}");
+    let (code, text) = run(&["run", "--config", "/no/such/file.toml"]);
+    assert!(code == Some(2) && text.contains("/no/such/file.toml"), "{text}");
+    std::fs::write(directory.join("policy.toml"), "version = 1\nrobot = \"robot\"\n[[alow]]\n").unwrap();
+    let (code, text) = run(&["run", "--config", &config]);
+    assert!(code == Some(2) && text.contains("policy.toml:3:") && text.contains("`allow`"), "{text}");
+    let capture = directory.join("not-a-capture");
+    std::fs::write(&capture, b"hello, this is no capture").unwrap();
+    let (code, text) = run(&["replay", &capture.display().to_string()]);
+    assert!(code == Some(1) && text.contains("not-a-capture"), "{text}");
+    let (code, text) = run(&["--socket", "/no/such/control.sock", "status"]);
+    assert!(code == Some(5) && text.contains("/no/such/control.sock"), "{text}");
+    assert_eq!(run(&["mode"]).0, Some(2));
+    let _ = std::fs::remove_dir_all(&directory);
+}
