@@ -2,11 +2,12 @@
 //!
 //! [`Observations`] count every command by what it would need a rule to say; [`Observations::propose`] writes the
 //! narrowest rules that allow them again. What a rule covers beyond what was seen is said beside it. Commands of
-//! dangerous classes, and what was seen that no rule should allow, stand in the proposal switched off: an attack during
-//! learning shows up in the review.
+//! dangerous classes, and what was seen that no rule should allow, stand in the proposal switched off; what was seen
+//! once among much else stands on a line of its own: an attack during learning shows up in the review.
 
 mod observe;
 mod propose;
+mod spread;
 
 #[cfg(test)]
 mod tests;

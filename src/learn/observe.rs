@@ -3,17 +3,31 @@ use std::net::IpAddr;
 
 use dissect::Toward;
 
-use crate::command::{Command, Service};
+use super::spread::Spread;
+use crate::command::{Class, Command, Service, of_fact};
 
 /// Different behaviours that one client and service may show; further ones are counted, not kept. A cell's cycle has
 /// some dozens; thousands are a scan.
 const BEHAVIOURS: usize = 4096;
 
+/// Behaviours of all clients and services together.
+const ALL_BEHAVIOURS: usize = 32_768;
+
 /// Clients and services; further ones are counted, not kept.
 const GROUPS: usize = 1024;
 
-/// Different values of one address or variable that are listed one by one; more become a range.
-pub(super) const VALUES: usize = 8;
+/// Ports that no dissector reads, of one client: a scan of all ports must leave room for others.
+const PORTS: usize = 64;
+
+/// Longest name or argument that is kept, in bytes; a longer one can't become part of a rule.
+const LONGEST: usize = 512;
+
+/// Bytes of a text that are kept for people to see.
+const SHOWN: usize = 60;
+
+/// At what rate data is taken to flow where the client can't ask for one (RTDE version 1), in hertz; as policies do.
+/// Source: Universal Robots' client library, 500 Hz for e-Series.
+const FASTEST_HZ: f64 = 500.0;
 
 /// Who was seen, when.
 #[derive(Clone, Copy, Debug)]
@@ -38,12 +52,7 @@ pub(super) struct Count {
 
 impl Count {
     fn see(&mut self, wall_ns: u64) {
-        if self.count == 0 {
-            self.first_ns = wall_ns;
-        }
-        self.count = self.count.saturating_add(1);
-        self.first_ns = self.first_ns.min(wall_ns);
-        self.last_ns = self.last_ns.max(wall_ns);
+        *self = self.with(Self { count: 1, first_ns: wall_ns, last_ns: wall_ns });
     }
 
     /// Both together.
@@ -60,86 +69,62 @@ impl Count {
 }
 
 /// What one command would need a rule to say; what goes into one rule together has the same key but for its values.
+///
+/// `off` tells units of a dangerous class, or with functions of no known effect, from the others.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Behaviour {
     Modbus {
         function: u8,
-        unit: u8,
         sub_function: Option<u16>,
+        unit: u8,
+        /// First and last address.
         read: Option<(u16, u16)>,
+        /// First and last address.
         write: Option<(u16, u16)>,
     },
     Dashboard {
         verb: &'static str,
-        argument: Vec<u8>,
+        /// `None` for verbs that take none.
+        argument: Option<Vec<u8>>,
     },
-    /// A line outside the table or grammar, as it was.
-    DashboardOdd(Vec<u8>),
     RtdeOutput(Vec<u8>),
     RtdeInput(Vec<u8>),
-    /// A data package of a recipe that was not seen.
-    RtdeUnknownData,
     RtdeMessage,
-    /// A program or secondary by its hash, with its name.
+    /// A unit by its hash, with what people may know it by.
     Script {
         kind: &'static str,
         hash: [u8; 32],
         name: Vec<u8>,
+        unknown: bool,
     },
     Function {
         kind: &'static str,
+        off: bool,
         name: Vec<u8>,
     },
     Assign {
         kind: &'static str,
+        off: bool,
+        target: Vec<u8>,
+    },
+    Connect {
+        kind: &'static str,
+        off: bool,
         target: Vec<u8>,
     },
     Bare(&'static str),
-    /// A text with two readings, or a bare command in no table.
-    ScriptOdd(Vec<u8>),
     Connection,
-}
-
-/// Numbers seen: a few one by one, else their range.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Values {
-    pub(super) listed: Vec<f64>,
-    pub(super) range: Option<(f64, f64)>,
-    pub(super) many: bool,
-}
-
-impl Values {
-    pub(super) fn see(&mut self, value: f64) {
-        let (low, high) = self.range.unwrap_or((value, value));
-        self.range = Some((low.min(value), high.max(value)));
-        if !self.many && !self.listed.iter().any(|known| known.total_cmp(&value).is_eq()) {
-            if self.listed.len() < VALUES {
-                self.listed.push(value);
-                self.listed.sort_by(f64::total_cmp);
-            } else {
-                self.many = true;
-            }
-        }
-    }
-
-    pub(super) fn join(&mut self, other: &Self) {
-        for value in &other.listed {
-            self.see(*value);
-        }
-        if let Some((low, high)) = other.range {
-            self.see(low);
-            self.see(high);
-        }
-        self.many |= other.many;
-    }
+    /// What no rule can allow: why, and its beginning.
+    Odd(&'static str, Vec<u8>),
 }
 
 /// One behaviour with its count and values.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Row {
     pub(super) count: Count,
-    pub(super) values: Values,
-    pub(super) dangerous: bool,
+    pub(super) values: Spread,
+    /// Whether a proposal switches it off: of a dangerous class, or of no known effect.
+    pub(super) off: bool,
 }
 
 /// What one client did with one service.
@@ -147,55 +132,72 @@ pub(super) struct Row {
 pub(super) struct Group {
     pub(super) rows: BTreeMap<Behaviour, Row>,
     pub(super) commands: Count,
-    pub(super) frequency: Values,
+    /// In hertz, of RTDE outputs.
+    pub(super) frequency: Spread,
+    /// Observations that found no room.
     pub(super) dropped: u64,
 }
 
-/// Everything seen since learning began. Bounded: at most 1,024 pairs of client and service with 4,096 behaviours each.
+/// Everything seen since learning began.
+///
+/// Bounded: at most 1,024 pairs of client and service, of which 64 a client are ports that no dissector reads; 4,096
+/// behaviours each and 32,768 together, of at most 512 bytes and 16 ranges of values. What finds no room is counted
+/// and told of in the proposal.
 #[derive(Clone, Debug, Default)]
 pub struct Observations {
     pub(super) groups: BTreeMap<(IpAddr, bool, Service), Group>,
+    /// Behaviours in all groups.
+    kept: usize,
+    /// Observations of clients and services that found no room.
     pub(super) dropped: u64,
 }
 
+/// A group, with the room that is left for behaviours.
+struct Keeper<'o> {
+    group: &'o mut Group,
+    kept: &'o mut usize,
+    wall_ns: u64,
+    off: bool,
+}
+
 impl Observations {
-    fn group(&mut self, seen: &Seen) -> Option<&mut Group> {
-        let key = (seen.peer, seen.opened == Toward::Plant, seen.service);
-        if !self.groups.contains_key(&key) && self.groups.len() >= GROUPS {
-            self.dropped = self.dropped.saturating_add(1);
-            return None;
+    fn keeper(&mut self, seen: &Seen, off: bool) -> Option<Keeper<'_>> {
+        let egress = seen.opened == Toward::Plant;
+        let key = (seen.peer, egress, seen.service);
+        if !self.groups.contains_key(&key) {
+            let own = self.groups.range((seen.peer, egress, Service::Modbus)..);
+            let own = own.take_while(|((peer, ..), _)| *peer == seen.peer);
+            let ports = own.filter(|((_, egress, service), _)| *egress || !service.is_dissected()).count();
+            let is_port = egress || !seen.service.is_dissected();
+            if self.groups.len() >= GROUPS || (is_port && ports >= PORTS) {
+                self.dropped = self.dropped.saturating_add(1);
+                return None;
+            }
         }
-        Some(self.groups.entry(key).or_default())
+        let group = self.groups.entry(key).or_default();
+        Some(Keeper { group, kept: &mut self.kept, wall_ns: seen.wall_ns, off })
     }
 
     /// A connection, or the first datagram of an exchange.
     pub fn connection(&mut self, seen: &Seen) {
-        let wall_ns = seen.wall_ns;
         if (!seen.service.is_dissected() || seen.opened == Toward::Plant)
-            && let Some(group) = self.group(seen)
+            && let Some(mut keeper) = self.keeper(seen, false)
         {
-            group.see(Behaviour::Connection, wall_ns, false, &[]);
+            keeper.see(Behaviour::Connection);
         }
     }
 
     /// A command.
     pub fn command(&mut self, seen: &Seen, command: &Command<'_>) {
-        let wall_ns = seen.wall_ns;
-        let Some(group) = self.group(seen) else { return };
-        group.commands.see(wall_ns);
-        let dangerous = command.classes().iter().any(crate::command::Class::is_dangerous);
+        let off = command.classes().iter().any(Class::is_dangerous);
+        let Some(mut keeper) = self.keeper(seen, off) else { return };
+        keeper.group.commands.see(seen.wall_ns);
         match command {
-            Command::Modbus(request) => group.modbus(request, wall_ns, dangerous),
-            Command::Rtde(request) => group.rtde(request, wall_ns, dangerous),
-            Command::Dashboard(line) => {
-                let behaviour = match line.verb {
-                    Ok(verb) => Behaviour::Dashboard { verb: verb.name, argument: line.argument.to_vec() },
-                    Err(_) => Behaviour::DashboardOdd(line.text.to_vec()),
-                };
-                group.see(behaviour, wall_ns, dangerous, &[]);
-            }
-            Command::UrScript(unit) => group.script(unit, wall_ns, dangerous),
-            Command::Transport(_) => group.see(Behaviour::Connection, wall_ns, dangerous, &[]),
+            Command::Modbus(request) => keeper.modbus(request),
+            Command::Rtde(request) => keeper.rtde(request),
+            Command::Dashboard(line) => keeper.dashboard(line),
+            Command::UrScript(unit) => keeper.script(unit),
+            Command::Transport(_) => keeper.see(Behaviour::Connection),
         }
     }
 
@@ -208,108 +210,189 @@ impl Observations {
     /// Different behaviours seen: rows of rules.
     #[must_use]
     pub fn behaviours(&self) -> u64 {
-        let rows = self.groups.values().map(|group| group.rows.len());
-        rows.fold(0, |sum, rows| sum.saturating_add(u64::try_from(rows).unwrap_or(u64::MAX)))
+        u64::try_from(self.kept).unwrap_or(u64::MAX)
     }
 }
 
-impl Group {
-    fn see(&mut self, behaviour: Behaviour, wall_ns: u64, dangerous: bool, values: &[f64]) {
-        if !self.rows.contains_key(&behaviour) && self.rows.len() >= BEHAVIOURS {
-            self.dropped = self.dropped.saturating_add(1);
-            return;
+impl Keeper<'_> {
+    fn row(&mut self, behaviour: Behaviour) -> Option<&mut Row> {
+        if !self.group.rows.contains_key(&behaviour) {
+            if self.group.rows.len() >= BEHAVIOURS || *self.kept >= ALL_BEHAVIOURS {
+                self.group.dropped = self.group.dropped.saturating_add(1);
+                return None;
+            }
+            *self.kept = self.kept.saturating_add(1);
         }
-        let row = self.rows.entry(behaviour).or_default();
-        row.count.see(wall_ns);
-        row.dangerous |= dangerous;
-        values.iter().for_each(|value| row.values.see(*value));
+        let row = self.group.rows.entry(behaviour).or_default();
+        row.count.see(self.wall_ns);
+        row.off |= self.off;
+        Some(row)
     }
 
-    fn modbus(&mut self, request: &modbus::Request<'_>, wall_ns: u64, dangerous: bool) {
-        let values: Vec<f64> = match &request.write {
-            Some(write) => match write.values {
-                modbus::Values::Registers(_) => write.registers().map(f64::from).collect(),
-                modbus::Values::Bits(_) => write.bits().map(|bit| f64::from(u8::from(bit))).collect(),
-                modbus::Values::Mask { .. } => {
-                    let (low, high) = write.value_bounds();
-                    vec![f64::from(low), f64::from(high)]
-                }
-            },
-            None => Vec::new(),
-        };
-        let behaviour = Behaviour::Modbus {
-            function: request.function.0,
-            unit: request.unit.0,
-            sub_function: request.sub_function,
-            read: request.read.map(|span| (span.address, span.last())),
-            write: request.write.map(|write| (write.span.address, write.span.last())),
-        };
+    fn see(&mut self, behaviour: Behaviour) {
+        self.row(behaviour);
+    }
+
+    fn odd(&mut self, why: &'static str, text: &[u8]) {
+        self.see(Behaviour::Odd(why, shown(text)));
+    }
+
+    fn modbus(&mut self, request: &modbus::Request<'_>) {
         // A function of no known effect is for a person to decide.
-        self.see(behaviour, wall_ns, dangerous || !request.known(), &values);
+        self.off |= !request.known();
+        let span = |span: modbus::Span| (span.address, span.last());
+        let Some(row) = self.row(Behaviour::Modbus {
+            function: request.function.0,
+            sub_function: request.sub_function,
+            unit: request.unit.0,
+            read: request.read.map(span),
+            write: request.write.map(|write| span(write.span)),
+        }) else {
+            return;
+        };
+        let Some(write) = &request.write else { return };
+        let mut see = |low: u16, high: u16| row.values.see(low.into(), high.into(), 1.0);
+        match write.values {
+            modbus::Values::Registers(_) => write.registers().for_each(|value| see(value, value)),
+            modbus::Values::Bits(_) => write.bits().map(u16::from).for_each(|bit| see(bit, bit)),
+            modbus::Values::Mask { .. } => {
+                let (low, high) = write.value_bounds();
+                see(low, high);
+            }
+        }
     }
 
-    fn rtde(&mut self, request: &rtde::Request<'_>, wall_ns: u64, dangerous: bool) {
+    fn dashboard(&mut self, line: &dashboard::Line<'_>) {
+        let verb = match line.verb {
+            Ok(verb) => verb,
+            Err(dashboard::GrammarError::UnknownCommand) => return self.odd("an unknown Dashboard command", line.text),
+            Err(_) => return self.odd("a line outside the Dashboard's grammar", line.text),
+        };
+        let argument = match (verb.argument, line.choice()) {
+            (dashboard::Argument::None, _) => None,
+            (_, Some(choice)) => Some(choice.as_bytes().to_vec()),
+            (_, None) if line.argument.len() > LONGEST || std::str::from_utf8(line.argument).is_err() => {
+                return self.odd("an argument that no rule can hold", line.text);
+            }
+            (_, None) => Some(line.argument.to_vec()),
+        };
+        self.see(Behaviour::Dashboard { verb: verb.name, argument });
+    }
+
+    fn rtde(&mut self, request: &rtde::Request<'_>) {
         match request {
             rtde::Request::SetupOutputs { frequency_hz, names } => {
-                frequency_hz.iter().for_each(|frequency| self.frequency.see(*frequency));
-                names.iter().for_each(|name| self.see(Behaviour::RtdeOutput(name.to_vec()), wall_ns, false, &[]));
+                let frequency = frequency_hz.unwrap_or(FASTEST_HZ);
+                self.group.frequency.see(frequency, frequency, 0.0);
+                for name in names.iter() {
+                    if name.len() > LONGEST || std::str::from_utf8(name).is_err() {
+                        self.odd("an output that no rule can name", name);
+                    } else {
+                        self.see(Behaviour::RtdeOutput(name.to_vec()));
+                    }
+                }
             }
-            rtde::Request::SetupInputs { names } => {
-                names.iter().for_each(|name| self.see(Behaviour::RtdeInput(name.to_vec()), wall_ns, dangerous, &[]));
-            }
+            rtde::Request::SetupInputs { names } => names.iter().for_each(|name| {
+                self.input(name);
+            }),
             rtde::Request::Data(data) if data.recipe.is_none() => {
-                self.see(Behaviour::RtdeUnknownData, wall_ns, true, &[]);
+                self.odd("a data package of a recipe whose set-up was not seen", &[]);
             }
             rtde::Request::Data(data) => {
                 for field in data.fields() {
-                    let name = field.variable.name().as_bytes().to_vec();
-                    self.see(Behaviour::RtdeInput(name), wall_ns, dangerous, &numbers(&field.value));
+                    let numbers = numbers(&field.value);
+                    if numbers.iter().any(|number| !number.is_finite()) {
+                        self.odd(
+                            "a value that is no number, written to an RTDE input",
+                            field.variable.name().as_bytes(),
+                        );
+                    }
+                    let step = if matches!(
+                        field.value,
+                        rtde::Value::Double(_) | rtde::Value::Vector3d(_) | rtde::Value::Vector6d(_)
+                    ) {
+                        0.0
+                    } else {
+                        1.0
+                    };
+                    if let Some(row) = self.input(field.variable.name().as_bytes()) {
+                        let finite = numbers.into_iter().filter(|number| number.is_finite());
+                        finite.for_each(|number| row.values.see(number, number, step));
+                    }
                 }
             }
-            rtde::Request::Message(_) => self.see(Behaviour::RtdeMessage, wall_ns, dangerous, &[]),
+            rtde::Request::Message(_) => self.see(Behaviour::RtdeMessage),
             _ => {}
         }
     }
 
-    fn script(&mut self, unit: &urscript::Unit<'_>, wall_ns: u64, dangerous: bool) {
-        use urscript::{Fact, Kind};
-        let odd = || Behaviour::ScriptOdd(unit.text.get(..unit.text.len().min(60)).unwrap_or_default().to_vec());
-        if unit.ambiguous {
-            self.see(odd(), wall_ns, true, &[]);
-            return;
+    fn input(&mut self, name: &[u8]) -> Option<&mut Row> {
+        if rtde::Variable::named(name).is_input() {
+            return self.row(Behaviour::RtdeInput(name.to_vec()));
         }
-        let kind = match unit.kind {
-            Kind::Bare => {
-                let behaviour = unit.bare().map_or_else(odd, Behaviour::Bare);
-                self.see(behaviour, wall_ns, dangerous || unit.bare().is_none(), &[]);
-                return;
-            }
-            Kind::Program | Kind::Secondary => {
-                let kind = if unit.kind == Kind::Program { "program" } else { "secondary" };
-                let name = unit.name.unwrap_or_default().to_vec();
-                self.see(Behaviour::Script { kind, hash: unit.token_hash(), name }, wall_ns, dangerous, &[]);
-                return;
-            }
-            Kind::Statement => "statement",
-            Kind::Interpreter => "interpreter",
+        self.odd("an RTDE input in no table", name);
+        None
+    }
+
+    fn script(&mut self, unit: &urscript::Unit<'_>) {
+        use urscript::{Category, Fact, Kind};
+        if unit.ambiguous {
+            return self.odd("a script with more than one reading", unit.text);
+        }
+        let kind = unit.kind.name();
+        let facts = || unit.facts().filter(|fact| !matches!(fact, Fact::Call { category: Category::Local, .. }));
+        let unknown = facts().any(|fact| of_fact(&fact) == Some(Class::Unknown));
+        let by_hash = |name: &[u8]| Behaviour::Script { kind, hash: unit.token_hash(), name: shown(name), unknown };
+        match unit.kind {
             // Every rule for scripts lets it go.
             Kind::Blank => return,
-        };
-        let mut functions = BTreeSet::new();
-        for fact in unit.facts() {
-            let behaviour = match fact {
-                Fact::Call { category: urscript::Category::Local, .. } | Fact::Connect { .. } => continue,
-                Fact::Call { name, .. } => Behaviour::Function { kind, name: name.to_vec() },
-                Fact::IndexAssign { target, .. } => Behaviour::Assign { kind, target: target.to_vec() },
-                Fact::Method { object, name, .. } => Behaviour::Function { kind, name: [object, b".", name].concat() },
+            Kind::Bare => {
+                return match unit.bare() {
+                    Some(name) => self.see(Behaviour::Bare(name)),
+                    None => self.odd("an unknown bare command", unit.text),
+                };
+            }
+            // The hash of a whole program says all that it does; whoever reads it decides.
+            Kind::Program | Kind::Secondary => return self.see(by_hash(unit.name.unwrap_or_default())),
+            Kind::Statement | Kind::Interpreter => {}
+        }
+        let off = self.off | unknown;
+        self.off = off;
+        let mut needs = BTreeSet::new();
+        for fact in facts() {
+            let need = match fact {
+                Fact::Call { name, .. } => text(name).map(|name| Behaviour::Function { kind, off, name }),
+                Fact::Method { object, name } => {
+                    text(&[object, b".", name].concat()).map(|name| Behaviour::Function { kind, off, name })
+                }
+                Fact::IndexAssign { target } => text(target).map(|target| Behaviour::Assign { kind, off, target }),
+                // A socket to any port of a host would be more than was seen.
+                Fact::Connect { function: b"socket_open", port: None, .. } | Fact::Connect { target: None, .. } => None,
+                Fact::Connect { target: Some(host), port, .. } => {
+                    let port = port.map(|port| [b":", port].concat()).unwrap_or_default();
+                    text(&[host, &port].concat()).map(|target| Behaviour::Connect { kind, off, target })
+                }
             };
-            functions.insert(behaviour);
+            match need {
+                Some(need) => needs.insert(need),
+                None => return self.see(by_hash(unit.text)),
+            };
         }
-        if functions.is_empty() {
-            functions.insert(Behaviour::Script { kind, hash: unit.token_hash(), name: unit.text.to_vec() });
+        if needs.is_empty() {
+            return self.see(by_hash(unit.text));
         }
-        functions.into_iter().for_each(|behaviour| self.see(behaviour, wall_ns, dangerous, &[]));
+        needs.into_iter().for_each(|need| self.see(need));
     }
+}
+
+/// The text if a rule can hold it.
+fn text(bytes: &[u8]) -> Option<Vec<u8>> {
+    (bytes.len() <= LONGEST && std::str::from_utf8(bytes).is_ok()).then(|| bytes.to_vec())
+}
+
+/// The beginning of a text, for people.
+fn shown(text: &[u8]) -> Vec<u8> {
+    text.get(..text.len().min(SHOWN)).unwrap_or_default().to_vec()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "no known input is a UINT64")]

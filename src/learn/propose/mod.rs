@@ -1,0 +1,193 @@
+//! The text of a proposal.
+
+mod dashboard;
+mod modbus;
+mod rtde;
+mod text;
+mod urscript;
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use text::{Rule, comment, problem, quoted};
+
+use super::observe::{Behaviour, Count, Group, Observations};
+use crate::command::Service;
+
+/// Coverage from which a client is taken to have shown all that it does.
+const SATURATED: f64 = 0.99;
+
+/// What a proposal is written with.
+#[derive(Clone, Debug, Default)]
+pub struct ProposalOptions {
+    /// The robot as the policy names it.
+    pub robot: String,
+    /// Names of addresses.
+    pub assets: Vec<(String, IpAddr)>,
+    /// Whether dangerous commands are proposed enabled.
+    pub trust: bool,
+    /// Copies of frames that the learner did not get.
+    pub lost_frames: u64,
+    /// Who made it from what, for the first line.
+    pub made: String,
+}
+
+impl Observations {
+    /// The policy that allows what was seen, as TOML for people to review.
+    #[must_use]
+    pub fn propose(&self, options: &ProposalOptions) -> String {
+        let mut out = self.header(options);
+        let _ = writeln!(out, "\nversion = 1\nrobot = {}", quoted(&options.robot));
+        let mut ids = BTreeSet::new();
+        let (mut off, mut never) = (String::new(), String::new());
+        for ((peer, egress, service), group) in &self.groups {
+            let who = options.described(*peer, *egress);
+            let mut lines = Vec::new();
+            for rule in rules(*service, *egress, group, options.trust, &mut lines) {
+                if let Some(problem) = problem(&rule, &service.to_string(), *egress) {
+                    lines.push(format!("{} times what no rule can say: {problem}", rule.count.count));
+                    continue;
+                }
+                let (from, id) = options.ends(*peer, *egress, *service, &mut ids);
+                let text = rule.text(&id, &from, &service.to_string());
+                if rule.off && !options.trust {
+                    text.lines().for_each(|line| off += &format!("# {line}\n"));
+                    off.push('\n');
+                } else {
+                    out += &format!("\n{text}");
+                }
+            }
+            for (behaviour, row) in &group.rows {
+                if let Behaviour::Odd(why, text) = behaviour {
+                    let text = String::from_utf8_lossy(text);
+                    let text = if text.is_empty() { String::new() } else { format!(": {text}") };
+                    lines.push(format!("{} times {why}{text}", row.count.count));
+                }
+            }
+            lines.iter().for_each(|line| never += &format!("# {service} from {who}: {}\n", comment(line)));
+        }
+        if !off.is_empty() {
+            out +=
+                "\n# Seen, but switched off: commands that release safety, grant rights, stop the plant or are of no\n";
+            out += "# known effect. Take the # away only where the robot's work needs it.\n#\n";
+            out += &off;
+        }
+        if !never.is_empty() {
+            out += "\n# Seen, and refused whatever the rules say:\n";
+            out += &never;
+        }
+        out
+    }
+
+    fn header(&self, options: &ProposalOptions) -> String {
+        let mut out = format!("# Proposed by {}. Review every rule before it is applied.\n", comment(&options.made));
+        if options.lost_frames > 0 {
+            let _ = writeln!(out, "# {} frames were not seen: the proposal may be incomplete.", options.lost_frames);
+        }
+        if self.dropped > 0 {
+            let _ = writeln!(
+                out,
+                "# {} observations of further clients and ports found no room: was this a scan?",
+                self.dropped
+            );
+        }
+        out += "#\n# Coverage (Good-Turing) = 1 - behaviours seen once / observations: how likely the next command is one of\n";
+        out += "# those seen. Below 0.99 a client has not shown all that it does: learn longer.\n";
+        for ((peer, egress, service), group) in &self.groups {
+            let once = group.rows.values().filter(|row| row.count.count == 1).count();
+            let total = group.rows.values().fold(0_u64, |sum, row| sum.saturating_add(row.count.count));
+            let coverage = coverage(once, total);
+            let commands = if group.commands.count == 0 {
+                format!("{total} connections")
+            } else {
+                format!("{} commands", group.commands.count)
+            };
+            let _ = writeln!(
+                out,
+                "#   {service} from {}: {commands}, {} behaviours ({once} seen once), coverage {coverage:.3}{}{}",
+                comment(&options.described(*peer, *egress)),
+                group.rows.len(),
+                if coverage >= SATURATED { ", saturated" } else { ", not saturated" },
+                if group.dropped > 0 {
+                    format!(", {} observations found no room", group.dropped)
+                } else {
+                    String::new()
+                }
+            );
+        }
+        out
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people, three digits")]
+fn coverage(once: usize, total: u64) -> f64 {
+    1.0 - once as f64 / total.max(1) as f64
+}
+
+impl ProposalOptions {
+    /// The asset or address as rules name it.
+    fn name(&self, address: IpAddr, egress: bool) -> String {
+        let names = self.assets.iter().filter(|(_, known)| *known == address).map(|(name, _)| name);
+        // "any" is every address to a policy, and the robot as a client of itself (loopback) is told by address alone.
+        let name = names.into_iter().find(|name| *name != "any" && (egress || **name != self.robot));
+        name.cloned().unwrap_or_else(|| address.to_string())
+    }
+
+    /// For people.
+    fn described(&self, peer: IpAddr, egress: bool) -> String {
+        let name = self.name(peer, egress);
+        if egress { format!("the robot to {name}") } else { name }
+    }
+
+    /// The keys that say who talks to whom, and an id of its own.
+    fn ends(&self, peer: IpAddr, egress: bool, service: Service, ids: &mut BTreeSet<String>) -> (String, String) {
+        let who = self.name(peer, egress);
+        let base =
+            format!("{}{who}-{service}", if egress { "robot-to-" } else { "" }).replace(['/', ' ', '.', ':'], "-");
+        let mut id = base.clone();
+        for number in 2_u32.. {
+            if ids.insert(id.clone()) {
+                break;
+            }
+            id = format!("{base}-{number}");
+        }
+        let from = if egress {
+            format!("from = {}\nto = {}\n", quoted(&self.robot), quoted(&who))
+        } else {
+            format!("from = {}\n", quoted(&who))
+        };
+        (from, id)
+    }
+}
+
+/// The rules of one client and service; `never` gets what was seen and can't be in them.
+fn rules(service: Service, egress: bool, group: &Group, trust: bool, never: &mut Vec<String>) -> Vec<Rule> {
+    match service {
+        Service::Modbus if !egress => modbus::rules(group),
+        Service::Rtde if !egress => rtde::rules(group, never),
+        Service::Dashboard if !egress => dashboard::rules(group),
+        Service::UrScript if !egress => urscript::rules(group, trust),
+        _ => {
+            let notes = match service.is_dissected() {
+                true => vec!["The connection alone: what the robot sends on it is not judged.".to_owned()],
+                false => Vec::new(),
+            };
+            let count = group.rows.values().fold(Count::default(), |all, row| all.with(row.count));
+            vec![Rule { count, notes, ..Rule::default() }]
+        }
+    }
+}
+
+/// What a key says of numbers, and what is to be noted about it.
+fn spread(key: &str, spread: &super::spread::Spread, notes: &mut Vec<String>) -> Vec<text::Item> {
+    let said = spread.say();
+    if said.wider {
+        notes.push(format!("{key}: covers more than was seen, everything between the ends of a range."));
+    }
+    if !said.ends.is_empty() {
+        let ends: Vec<_> = said.ends.iter().map(|end| super::spread::number(*end)).collect();
+        notes.push(format!("{key}: seen once: {}.", ends.join(", ")));
+    }
+    said.parts.iter().map(|part| text::Item::new(part.text(), part.count)).collect()
+}
