@@ -110,7 +110,6 @@ impl Spread {
     }
 }
 
-#[expect(clippy::arithmetic_side_effects, reason = "floating point")]
 fn gaps(parts: &[Part]) -> Vec<f64> {
     parts.iter().zip(parts.iter().skip(1)).map(|(a, b)| b.low - a.high).collect()
 }

@@ -268,8 +268,8 @@ proptest! {
 
     #[test]
     fn a_trusted_proposal_allows_every_rtde_package_again(
-        written in prop::collection::vec((0_usize..4, prop_oneof![Just(f64::NAN), -2.0..2.0_f64, Just(f64::INFINITY)]), 0..40),
-        frequencies in prop::collection::vec(prop_oneof![Just(None), (1.0..500.0_f64).prop_map(Some)], 0..12),
+        written in prop::collection::vec((0_usize..4, prop_oneof![Just(f64::NAN), -2.0..2.0_f64, Just(f64::INFINITY)]), 0..16),
+        frequencies in prop::collection::vec(prop_oneof![Just(None), (1.0..500.0_f64).prop_map(Some)], 0..5),
     ) {
         let mut observations = Observations::default();
         let packages = rtde_packages(&written, &frequencies);
@@ -392,7 +392,7 @@ fn a_request_seen_once_keeps_a_rule_of_its_own() {
     let blocks = blocks(&text);
     assert_eq!(blocks.len(), 2, "{text}");
     assert!(blocks[0].contains("address = [\"128..=130\"]") && blocks[0].contains("count = 50,"), "{text}");
-    assert!(blocks[1].contains("address = [\"131..=131\"]") && blocks[1].contains("count = 1,"), "{text}");
+    assert!(blocks[1].contains("address = [131]") && blocks[1].contains("count = 1,"), "{text}");
     assert!(text.contains("51 commands, 4 behaviours (1 seen once), coverage 0.980, not saturated"), "{text}");
 }
 

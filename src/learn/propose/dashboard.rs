@@ -3,9 +3,12 @@ use std::collections::BTreeMap;
 use super::super::observe::{Behaviour, Group};
 use super::text::{Item, Rule, counted, quoted, quoted_bytes};
 
+/// A rule with what it lists: arguments of one verb, or verbs.
+type Listed<'g> = BTreeMap<(bool, Option<&'g str>), (Rule, Vec<Item>)>;
+
 /// One rule of the commands without argument, and one a command with its arguments.
 pub(super) fn rules(group: &Group) -> Vec<Rule> {
-    let mut rules: BTreeMap<(bool, Option<&str>), (Rule, Vec<Item>)> = BTreeMap::new();
+    let mut rules = Listed::new();
     for (behaviour, row) in &group.rows {
         let Behaviour::Dashboard { verb, argument } = behaviour else { continue };
         let (rule, items) = rules.entry((row.off, argument.as_ref().map(|_| *verb))).or_default();
@@ -14,7 +17,8 @@ pub(super) fn rules(group: &Group) -> Vec<Rule> {
         let text = argument.as_ref().map_or_else(|| quoted(verb), |argument| quoted_bytes(argument));
         items.push(Item::new(text, row.count.count));
     }
-    let finish = |((_, verb), (mut rule, items)): ((bool, Option<&str>), (Rule, Vec<Item>))| {
+    let mut all = Vec::new();
+    for ((_, verb), (mut rule, items)) in rules {
         match verb {
             None => rule.keys.push(counted("command", &items)),
             Some(verb) => {
@@ -22,7 +26,7 @@ pub(super) fn rules(group: &Group) -> Vec<Rule> {
                 rule.keys.push(counted("argument", &items));
             }
         }
-        rule
-    };
-    rules.into_iter().map(finish).collect()
+        all.push(rule);
+    }
+    all
 }

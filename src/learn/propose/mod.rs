@@ -93,10 +93,13 @@ impl Observations {
             );
         }
         out += "#\n# Coverage (Good-Turing) = 1 - behaviours seen once / observations: how likely the next command is one of\n";
-        out += "# those seen. Below 0.99 a client has not shown all that it does: learn longer.\n";
+        out += "# those seen, RTDE outputs aside. Below 0.99 a client has not shown all that it does: learn longer.\n";
         for ((peer, egress, service), group) in &self.groups {
-            let once = group.rows.values().filter(|row| row.count.count == 1).count();
-            let total = group.rows.values().fold(0_u64, |sum, row| sum.saturating_add(row.count.count));
+            // RTDE outputs are asked for once a connection, however long it lasts.
+            let rows = group.rows.iter().filter(|(row, _)| !matches!(row, Behaviour::RtdeOutput(_)));
+            let counts: Vec<u64> = rows.map(|(_, row)| row.count.count).collect();
+            let once = counts.iter().filter(|count| **count == 1).count();
+            let total = counts.iter().fold(0_u64, |sum, count| sum.saturating_add(*count));
             let coverage = coverage(once, total);
             let commands = if group.commands.count == 0 {
                 format!("{total} connections")

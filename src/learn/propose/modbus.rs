@@ -149,7 +149,8 @@ impl Shape {
             .push(format!("function = {}", list(self.functions.iter().map(|code| quoted(FunctionCode(*code).name())))));
         rule.keys.extend(self.sub_function.map(|code| format!("sub_function = [{code}]")));
         rule.keys.push(format!("unit = {}", list(self.units.iter().map(ToString::to_string))));
-        let spans = |spans: &[Span]| list(merged(spans).into_iter().map(|(a, b)| format!("\"{a}..={b}\"")));
+        let one = |(a, b): Span| if a == b { a.to_string() } else { format!("\"{a}..={b}\"") };
+        let spans = |spans: &[Span]| list(merged(spans).into_iter().map(one));
         match (self.reads.is_empty(), self.writes.is_empty()) {
             (false, false) => {
                 rule.keys.push(format!("read_address = {}", spans(&self.reads)));
@@ -167,7 +168,6 @@ impl Shape {
         ];
         if !self.quantities.is_empty() && !self.functions.iter().all(|code| single.contains(&FunctionCode(*code))) {
             let quantities: Vec<_> = self.quantities.iter().map(|quantity| (*quantity, *quantity)).collect();
-            let one = |(a, b): Span| if a == b { a.to_string() } else { format!("\"{a}..={b}\"") };
             rule.keys.push(format!("quantity = {}", list(merged(&quantities).into_iter().map(one))));
         }
         let values = spread("value", &self.values, &mut rule.notes);

@@ -3,7 +3,7 @@ use rtde::Variable;
 use super::super::observe::{Behaviour, Group, Row};
 use super::super::spread::Spread;
 use super::spread;
-use super::text::{Item, Rule, counted, list, numbers, problem, quoted, quoted_bytes};
+use super::text::{Rule, list, numbers, problem, quoted, quoted_bytes, wrapped};
 
 /// One rule: what is read, how often, what is written.
 pub(super) fn rules(group: &Group, never: &mut Vec<String>) -> Vec<Rule> {
@@ -13,7 +13,8 @@ pub(super) fn rules(group: &Group, never: &mut Vec<String>) -> Vec<Rule> {
     for (behaviour, row) in &group.rows {
         match behaviour {
             Behaviour::RtdeOutput(name) => match not_an_output(name) {
-                None => outputs.push(Item::new(quoted_bytes(name), row.count.count)),
+                // Asked for once a connection, so that counts say little.
+                None => outputs.push(quoted_bytes(name)),
                 Some(problem) => {
                     never.push(format!("{} times an output that no rule can name: {problem}", row.count.count))
                 }
@@ -26,7 +27,7 @@ pub(super) fn rules(group: &Group, never: &mut Vec<String>) -> Vec<Rule> {
             _ => {}
         }
     }
-    rule.keys.push(counted("outputs", &outputs));
+    rule.keys.push(wrapped("outputs", &outputs));
     if group.frequency != Spread::default() {
         let items = spread("frequency", &group.frequency, &mut rule.notes);
         rule.keys.push(numbers("frequency", &items));
@@ -56,9 +57,6 @@ fn input(name: &[u8], row: &Row) -> Vec<String> {
     let name = String::from_utf8_lossy(name);
     let mut notes = Vec::new();
     let items = spread(&name, &row.values, &mut notes);
-    if items.is_empty() {
-        notes.push(format!("{name}: set up, never written."));
-    }
     let often = items.iter().any(|item| item.count > 1);
     let once: Vec<_> = items.iter().filter(|item| often && item.count == 1).map(|item| item.text.clone()).collect();
     if !once.is_empty() {
@@ -69,6 +67,7 @@ fn input(name: &[u8], row: &Row) -> Vec<String> {
         [only] if only.text.starts_with('"') => only.text.clone(),
         _ => list(items.iter().map(|item| item.text.clone())),
     };
-    lines.push(format!("{name} = {{ value = {value} }}"));
+    let never = if items.is_empty() { "  # set up, never written" } else { "" };
+    lines.push(format!("{name} = {{ value = {value} }}{never}"));
     lines
 }

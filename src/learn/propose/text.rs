@@ -65,6 +65,22 @@ pub(super) fn counted(key: &str, items: &[Item]) -> String {
     text + "]"
 }
 
+/// `key = [...]` over as many lines as it takes, counts aside.
+pub(super) fn wrapped(key: &str, items: &[String]) -> String {
+    let line = format!("{key} = {}", list(items.iter().cloned()));
+    if line.len() <= LINE {
+        return line;
+    }
+    let mut lines = vec![String::from(" ")];
+    for item in items {
+        match lines.last_mut() {
+            Some(line) if line.len().saturating_add(item.len()) < LINE => *line += &format!(" {item},"),
+            _ => lines.push(format!("  {item},")),
+        }
+    }
+    format!("{key} = [\n{}\n]", lines.join("\n"))
+}
+
 /// The same for numbers: a range alone needs no list.
 pub(super) fn numbers(key: &str, items: &[Item]) -> String {
     match items {
