@@ -1,0 +1,247 @@
+//! Instructions a step of the packet path takes, counted by callgrind: the same from run to run, so that a change shows.
+//!
+//! `cargo bench --bench instructions`; needs valgrind and gungraun-runner (benches/README.md). Each count is of
+//! [`EXCHANGES`] steps or frames and fails above a limit 10 % over what was written down in benches/README.md.
+
+#![allow(
+    missing_docs,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a measurement ends at the first surprise"
+)]
+
+mod support;
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use dissect::{Step, Toward};
+use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
+use support::{Case, Frames, Rig};
+use vambrace::command::Command;
+use vambrace::engine::{Mode, Rules};
+use vambrace::flow::Table;
+use vambrace::gate;
+use vambrace::policy::Ask;
+use vambrace::robot::{Rates, State};
+use zerocopy::FromZeros;
+
+/// Steps or frames in each count.
+const EXCHANGES: u16 = 1000;
+
+/// Instructions a step or a frame, as written down in benches/README.md.
+struct Limits {
+    parse: u64,
+    modbus: u64,
+    dashboard: u64,
+    rtde: u64,
+    find: u64,
+    decide: u64,
+    gate: u64,
+    whole_modbus: u64,
+    whole_rtde: u64,
+    whole_dashboard: u64,
+}
+
+const LIMITS: Limits = Limits {
+    parse: 100_000,
+    modbus: 100_000,
+    dashboard: 100_000,
+    rtde: 100_000,
+    find: 100_000,
+    decide: 100_000,
+    gate: 100_000,
+    whole_modbus: 100_000,
+    whole_rtde: 100_000,
+    whole_dashboard: 100_000,
+};
+
+fn at_most(instructions_a_step: u64) -> LibraryBenchmarkConfig {
+    let limit = instructions_a_step * u64::from(EXCHANGES) * 11 / 10;
+    let mut callgrind = Callgrind::default();
+    callgrind.hard_limits([(EventKind::Ir, limit)]);
+    let mut config = LibraryBenchmarkConfig::default();
+    config.tool(callgrind);
+    config
+}
+
+/// Requests of the Modbus case, frame by frame.
+fn request_frames() -> Vec<Vec<u8>> {
+    let case = support::modbus(EXCHANGES);
+    case.measured.iter().filter(|(toward, _)| *toward == Toward::Robot).map(|(_, bytes)| bytes.to_vec()).collect()
+}
+
+#[library_benchmark(setup = request_frames, config = at_most(LIMITS.parse))]
+#[bench::modbus()]
+fn parse(frames: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    for frame in &frames {
+        let _ = black_box(link::parse(black_box(frame)).unwrap());
+    }
+    frames
+}
+
+fn request_units() -> Vec<Vec<u8>> {
+    (0..EXCHANGES).map(|n| support::modbus_exchange(n).0).collect()
+}
+
+#[library_benchmark(setup = request_units, config = at_most(LIMITS.modbus))]
+#[bench::requests()]
+fn dissect_modbus(units: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    for unit in &units {
+        let Step::Whole { unit, .. } = modbus::Adu::step(black_box(unit)).unwrap() else { panic!("whole") };
+        let _ = black_box(modbus::Request::read(&unit).unwrap());
+    }
+    units
+}
+
+#[library_benchmark(config = at_most(LIMITS.dashboard))]
+#[bench::lines()]
+fn dissect_dashboard() {
+    for _ in 0..EXCHANGES {
+        let _ = black_box(dashboard::Line::step(black_box(b"robotmode\n")).unwrap());
+    }
+}
+
+/// A session with one recipe, and a package of it.
+fn rtde_session() -> (Box<rtde::Session>, Vec<u8>) {
+    use rtde::{DataType, Package, ReplyType, Value};
+    let mut session = Box::new(rtde::Session::new());
+    let mut buffer = [0; 256];
+    let names: [&[u8]; 2] = [b"speed_slider_mask", b"speed_slider_fraction"];
+    let len = rtde::emit::setup_inputs(names, &mut buffer).unwrap();
+    if let Step::Whole { unit, .. } = Package::step(&buffer[..len], Toward::Robot).unwrap() {
+        session.request(&unit).unwrap();
+    }
+    let types = [DataType::Uint32, DataType::Double].map(ReplyType::Data);
+    let len = rtde::emit::inputs_reply(1, types, &mut buffer).unwrap();
+    if let Step::Whole { unit, .. } = Package::step(&buffer[..len], Toward::Plant).unwrap() {
+        session.reply(&unit).unwrap();
+    }
+    let len = rtde::emit::data(Some(1), [Value::Uint32(1), Value::Double(0.5)], &mut buffer).unwrap();
+    (session, buffer[..len].to_vec())
+}
+
+#[library_benchmark(setup = rtde_session, config = at_most(LIMITS.rtde))]
+#[bench::data()]
+fn dissect_rtde((session, package): (Box<rtde::Session>, Vec<u8>)) -> (Box<rtde::Session>, Vec<u8>) {
+    for _ in 0..EXCHANGES {
+        let Step::Whole { unit, .. } = rtde::Package::step(black_box(&package), Toward::Robot).unwrap() else {
+            panic!("whole")
+        };
+        let rtde::Request::Data(data) = rtde::Request::read(&unit, &session).unwrap() else { panic!("data") };
+        for field in data.fields() {
+            black_box(field);
+        }
+    }
+    (session, package)
+}
+
+/// A thousand conversations in the table, and their keys.
+fn flows() -> (Box<Table>, Vec<link::FlowKey>) {
+    let mut table = Table::new_box_zeroed().unwrap();
+    table.seed(7);
+    let key = |n| {
+        let talk = support::Talk::open(40_000 + n, 502);
+        let (toward, frame) = talk.frames.iter().next().unwrap();
+        link::FlowKey::of(&link::parse(frame).unwrap(), toward).unwrap()
+    };
+    let keys: Vec<_> = (0..EXCHANGES).map(key).collect();
+    for key in &keys {
+        table.insert(key).unwrap();
+    }
+    (table, keys)
+}
+
+#[library_benchmark(setup = flows, config = at_most(LIMITS.find))]
+#[bench::thousand()]
+fn find_flow((table, keys): (Box<Table>, Vec<link::FlowKey>)) -> Box<Table> {
+    for key in &keys {
+        black_box(table.find(black_box(key)).unwrap());
+    }
+    table
+}
+
+fn units_and_rules() -> (Vec<Vec<u8>>, Arc<Rules>) {
+    (request_units(), support::rules(Mode::Enforce))
+}
+
+// Includes reading the request: take the count of `dissect_modbus` off.
+#[library_benchmark(setup = units_and_rules, config = at_most(LIMITS.decide))]
+#[bench::modbus()]
+fn decide((units, rules): (Vec<Vec<u8>>, Arc<Rules>)) -> (Vec<Vec<u8>>, Arc<Rules>) {
+    let client = rules.policy.client(support::PLC.into());
+    let (state, opened) = (State::default(), Toward::Robot);
+    let mut rates = Rates { buckets: [[0; 2]; 64] };
+    for unit in &units {
+        let Step::Whole { unit, .. } = modbus::Adu::step(unit).unwrap() else { panic!("whole") };
+        let command = Command::Modbus(modbus::Request::read(&unit).unwrap());
+        let ask = Ask { client, opened, command: &command, state: &state, now_ns: 5 };
+        assert!(black_box(rules.policy.decide(black_box(&ask), &mut rates)).is_allowed());
+    }
+    (units, rules)
+}
+
+/// Every unit is twelve bytes long and allowed: what is left is the gate itself.
+struct Twelve;
+
+impl gate::Judge for Twelve {
+    fn judge(&mut self, bytes: &[u8]) -> gate::Judgement {
+        black_box(bytes);
+        gate::Judgement::Allow { len: 12 }
+    }
+}
+
+fn gate_and_store() -> (gate::Gate, Vec<u8>) {
+    (gate::Gate::new(1000), vec![0; gate::STORE])
+}
+
+#[library_benchmark(setup = gate_and_store, config = at_most(LIMITS.gate))]
+#[bench::aligned()]
+fn gate_accept((mut gate, mut store): (gate::Gate, Vec<u8>)) -> (gate::Gate, Vec<u8>) {
+    let mut seq = 1000_u32;
+    let mut releases = gate::Releases::default();
+    for _ in 0..EXCHANGES {
+        let segment = gate::Segment { seq, payload: black_box(&[7; 12]), now_ns: 5 };
+        let outcome = gate.accept(&mut store, &segment, true, 1460, &mut Twelve, &mut releases);
+        assert_eq!(black_box(outcome), gate::Outcome::Forward);
+        seq += 12;
+        gate.acknowledge(seq).unwrap();
+    }
+    (gate, store)
+}
+
+/// A path with an open connection, and the frames to come.
+fn opened(case: Case) -> (Box<Rig>, Frames) {
+    let mut rig = Box::new(Rig::new(Mode::Enforce));
+    rig.play(&case.opening);
+    (rig, case.measured)
+}
+
+fn opened_modbus() -> (Box<Rig>, Frames) {
+    opened(support::modbus(EXCHANGES / 2))
+}
+
+fn opened_rtde() -> (Box<Rig>, Frames) {
+    opened(support::rtde(EXCHANGES / 2))
+}
+
+fn opened_dashboard() -> (Box<Rig>, Frames) {
+    opened(support::dashboard(EXCHANGES / 2))
+}
+
+#[library_benchmark]
+#[bench::modbus(setup = opened_modbus, args = (), config = at_most(LIMITS.whole_modbus))]
+#[bench::rtde(setup = opened_rtde, args = (), config = at_most(LIMITS.whole_rtde))]
+#[bench::dashboard(setup = opened_dashboard, args = (), config = at_most(LIMITS.whole_dashboard))]
+fn whole_path((mut rig, frames): (Box<Rig>, Frames)) -> (Box<Rig>, Frames) {
+    rig.play(black_box(&frames));
+    (rig, frames)
+}
+
+library_benchmark_group!(
+    name = steps,
+    benchmarks = [parse, dissect_modbus, dissect_dashboard, dissect_rtde, find_flow, decide, gate_accept, whole_path]
+);
+main!(library_benchmark_groups = steps);

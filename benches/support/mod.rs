@@ -1,0 +1,322 @@
+//! Traffic for measurements: whole connections made by hand, played through the packet path as a worker plays them.
+
+#![allow(dead_code, reason = "each measurement uses a part")]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    missing_docs,
+    reason = "a measurement over traffic of its own ends at the first surprise"
+)]
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use dissect::Toward;
+use link::craft::{self, Segment, Template};
+use link::{Mac, Tags, TcpFlags};
+use vambrace::engine::{Actions, Arena, Checksums, Device, Fate, Mode, Pipeline, Rules};
+use vambrace::nic::{Frame, FrameMeta};
+use vambrace::policy::{Asset, Moment, Policy};
+use vambrace::record::Queue;
+
+pub const PLC: Ipv4Addr = Ipv4Addr::new(10, 20, 0, 21);
+pub const ROBOT: Ipv4Addr = Ipv4Addr::new(10, 20, 0, 40);
+pub const PLC_MAC: Mac = Mac([2, 0, 0, 0, 0, 21]);
+pub const ROBOT_MAC: Mac = Mac([2, 0, 0, 0, 0, 40]);
+
+/// What a production cell would allow.
+pub const POLICY: &str = r#"
+version = 1
+robot = "robot"
+[[allow]]
+id = "registers"
+from = "plc"
+service = "modbus"
+function = ["read_holding_registers", "write_single_register"]
+address = ["128..=137"]
+value = "0..=120"
+[[allow]]
+id = "cycle"
+from = "plc"
+service = "rtde"
+outputs = ["timestamp", "actual_q", "robot_mode", "safety_mode", "runtime_state"]
+frequency = "1..=500"
+[allow.inputs]
+speed_slider_mask = { value = "0..=1" }
+speed_slider_fraction = { value = "0..=1" }
+[[allow]]
+id = "panel"
+from = "plc"
+service = "dashboard"
+class = ["read"]
+[[allow]]
+id = "programs"
+from = "plc"
+service = "urscript"
+class = ["read"]
+"#;
+
+pub fn rules(mode: Mode) -> Arc<Rules> {
+    let asset =
+        |name: &str, address: Ipv4Addr, is_robot| Asset { name: name.into(), address: address.into(), is_robot };
+    let assets = vec![asset("robot", ROBOT, true), asset("plc", PLC, false)];
+    let moment = Moment { wall_ns: 0, monotonic_ns: 1 };
+    let policy = Policy::compile("bench", POLICY, &assets, 1, moment).unwrap_or_else(|error| panic!("{error}"));
+    let device =
+        |asset: Asset| Device { name: asset.name, address: asset.address, mac: None, is_robot: asset.is_robot };
+    Arc::new(Rules {
+        mode,
+        policy: Arc::new(policy),
+        devices: assets.into_iter().map(device).collect(),
+        pass: vec![link::EtherType::PROFINET, link::EtherType::LLDP],
+        pass_stp: true,
+        dcp_set: false,
+        checksums: Checksums::Verify,
+        bind: true,
+    })
+}
+
+/// Frames one behind the other in one piece of memory, as in a receive ring.
+#[derive(Default, Clone)]
+pub struct Frames {
+    bytes: Vec<u8>,
+    each: Vec<(Toward, usize, usize)>,
+}
+
+impl Frames {
+    pub fn push(&mut self, toward: Toward, frame: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(frame);
+        self.each.push((toward, start, self.bytes.len()));
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (Toward, &[u8])> {
+        self.each.iter().map(|&(toward, start, end)| (toward, &self.bytes[start..end]))
+    }
+
+    pub fn len(&self) -> usize {
+        self.each.len()
+    }
+}
+
+/// One connection: what opens it, what is measured, what ends it.
+#[derive(Clone)]
+pub struct Case {
+    pub name: &'static str,
+    pub opening: Frames,
+    pub measured: Frames,
+    pub closing: Frames,
+}
+
+/// Writes both ends of a TCP connection.
+pub struct Talk {
+    template: Template,
+    seq: u32,
+    ack: u32,
+    pub frames: Frames,
+}
+
+impl Talk {
+    pub fn open(client_port: u16, port: u16) -> Self {
+        let client = (IpAddr::from(PLC), client_port);
+        let template =
+            Template::new((PLC_MAC, ROBOT_MAC), Tags::default(), client, (IpAddr::from(ROBOT), port)).unwrap();
+        let mut talk = Self { template, seq: 1000, ack: 5000, frames: Frames::default() };
+        let mss = Some(1460);
+        let syn = Segment { seq: 999, flags: TcpFlags::SYN, maximum_segment_size: mss, ..Segment::default() };
+        talk.frames.push(Toward::Robot, &emit(&talk.template, &syn));
+        let flags = TcpFlags(TcpFlags::SYN.0 | TcpFlags::ACK.0);
+        let answer = Segment { seq: 4999, ack: 1000, flags, maximum_segment_size: mss, ..Segment::default() };
+        talk.frames.push(Toward::Plant, &emit(&talk.template.reversed(), &answer));
+        talk.segment(Toward::Robot, TcpFlags::ACK, &[]);
+        talk
+    }
+
+    fn segment(&mut self, toward: Toward, flags: TcpFlags, payload: &[u8]) {
+        let stamps = Some((77, 78));
+        let len = payload.len() as u32;
+        let common = Segment { flags, window: 64_000, payload, timestamps: stamps, ..Segment::default() };
+        let frame = match toward {
+            Toward::Robot => emit(&self.template, &Segment { seq: self.seq, ack: self.ack, ..common }),
+            Toward::Plant => emit(&self.template.reversed(), &Segment { seq: self.ack, ack: self.seq, ..common }),
+        };
+        match toward {
+            Toward::Robot => self.seq = self.seq.wrapping_add(len),
+            Toward::Plant => self.ack = self.ack.wrapping_add(len),
+        }
+        self.frames.push(toward, &frame);
+    }
+
+    pub fn send(&mut self, toward: Toward, payload: &[u8]) {
+        self.segment(toward, TcpFlags(TcpFlags::PSH.0 | TcpFlags::ACK.0), payload);
+    }
+
+    pub fn take(&mut self) -> Frames {
+        std::mem::take(&mut self.frames)
+    }
+
+    pub fn close(&mut self) -> Frames {
+        self.segment(Toward::Robot, TcpFlags(TcpFlags::RST.0 | TcpFlags::ACK.0), &[]);
+        self.take()
+    }
+}
+
+pub fn emit(template: &Template, segment: &Segment<'_>) -> Vec<u8> {
+    let mut out = [0; 2048];
+    let len = craft::emit_tcp(template, segment, &mut out).unwrap();
+    out[..len].to_vec()
+}
+
+/// A read of ten registers and its answer; every tenth request writes one register.
+pub fn modbus_exchange(n: u16) -> (Vec<u8>, Vec<u8>) {
+    let mbap = modbus::Mbap::new(n, modbus::UnitId(255));
+    let (mut request, mut response) = ([0; 260], [0; 260]);
+    if n % 10 == 9 {
+        let value = n % 100;
+        let written = modbus::FunctionCode(6);
+        let pdu = [written.0, 0, 130, 0, value as u8];
+        let request = mbap.write_single_register(&mut request, 130, value).unwrap().to_vec();
+        return (request, mbap.pdu(&mut response, &pdu).unwrap().to_vec());
+    }
+    let function = modbus::FunctionCode(3);
+    let request = mbap.read(&mut request, function, 128, 10).unwrap().to_vec();
+    let registers: Vec<u16> = (0..10).map(|at| at * 7 + n).collect();
+    (request, mbap.registers(&mut response, function, &registers).unwrap().to_vec())
+}
+
+pub fn modbus(exchanges: u16) -> Case {
+    let mut talk = Talk::open(40_000, 502);
+    let opening = talk.take();
+    for n in 0..exchanges {
+        let (request, response) = modbus_exchange(n);
+        talk.send(Toward::Robot, &request);
+        talk.send(Toward::Plant, &response);
+    }
+    let measured = talk.take();
+    Case { name: "modbus", opening, measured, closing: talk.close() }
+}
+
+/// An input package toward the robot and an output package toward the plant, as in a control loop.
+pub fn rtde(exchanges: u16) -> Case {
+    use rtde::{DataType, Reply, ReplyType, Request, Value, Version};
+    let mut talk = Talk::open(40_001, 30_004);
+    let mut buffer = [0; 1024];
+    let mut emitted = |talk: &mut Talk, toward, emit: &dyn Fn(&mut [u8]) -> Option<usize>| {
+        let len = emit(&mut buffer).unwrap();
+        talk.send(toward, &buffer[..len]);
+    };
+    let (robot, plant) = (Toward::Robot, Toward::Plant);
+    emitted(&mut talk, robot, &|out| Request::ProtocolVersion(2).emit(Version::V1, out));
+    emitted(&mut talk, plant, &|out| Reply::ProtocolVersion { accepted: true }.emit(Version::V1, out));
+    let outputs: [&[u8]; 5] = [b"timestamp", b"actual_q", b"robot_mode", b"safety_mode", b"runtime_state"];
+    let types = [DataType::Double, DataType::Vector6d, DataType::Int32, DataType::Int32, DataType::Uint32];
+    emitted(&mut talk, robot, &|out| rtde::emit::setup_outputs(Some(500.0), outputs, out));
+    emitted(&mut talk, plant, &|out| rtde::emit::outputs_reply(Some(1), types.map(ReplyType::Data), out));
+    let inputs: [&[u8]; 2] = [b"speed_slider_mask", b"speed_slider_fraction"];
+    let types = [DataType::Uint32, DataType::Double];
+    emitted(&mut talk, robot, &|out| rtde::emit::setup_inputs(inputs, out));
+    emitted(&mut talk, plant, &|out| rtde::emit::inputs_reply(1, types.map(ReplyType::Data), out));
+    emitted(&mut talk, robot, &|out| Request::Start.emit(Version::V2, out));
+    emitted(&mut talk, plant, &|out| Reply::Start { accepted: true }.emit(Version::V2, out));
+    let opening = talk.take();
+    for n in 0..exchanges {
+        let x = f64::from(n);
+        let inputs = [Value::Uint32(1), Value::Double(x / 65_536.0)];
+        emitted(&mut talk, robot, &|out| rtde::emit::data(Some(1), inputs, out));
+        let outputs = [
+            Value::Double(x * 0.002),
+            Value::Vector6d([x.sin(), x.cos(), 0.1, -1.2, 0.7, x / 100.0]),
+            Value::Int32(7),
+            Value::Int32(1),
+            Value::Uint32(2),
+        ];
+        emitted(&mut talk, plant, &|out| rtde::emit::data(Some(1), outputs, out));
+    }
+    let measured = talk.take();
+    Case { name: "rtde", opening, measured, closing: talk.close() }
+}
+
+/// A question of one line and its answer.
+pub fn dashboard(exchanges: u16) -> Case {
+    let mut talk = Talk::open(40_002, 29_999);
+    talk.send(Toward::Plant, b"Connected: Universal Robots Dashboard Server\n");
+    let opening = talk.take();
+    for _ in 0..exchanges {
+        talk.send(Toward::Robot, b"robotmode\n");
+        talk.send(Toward::Plant, b"Robotmode: RUNNING\n");
+    }
+    let measured = talk.take();
+    Case { name: "dashboard", opening, measured, closing: talk.close() }
+}
+
+/// Plays frames through the packet path, with recording, as a worker does with one frame a batch.
+pub struct Rig {
+    pub pipeline: Pipeline<'static>,
+    pub actions: Actions,
+    pub queue: Queue,
+    pub now_ns: u64,
+    pub popped: u64,
+}
+
+impl Rig {
+    /// In `mode`, by [`POLICY`]. Its state is never given back.
+    pub fn new(mode: Mode) -> Self {
+        let arena = Box::leak(Arena::boxed(0x5eed));
+        Self {
+            pipeline: Pipeline::new(arena, rules(mode), ()),
+            actions: Actions::new(),
+            queue: Queue::new(4096, 64),
+            now_ns: 1_000_000_000,
+            popped: 0,
+        }
+    }
+
+    /// One frame; its events are handed over and taken.
+    #[inline]
+    pub fn frame(&mut self, toward: Toward, bytes: &[u8]) -> Fate {
+        self.now_ns += 1_000;
+        let meta = FrameMeta { received_ns: self.now_ns, wire_len: bytes.len() as u32, checksum_partial: false };
+        self.actions.begin(0, toward);
+        let fate = self.pipeline.handle(toward, &Frame { bytes, meta }, self.now_ns, &mut self.actions);
+        self.pipeline.poll(self.now_ns, &mut self.actions);
+        for event in self.actions.events() {
+            self.queue.try_push(*event);
+        }
+        self.actions.clear();
+        while let Some(event) = self.queue.pop() {
+            std::hint::black_box(&event);
+            self.popped += 1;
+        }
+        fate
+    }
+
+    /// All frames, each of which must pass.
+    pub fn play(&mut self, frames: &Frames) {
+        for (toward, bytes) in frames.iter() {
+            let fate = self.frame(toward, bytes);
+            assert_eq!(fate, Fate::Forward);
+        }
+    }
+}
+
+/// A program as an engineering station uploads it, about `len` bytes.
+pub fn script(len: usize) -> Vec<u8> {
+    let mut text = b"def cycle():\n  # pick and place\n".to_vec();
+    let mut n = 0;
+    while text.len() < len {
+        n += 1;
+        let lines = format!(
+            "  movej([{0}.1, -1.57, 1.2, -{0}.25, -1.57, 0.0], a=1.4, v=1.05, r=0.02)\n  if (digital_in_{0} == True):\n    \
+             set_digital_out({1}, True) # gripper \"{0}\"\n    textmsg(\"part \", {0})\n  end\n  local_{0} = get_actual_tcp_pose()\n",
+            n % 900,
+            n % 8
+        );
+        text.extend_from_slice(lines.as_bytes());
+    }
+    text.extend_from_slice(b"end\n");
+    text
+}

@@ -1,0 +1,152 @@
+//! Forwarding, refusing and recording allocate nothing once the packet path stands: counted by the allocator itself.
+
+#[path = "../benches/support/mod.rs"]
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use dissect::Toward;
+use link::Tags;
+use support::{Case, Frames, Rig};
+use vambrace::engine::{Fate, Mode};
+
+/// Counts what the thread that watches takes.
+struct Counting;
+
+thread_local! {
+    static TAKEN: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    // Fails only while a thread ends, which no test watches.
+    let _ = TAKEN.try_with(|taken| taken.set(taken.get() + 1));
+}
+
+// SAFETY: every call goes to the system's allocator with what came in; counting touches no memory of it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the contract of `alloc_zeroed`.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the contract of `realloc`.
+        unsafe { System.realloc(memory, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations of this thread while `work` runs.
+fn allocations(work: impl FnOnce()) -> u64 {
+    let before = TAKEN.with(Cell::get);
+    work();
+    TAKEN.with(Cell::get) - before
+}
+
+/// Connections that open, talk and end; what passes beside them; what is refused.
+struct Mix {
+    cases: Vec<Case>,
+    passing: Frames,
+    refused: Frames,
+}
+
+fn mix() -> Mix {
+    let mut passing = Frames::default();
+    let mut refused = Frames::default();
+    let mut buffer = [0; 2048];
+    let request = link::Arp {
+        operation: 1,
+        sender_mac: support::PLC_MAC,
+        sender_ip: support::PLC,
+        target_mac: link::Mac([0; 6]),
+        target_ip: support::ROBOT,
+    };
+    let broadcast = link::Mac([0xff; 6]);
+    let len = link::craft::emit_arp(broadcast, support::PLC_MAC, &Tags::default(), &request, &mut buffer).unwrap();
+    passing.push(Toward::Robot, &buffer[..len]);
+    let answer = link::craft::arp_reply(&request, support::ROBOT_MAC);
+    let (to, from) = (support::PLC_MAC, support::ROBOT_MAC);
+    let len = link::craft::emit_arp(to, from, &Tags::default(), &answer, &mut buffer).unwrap();
+    passing.push(Toward::Plant, &buffer[..len]);
+    for port in 0..64_u16 {
+        let (client, server) = ((support::PLC.into(), 50_000 + port), (support::ROBOT.into(), 161));
+        let macs = (support::PLC_MAC, support::ROBOT_MAC);
+        let template = link::craft::Template::new(macs, Tags::default(), client, server).unwrap();
+        let len = link::craft::emit_udp(&template, b"who are you", &mut buffer).unwrap();
+        refused.push(Toward::Robot, &buffer[..len]);
+    }
+    refused.push(Toward::Robot, &[0x55; 60]);
+    refused.push(Toward::Robot, &[0x55; 5]);
+    Mix { cases: vec![support::modbus(50), support::rtde(50), support::dashboard(50)], passing, refused }
+}
+
+/// A write that no rule allows: the refusal ends the connection with resets.
+fn refusal() -> Frames {
+    let mut talk = support::Talk::open(41_000, 502);
+    let mut buffer = [0; 260];
+    let request = modbus::Mbap::new(1, modbus::UnitId(1)).write_single_register(&mut buffer, 7, 7).unwrap();
+    talk.send(Toward::Robot, request);
+    talk.send(Toward::Robot, b"more");
+    talk.take()
+}
+
+fn round(rig: &mut Rig, mix: &Mix, refusal: &Frames) {
+    for case in &mix.cases {
+        rig.play(&case.opening);
+        rig.play(&case.measured);
+        rig.play(&mix.passing);
+        rig.play(&case.closing);
+    }
+    for (toward, frame) in mix.refused.iter() {
+        assert!(matches!(rig.frame(toward, frame), Fate::Drop(_)));
+    }
+    for (toward, frame) in refusal.iter() {
+        rig.frame(toward, frame);
+    }
+    // Timers: repeated resets, idle conversations, the ended connection forgotten.
+    for _ in 0..20 {
+        rig.now_ns += 100_000_000;
+        rig.frame(Toward::Robot, &[0x55; 60]);
+    }
+    rig.now_ns += 601_000_000_000;
+}
+
+#[test]
+fn nothing_is_allocated_for_a_frame() {
+    let (mix, refusal) = (mix(), refusal());
+    for mode in Mode::ALL.into_iter().filter(|mode| mode.enforces()) {
+        let mut rig = Rig::new(mode);
+        round(&mut rig, &mix, &refusal);
+        let events = rig.popped;
+        let taken = allocations(|| {
+            for _ in 0..5 {
+                round(&mut rig, &mix, &refusal);
+            }
+        });
+        assert_eq!(taken, 0, "allocations in mode {mode}");
+        assert!(rig.popped - events > 5 * 200, "every command and answer was recorded");
+        assert_eq!(rig.actions.lost(), 0);
+    }
+}
+
+#[test]
+fn allocations_are_seen() {
+    let mut held = Vec::new();
+    assert_eq!(allocations(|| held.push(1_u64)), 1);
+}
