@@ -1,5 +1,12 @@
 //! Forwarding, refusing and recording allocate nothing once the packet path stands: counted by the allocator itself.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test may stop at the first surprise"
+)]
+
 #[path = "../benches/support/mod.rs"]
 mod support;
 

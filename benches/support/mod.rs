@@ -9,6 +9,7 @@
     clippy::unwrap_used,
     clippy::missing_panics_doc,
     missing_docs,
+    unreachable_pub,
     reason = "a measurement over traffic of its own ends at the first surprise"
 )]
 
