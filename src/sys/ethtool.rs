@@ -21,6 +21,9 @@ const FEATURE_NAMES: u32 = 4;
 const NAME_BYTES: usize = 32;
 /// Words of one name.
 const NAME_WORDS: usize = NAME_BYTES / 4;
+/// Words of `struct ethtool_drvinfo`: cmd; driver, version, firmware, bus and expansion ROM version of 32 bytes each;
+/// 12 bytes reserved; five numbers. The kernel writes all 196 bytes, whatever room there is.
+const DRIVER_INFO_WORDS: usize = 1 + 5 * NAME_WORDS + 3 + 5;
 /// Most features there is room for; kernel 6.18 has 64.
 const MOST_FEATURES: usize = 512;
 
@@ -112,8 +115,7 @@ pub fn switch(fd: impl AsFd, name: &str, bits: &[usize], on: bool) -> io::Result
 /// # Errors
 /// ENODEV: there is no such interface. EOPNOTSUPP: it has no driver information.
 pub fn driver(fd: impl AsFd, name: &str) -> io::Result<Driver> {
-    // struct ethtool_drvinfo: cmd, driver, version, fw_version, bus_info (32 bytes each), and 52 bytes more.
-    let mut info = [0_u32; 1 + 4 * NAME_WORDS + 13];
+    let mut info = [0_u32; DRIVER_INFO_WORDS];
     info[0] = GET_DRIVER_INFO;
     ethtool(fd, name, &mut info)?;
     Ok(Driver { name: text(&info[1..][..NAME_WORDS]), bus: text(&info[1 + 3 * NAME_WORDS..][..NAME_WORDS]) })
@@ -131,4 +133,44 @@ fn halves(word: u64) -> (u32, u32) {
 fn text(words: &[u32]) -> String {
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).take_while(|&byte| byte != 0).collect();
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::interface::any_socket;
+
+    const MARK: u32 = 0xa5c3_96e1;
+
+    /// How many words the kernel writes of a command's answer, on each interface that answers it.
+    fn written(command: &[u32]) -> Vec<usize> {
+        let socket = any_socket().unwrap();
+        let names = std::fs::read_dir("/sys/class/net").unwrap().map(|entry| entry.unwrap().file_name());
+        let mut found = Vec::new();
+        for name in names {
+            let mut room = vec![MARK; 8192];
+            room[..command.len()].copy_from_slice(command);
+            if ethtool(&socket, name.to_str().unwrap(), &mut room).is_ok() {
+                found.push(room.iter().rposition(|&word| word != MARK).map_or(0, |last| last + 1));
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn answers_fit_the_room_that_they_get() {
+        for words in written(&[GET_DRIVER_INFO]) {
+            assert_eq!(words, DRIVER_INFO_WORDS);
+        }
+        let (low, high) = halves(1_u64 << FEATURE_NAMES);
+        for words in written(&[GET_SET_INFO, 0, low, high, 0]) {
+            assert_eq!(words, 5);
+        }
+        for words in written(&[GET_STRINGS, FEATURE_NAMES, 0]) {
+            assert!(words <= 3 + MOST_FEATURES * NAME_WORDS, "{words}");
+        }
+        for words in written(&[GET_FEATURES, 2]) {
+            assert!(words <= 2 + 2 * 4, "{words}");
+        }
+    }
 }
