@@ -3,18 +3,19 @@ use link::craft::{self, Segment, Template};
 
 use crate::event::{Event, Verdict};
 
-/// Room for crafted frames of one batch. One frame can release a full store: 64 KiB of payload in pieces with 100 bytes
-/// of headers at most; twice that lets a batch go on after such a frame.
-const CRAFTED: usize = 192 * 1024;
+/// Room for crafted frames of one batch: twice what one frame may need, so that a batch goes on after such a frame.
+const CRAFTED: usize = 2 * CRAFTED_RESERVE;
 
-/// Room that one more frame may need at worst.
-const CRAFTED_RESERVE: usize = 96 * 1024;
+/// Room that one more frame may need at worst: on a spliced connection a full window of 64 KiB in either direction, in
+/// pieces with 100 bytes of headers at most.
+const CRAFTED_RESERVE: usize = 160 * 1024;
 
 /// Frames out of one batch, original or crafted.
 const OUTS: usize = 512;
 
-/// Frames out that one more frame may cause: the pieces of a full store and two rounds of resets.
-const OUTS_RESERVE: usize = crate::gate::RELEASES + 32;
+/// Frames out that one more frame may cause: the pieces of a full store or two bursts of the gate's senders, and two
+/// rounds of resets.
+const OUTS_RESERVE: usize = 128 + 2 * 24 + 32;
 
 /// Events of one batch.
 const EVENTS: usize = 4096;

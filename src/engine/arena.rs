@@ -1,7 +1,7 @@
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
-use crate::flow::Table;
-use crate::gate::{Gate, STORE, Stream};
+use crate::flow::{FlowId, Table};
+use crate::gate::{Gate, STORE, Stores};
 use crate::inspect::Session;
 use crate::robot::{Rates, State};
 
@@ -12,7 +12,14 @@ pub const WATCHED: usize = 256;
 pub const BINDINGS: usize = 64;
 
 /// Grows with every change of what lies in the arena; a successor with another number starts with an empty one.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
+
+/// Connections whose unit may outgrow its store at one time. Source: the product's specification (availability,
+/// "memory").
+pub const PROGRAMS: usize = 4;
+
+/// Bytes of a program's store: the longest unit that the scanner reads, and a window behind it.
+pub const PROGRAM: usize = urscript::MAX_UNIT + STORE;
 
 /// Marks memory as an arena: "VAMBRACE" read as a little-endian number.
 const MAGIC: u64 = 0x4543_4152_424d_4156;
@@ -21,16 +28,18 @@ const MAGIC: u64 = 0x4543_4152_424d_4156;
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct Watched {
-    /// The stream toward the robot.
+    /// The streams toward the robot and toward the plant.
     pub gate: Gate,
-    /// The stream toward the plant.
-    pub answers: Stream,
     /// What the dissectors know.
     pub session: Session,
     /// 1 while in use.
     pub used: u32,
     /// The flow it belongs to.
     pub flow: u32,
+    /// Number of the program store that holds its bytes toward the robot, plus 1; 0 = its own.
+    pub program: u32,
+    /// Explicit padding.
+    pub reserved: u32,
 }
 
 /// An address bound to a MAC and a side.
@@ -83,6 +92,10 @@ pub struct Shared {
     pub commands: [[u8; STORE]; WATCHED],
     /// Their stores toward the plant.
     pub answers: [[u8; STORE]; WATCHED],
+    /// The slot that uses each program store, plus 1; 0 = free.
+    pub program_users: [u64; PROGRAMS],
+    /// Larger stores toward the robot, for programs that outgrow their own.
+    pub programs: [[u8; PROGRAM]; PROGRAMS],
 }
 
 impl Arena {
@@ -148,6 +161,7 @@ impl Shared {
 
     /// Gives a slot back.
     pub(super) fn unwatch(&mut self, slot: usize) {
+        self.give_program_back(slot);
         if let Some(watched) = self.watched.get_mut(slot) {
             watched.used = 0;
         }
@@ -155,4 +169,65 @@ impl Shared {
             *due = 0;
         }
     }
+
+    /// Moves the bytes toward the robot of a slot into a larger store. Nothing changes where all are taken, or where the
+    /// same client has one already.
+    pub(super) fn take_program(&mut self, slot: usize) {
+        let Self { flows, watched, commands, programs, program_users, .. } = self;
+        let client = |slot: usize| {
+            let flow = watched.get(slot).and_then(|watched| u16::try_from(watched.flow).ok()).map(FlowId)?;
+            Some(flows.flow(flow)?.key.plant.address)
+        };
+        let own = client(slot);
+        let users = program_users.iter().filter_map(|user| usize::try_from(*user).ok()?.checked_sub(1));
+        if own.is_none() || users.into_iter().any(|user| client(user) == own) {
+            return;
+        }
+        let Some(free) = program_users.iter().position(|user| *user == 0) else { return };
+        let (Some(watched), Some(from), Some(to), Some(user)) =
+            (watched.get_mut(slot), commands.get(slot), programs.get_mut(free), program_users.get_mut(free))
+        else {
+            return;
+        };
+        if watched.program == 0 && watched.gate.move_commands_to(from, to) {
+            watched.program = u32::try_from(free).unwrap_or_default().saturating_add(1);
+            *user = u64::try_from(slot).unwrap_or_default().saturating_add(1);
+        }
+    }
+
+    /// Moves the bytes back into the slot's own store, if it has room for them.
+    pub(super) fn shrink_program(&mut self, slot: usize) {
+        let Self { watched, commands, programs, .. } = self;
+        let Some(watched) = watched.get_mut(slot) else { return };
+        let Some(at) = (watched.program as usize).checked_sub(1) else { return };
+        let small = watched.gate.commands().buffered() == 0 && !watched.gate.commands().has_hole();
+        let (Some(from), Some(to)) = (programs.get(at), commands.get_mut(slot)) else { return };
+        if small && watched.gate.move_commands_to(from, to) {
+            self.give_program_back(slot);
+        }
+    }
+
+    fn give_program_back(&mut self, slot: usize) {
+        let Some(watched) = self.watched.get_mut(slot) else { return };
+        let at = (watched.program as usize).checked_sub(1);
+        watched.program = 0;
+        if let Some(user) = at.and_then(|at| self.program_users.get_mut(at)) {
+            *user = 0;
+        }
+    }
+}
+
+/// The stores of a slot.
+pub(super) fn stores<'a>(
+    commands: &'a mut [[u8; STORE]; WATCHED],
+    answers: &'a mut [[u8; STORE]; WATCHED],
+    programs: &'a mut [[u8; PROGRAM]; PROGRAMS],
+    watched: &Watched,
+    slot: usize,
+) -> Option<Stores<'a>> {
+    let commands: &mut [u8] = match (watched.program as usize).checked_sub(1) {
+        Some(program) => programs.get_mut(program)?,
+        None => commands.get_mut(slot)?,
+    };
+    Some(Stores { commands, answers: answers.get_mut(slot)? })
 }

@@ -4,7 +4,7 @@ use dissect::Toward;
 use link::craft::{Segment, Template};
 use link::{FlowKey, Packet, Tcp, TcpFlags};
 
-use super::arena::WATCHED;
+use super::arena::{WATCHED, stores};
 use super::counters::Counters;
 use super::judge::{Observer, Who};
 use super::pipeline::{Fate, SharedArena};
@@ -12,10 +12,11 @@ use super::reset;
 use super::rules::Rules;
 use super::scene::Scene;
 use super::segment::Connection;
+use super::spliced::{Told, Watch, slot_of};
 use crate::command::{Class, Service};
 use crate::event::{Action, CommandRecord, Detail, FlowEnd, FlowRecord, Reason, Record, RuleId, Text, Verdict};
 use crate::flow::{End, FlowId, State, flag};
-use crate::gate::{Gate, Stream};
+use crate::gate::{Gate, Spliced, TimedOut};
 
 /// How long an ended connection stays ended: longer than any sender keeps trying.
 /// Source: design of the gate, I11; Linux gives up after 15 retransmissions, 13 to 30 minutes, but each try is answered
@@ -46,15 +47,23 @@ pub(super) fn tcp<O: Observer>(
             && !tcp.flags.ack()
             && arena.flows.flow(id).is_some_and(|flow| match flow.state() {
                 State::Closed => true,
+                // Both ends have closed; only repetitions were waited for.
+                State::Established | State::Closing => is_over(arena, flow.stream),
                 State::Dead => scene.now_ns.saturating_sub(flow.last_ns) > DEAD_NS || !rules.mode.enforces(),
                 _ => false,
             });
         if !starts_anew {
-            return Connection { arena, rules, observer, scene, packet, tcp, key, id, told: false }.take();
+            return Connection { arena, rules, observer, scene, packet, tcp, key, id }.take();
         }
         remove(arena, id);
     }
     open(arena, rules, observer, scene, packet, tcp, key)
+}
+
+/// Whether the gate of a slot waits for nothing but repetitions.
+fn is_over(arena: &SharedArena, stream: u32) -> bool {
+    let slot = (stream as usize).checked_sub(1);
+    slot.and_then(|slot| arena.watched.get(slot)).is_some_and(|watched| watched.gate.is_closed())
 }
 
 /// Flags that no honest stack sends, and data that receivers read in two ways.
@@ -65,9 +74,6 @@ fn plausible(tcp: &Tcp<'_>) -> Result<(), Reason> {
     }
     if flags.urg() && !tcp.payload.is_empty() {
         return Err(Reason::UrgentData);
-    }
-    if flags.syn() && !tcp.payload.is_empty() {
-        return Err(Reason::DataOutsideStream);
     }
     Ok(())
 }
@@ -136,7 +142,7 @@ fn open<O: Observer>(
             fate = Fate::Drop(reason);
         } else if scene.enforce && !syn {
             return mid_stream(scene, packet, tcp, key);
-        } else if syn && has_unguarded_option(tcp) {
+        } else if syn && service.is_dissected() && has_unguarded_option(tcp) {
             fate = refused(scene, packet, key, Reason::TcpOption);
         }
         if scene.enforce && fate != Fate::Forward {
@@ -160,10 +166,15 @@ fn open<O: Observer>(
         return full(scene);
     }
     let next = if syn { tcp.seq.wrapping_add(1) } else { tcp.seq };
-    let begins = if scene.toward == Toward::Robot { next } else { tcp.ack };
     if let Some(watched) = slot.and_then(|slot| arena.watched.get_mut(slot)) {
-        watched.gate = Gate::new(begins);
-        watched.answers = Stream::new(if scene.toward == Toward::Robot { tcp.ack } else { next });
+        watched.gate = match scene.toward {
+            Toward::Robot => Gate::new(next, tcp.ack),
+            Toward::Plant => Gate::new(tcp.ack, next),
+        };
+        if !syn {
+            // What both ends agreed on in their handshake, window scale above all, is not known.
+            watched.gate.pass_fin();
+        }
     }
     let Some(flow) = arena.flows.flow_mut(id) else { return fate };
     flow.set_opened(opened);
@@ -184,14 +195,15 @@ fn open<O: Observer>(
     observer.connection(&Who { key, opened, service, wall_ns: scene.wall_ns, frame: scene.frame });
     if syn {
         flow.count(scene.toward, scene.wire_len, scene.now_ns, scene.wall_ns);
-        begin_end(flow.end_mut(scene.toward), tcp);
-        return fate;
+        let guarded = scene.enforce && dissected;
+        begin_end(flow.end_mut(scene.toward), tcp, guarded);
+        return if guarded && fate == Fate::Forward { super::handshake::pass_syn(scene, packet, tcp) } else { fate };
     }
     for (toward, at) in [(scene.toward, tcp.seq), (scene.toward.reverse(), tcp.ack)] {
         flow.end_mut(toward).next = at;
         flow.end_mut(toward).mss = DEFAULT_MSS;
     }
-    match (Connection { arena, rules, observer, scene, packet, tcp, key, id, told: false }.take()) {
+    match (Connection { arena, rules, observer, scene, packet, tcp, key, id }.take()) {
         Fate::Forward => fate,
         other => other,
     }
@@ -213,20 +225,32 @@ fn opener(key: &FlowKey, toward: Toward) -> Toward {
 /// Segment size where a SYN says nothing. Source: RFC 9293 section 3.7.1.
 const DEFAULT_MSS: u16 = 536;
 
-pub(super) fn begin_end(end: &mut End, tcp: &Tcp<'_>) {
+/// Notes what a SYN says of its sender. A `guarded` one goes on without its window scale.
+pub(super) fn begin_end(end: &mut End, tcp: &Tcp<'_>, guarded: bool) {
     let options = tcp.option_summary();
+    *end = End::default();
+    end.window = tcp.window;
     end.isn = tcp.seq;
     end.next = tcp.seq.wrapping_add(1);
     end.mss = options.maximum_segment_size.unwrap_or(DEFAULT_MSS);
-    if options.timestamps.is_some() {
+    if let Some((value, echo)) = options.timestamps {
         end.flags |= End::TIMESTAMPS;
+        end.timestamp = [value, echo];
+    }
+    if options.sack_permitted {
+        end.flags |= End::SACK;
+    }
+    if let Some(shift) = options.window_scale.filter(|_| !guarded) {
+        end.flags |= End::SCALED;
+        end.shift = shift;
     }
 }
 
-/// Options that let data travel outside the sequence space the gate guards, or that break when a frame is rewritten.
+/// Options that break when a frame is rewritten, or that two receivers read in two ways. What lets data travel outside
+/// the guarded sequence space (Fast Open, Multipath) is taken off instead.
 fn has_unguarded_option(tcp: &Tcp<'_>) -> bool {
     let options = tcp.option_summary();
-    options.fast_open || options.multipath || options.md5 || options.authentication || options.malformed
+    options.md5 || options.authentication || options.malformed
 }
 
 /// A connection that was open before the box saw it: ends at both sides, with numbers from this live segment.
@@ -278,13 +302,15 @@ pub(super) fn unfinished(
     scene: &mut Scene<'_>,
     id: FlowId,
     reason: Reason,
-    packet: Option<&Packet<'_>>,
+    by_frame: bool,
 ) {
-    let SharedArena { flows, watched, commands, .. } = arena;
+    let slot = slot_of(arena, id);
+    let SharedArena { flows, watched, commands, answers, programs, .. } = arena;
     let Some(flow) = flows.flow_mut(id) else { return };
-    let slot = (flow.stream as usize).checked_sub(1);
-    let held = match (slot.and_then(|slot| watched.get(slot)), slot.and_then(|slot| commands.get(slot))) {
-        (Some(watched), Some(store)) => watched.gate.stream().held(store),
+    let watched = slot.and_then(|slot| Some((slot, watched.get(slot)?)));
+    let stores = watched.and_then(|(slot, watched)| stores(commands, answers, programs, watched, slot));
+    let held = match (watched, &stores) {
+        (Some((_, watched)), Some(stores)) => watched.gate.commands().held(stores.commands),
         _ => &[],
     };
     let verdict = Verdict { action: Action::Reset, reason, rule: RuleId::NONE, generation: scene.generation };
@@ -305,8 +331,8 @@ pub(super) fn unfinished(
     flow.commands[1] = flow.commands[1].saturating_add(1);
     scene.counters.commands[1] = scene.counters.commands[1].saturating_add(1);
     let event = scene.record(Record::Command(record));
-    if packet.is_some() {
-        scene.actions.keep(event.0, verdict);
+    if by_frame {
+        scene.keep(event, verdict);
     }
 }
 
@@ -324,21 +350,52 @@ pub(super) fn end_watched(arena: &mut SharedArena, rules: &Rules, scene: &mut Sc
     }
 }
 
-/// A watched connection asked to be looked at: a unit ran out of time, or resets are to be repeated.
-pub(super) fn due(arena: &mut SharedArena, rules: &Rules, scene: &mut Scene<'_>, slot: usize) {
+/// Records that a conversation is over, and gives its slot back.
+pub(super) fn close(arena: &mut SharedArena, scene: &mut Scene<'_>, id: FlowId, how: FlowEnd) {
+    report(arena, scene, id, how);
+    let slot = slot_of(arena, id);
+    if let Some(flow) = arena.flows.flow_mut(id) {
+        flow.set_state(State::Closed);
+        flow.stream = 0;
+    }
+    if let Some(slot) = slot {
+        arena.unwatch(slot);
+    }
+}
+
+/// A watched connection asked to be looked at: something of the gate's is due, or resets are to be repeated.
+pub(super) fn due<O: Observer>(
+    arena: &mut SharedArena,
+    rules: &Rules,
+    observer: &mut O,
+    scene: &mut Scene<'_>,
+    slot: usize,
+) {
     let Some(watched) = arena.watched.get(slot) else { return };
     let Ok(id) = u16::try_from(watched.flow).map(FlowId) else { return };
     let Some(flow) = arena.flows.flow_mut(id) else { return };
     if flow.state() != State::Dead {
-        if let Some(due) = arena.due.get_mut(slot) {
-            *due = 0;
+        let now_ns = scene.now_ns;
+        let mut watch = Watch { arena, rules, observer, scene, id, slot };
+        match watch.with(|gate, stores, outside| gate.due(stores, now_ns, outside)) {
+            Some((TimedOut::Splice, _)) if watch.scene.enforce => {
+                watch.splice(None);
+                watch.advance();
+            }
+            Some((TimedOut::Spliced(outcome), told)) => {
+                let told = if matches!(outcome, Spliced::Refuse { .. }) { told } else { Told::default() };
+                watch.finish(outcome, told, false);
+            }
+            _ => {}
         }
-        if rules.mode.enforces() {
-            unfinished(arena, scene, id, Reason::UnitTimeout, None);
+        let alive = arena.flows.flow(id).is_some_and(|flow| flow.state() != State::Dead && flow.stream != 0);
+        let due_ns = arena.watched.get(slot).and_then(|watched| watched.gate.due_ns());
+        if alive && let Some(due) = arena.due.get_mut(slot) {
+            *due = due_ns.unwrap_or(0);
         }
-        end_watched(arena, rules, scene, slot, Reason::UnitTimeout);
         return;
     }
+    let Some(watched) = arena.watched.get(slot) else { return };
     if flow.resets == 0 || flow.is(flag::SILENT) {
         flow.stream = 0;
         arena.unwatch(slot);

@@ -2,12 +2,15 @@ use dissect::{DissectError, ErrorKind, Step, Toward};
 use link::FlowKey;
 
 use super::detail;
+use super::lines::Lines;
 use super::rules::Rules;
 use super::scene::Scene;
 use crate::command::{Class, Command, Service};
-use crate::event::{Action, CommandRecord, Detail, Reason, Record, RuleId, Text, Verdict};
-use crate::gate::{Judge, Judgement};
-use crate::inspect::Session;
+use crate::event::{
+    Action, Answer, CommandRecord, Detail, EventId, Notice, Reason, Record, RuleId, Text, Verdict,
+};
+use crate::gate::{self, Judge, Judgement, Reply, SpliceOut, Wire};
+use crate::inspect::{self, Refusal, Session};
 use crate::policy::{Ask, Client};
 use crate::robot::{Rates, State};
 
@@ -40,30 +43,37 @@ impl Observer for () {
     fn connection(&mut self, _: &Who) {}
 }
 
-/// Judges the units of one connection while one segment is handled.
-pub(super) struct UnitJudge<'x, 's, O> {
+/// What lies outside the gate of one connection while one event is handled: who judges its units, and the wire.
+pub(super) struct Surroundings<'x, 's, O> {
     pub(super) who: Who,
     pub(super) port: u16,
     pub(super) client: Client,
     pub(super) session: &'x mut Session,
     pub(super) rules: &'x Rules,
-    pub(super) state: &'x State,
+    pub(super) robot: &'x mut State,
     pub(super) rates: &'x mut Rates,
     pub(super) observer: &'x mut O,
     pub(super) scene: &'x mut Scene<'s>,
+    /// How frames of the box's own are addressed; absent while both ends talk to each other.
+    pub(super) lines: Option<Lines>,
+    /// The stream can't be read any more, outside enforcement: all of it goes on.
+    pub(super) unreadable: bool,
     /// Commands allowed and refused.
     pub(super) counts: [u64; 2],
     /// The last refusal.
     pub(super) refusal: Option<Verdict>,
 }
 
-impl<O: Observer> Judge for UnitJudge<'_, '_, O> {
+impl<O: Observer> Judge for Surroundings<'_, '_, O> {
     fn judge(&mut self, bytes: &[u8]) -> Judgement {
+        if self.unreadable {
+            return Judgement::Allow { len: bytes.len() };
+        }
         let service = self.who.service;
-        let Self { who, client, rules, state, rates, observer, scene, counts, refusal, .. } = self;
+        let Self { who, client, rules, robot, rates, observer, scene, counts, refusal, .. } = self;
         let mut verdict = None;
         let step = self.session.command(service, self.port, bytes, |command, unit| {
-            let decided = decide(rules, *client, who.opened, command, state, rates, scene.now_ns);
+            let decided = decide(rules, *client, who.opened, command, robot, rates, scene.now_ns);
             verdict = Some(decided);
             observer.command(who, command, &decided);
             let id = scene.next_event();
@@ -82,7 +92,7 @@ impl<O: Observer> Judge for UnitJudge<'_, '_, O> {
                 counts[0] = counts[0].saturating_add(1);
             } else {
                 counts[1] = counts[1].saturating_add(1);
-                scene.actions.keep(id.0, decided);
+                scene.keep(id, decided);
                 *refusal = Some(decided);
             }
             // Outside enforcement the unit goes on and will be answered whatever the verdict.
@@ -90,6 +100,7 @@ impl<O: Observer> Judge for UnitJudge<'_, '_, O> {
         });
         match (step, verdict) {
             (Ok(Step::Partial { .. }), _) => Judgement::Partial { patience_ns: Session::patience_ns(service) },
+            (Ok(Step::Whole { len, .. }), Some(_)) if !self.scene.enforce => Judgement::Allow { len },
             (Ok(Step::Whole { len, .. }), Some(Verdict { action: Action::Forward, .. })) => Judgement::Allow { len },
             (Ok(Step::Whole { len, .. }), Some(Verdict { action, reason, .. })) => {
                 Judgement::Refuse { len, action, reason }
@@ -98,9 +109,68 @@ impl<O: Observer> Judge for UnitJudge<'_, '_, O> {
             (Err(error), _) => self.unreadable(error, bytes),
         }
     }
+
+    fn clamp(&mut self, _: &mut [u8]) {
+        // No dissector judges a unit worth changing yet: external control will.
+    }
+
+    fn reply(&mut self, bytes: &[u8]) -> Reply {
+        let (service, key) = (self.who.service, self.who.key);
+        let scene = &mut *self.scene;
+        match inspect::read_answer(self.session, service, bytes, self.robot, scene.now_ns) {
+            Ok(Step::Partial { .. }) => Reply::Partial,
+            Ok(Step::Whole { unit, len }) => {
+                if unit.recorded {
+                    scene.record(Record::Answer(Answer {
+                        to: EventId(unit.to.unwrap_or(0)),
+                        key,
+                        service,
+                        exception: unit.exception,
+                        values: unit.values,
+                        values_len: unit.values_len,
+                        text: unit.text,
+                    }));
+                }
+                if unit.unsolicited {
+                    let what = "an answer that answers nothing outstanding";
+                    scene.record(Record::Notice(Notice::Anomaly { key, service, what }));
+                }
+                Reply::Whole { len }
+            }
+            Err(_) => {
+                let what = "answers can't be read further on this connection";
+                scene.record(Record::Notice(Notice::Anomaly { key, service, what }));
+                Reply::Unreadable
+            }
+        }
+    }
+
+    fn frames_replies(&self) -> bool {
+        inspect::answers_framed(self.who.service, self.port)
+    }
+
+    fn outstanding(&self) -> u32 {
+        self.session.outstanding(self.who.service)
+    }
+
+    fn answer(&mut self, unit: &[u8], reason: Reason, out: &mut [u8]) -> gate::Answer {
+        match inspect::refusal_answer(self.who.service, self.port, unit, reason, self.session, out) {
+            Refusal::Answer { len } => gate::Answer::Bytes { len },
+            Refusal::Silent => gate::Answer::Silent,
+            Refusal::None => gate::Answer::Impossible,
+        }
+    }
 }
 
-impl<O> UnitJudge<'_, '_, O> {
+impl<O> Wire for Surroundings<'_, '_, O> {
+    fn send(&mut self, out: &SpliceOut<'_>) {
+        if let Some(lines) = &self.lines {
+            lines.send(self.scene, out);
+        }
+    }
+}
+
+impl<O> Surroundings<'_, '_, O> {
     /// A unit that its dissector can't read: refused, final for the connection.
     fn unreadable(&mut self, error: DissectError, bytes: &[u8]) -> Judgement {
         let reason = match error.kind {
@@ -121,7 +191,7 @@ impl<O> UnitJudge<'_, '_, O> {
             detail: Detail::Unreadable { field: error.field, offset: error.offset, bytes: Text::new(head) },
         };
         let id = self.scene.record(Record::Command(record));
-        self.scene.actions.keep(id.0, verdict);
+        self.scene.keep(id, verdict);
         self.counts[1] = self.counts[1].saturating_add(1);
         self.refusal = Some(verdict);
         Judgement::Broken { reason }

@@ -10,13 +10,16 @@ mod connection;
 mod counters;
 mod detail;
 mod guard;
+mod handshake;
 mod judge;
+mod lines;
 pub mod offline;
 mod pipeline;
 mod reset;
 mod rules;
 mod scene;
 mod segment;
+mod spliced;
 mod worker;
 
 #[cfg(test)]

@@ -16,11 +16,11 @@ use crate::event::{FlowEnd, Notice, Reason, Record, RuleId};
 use crate::flow::{self, FlowId, State};
 use crate::nic::Frame;
 
-/// Time between two looks at timers. Source: the finest deadline is the repetition of a reset after 200 ms.
-const TICK_NS: u64 = 10_000_000;
+/// Time between two looks at timers. Source: the finest deadline is that of a held unit, 2 ms.
+const TICK_NS: u64 = 500_000;
 
-/// Conversations looked at each tick for idleness: the whole table of 4,096 takes 1.3 s.
-const SWEEP: usize = 32;
+/// Conversations looked at each tick for idleness: the whole table of 4,096 takes a second.
+const SWEEP: usize = 2;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -111,7 +111,7 @@ impl<'m, O: Observer> Pipeline<'m, O> {
             return;
         }
         self.arena.busy = 0;
-        let (arena, rules, mut scene) = self.parts(Toward::Robot, now_ns, wall_ns, 0, actions);
+        let (arena, rules, _, mut scene) = self.parts(Toward::Robot, now_ns, wall_ns, 0, actions);
         for slot in 0..WATCHED {
             connection::end_watched(arena, rules, &mut scene, slot, Reason::EngineFault);
         }
@@ -119,7 +119,7 @@ impl<'m, O: Observer> Pipeline<'m, O> {
 
     /// Records something that happened outside the path.
     pub fn notice(&mut self, notice: Notice, now_ns: u64, wall_ns: u64, actions: &mut Actions) {
-        let (_, _, mut scene) = self.parts(Toward::Robot, now_ns, wall_ns, 0, actions);
+        let (_, _, _, mut scene) = self.parts(Toward::Robot, now_ns, wall_ns, 0, actions);
         scene.record(Record::Notice(notice));
     }
 
@@ -130,8 +130,8 @@ impl<'m, O: Observer> Pipeline<'m, O> {
         wall_ns: u64,
         frame: u64,
         actions: &'x mut Actions,
-    ) -> (&'x mut SharedArena, &'x Rules, Scene<'x>) {
-        let Self { arena, rules, counters, budgets, .. } = self;
+    ) -> (&'x mut SharedArena, &'x Rules, &'x mut O, Scene<'x>) {
+        let Self { arena, rules, observer, counters, budgets, .. } = self;
         let (shared, last_event) = arena.split();
         let scene = Scene {
             toward,
@@ -147,7 +147,7 @@ impl<'m, O: Observer> Pipeline<'m, O> {
             last_event,
             budgets,
         };
-        (shared, rules, scene)
+        (shared, rules, observer, scene)
     }
 
     /// Takes one frame that travels `toward` a side, at monotonic time `now_ns`; what comes of it is added to
@@ -221,7 +221,11 @@ impl<'m, O: Observer> Pipeline<'m, O> {
             }
             Some(Transport::Icmp(icmp)) => {
                 let quoted = icmp.quoted.as_ref().and_then(|quoted| FlowKey::of_quoted(quoted, toward));
-                if quoted.is_some_and(|key| arena.flows.find(&key).is_some()) {
+                if let Some(id) = quoted.and_then(|key| arena.flows.find(&key)) {
+                    let slot = slot_of(arena, id).and_then(|slot| arena.watched.get(slot));
+                    if scene.enforce && slot.is_some_and(|watched| watched.gate.is_spliced()) {
+                        return connection::refused(&mut scene, &packet, quoted_key(quoted), Reason::IcmpQuote);
+                    }
                     return Fate::Forward;
                 }
                 datagram(arena, rules, observer, &mut scene, &packet, Service::Icmp)
@@ -243,10 +247,10 @@ impl<'m, O: Observer> Pipeline<'m, O> {
         self.next_tick_ns = now_ns.saturating_add(TICK_NS);
         let mut sweep = self.sweep;
         let wall_ns = self.wall_ns;
-        let (arena, rules, mut scene) = self.parts(Toward::Robot, now_ns, wall_ns, 0, actions);
+        let (arena, rules, observer, mut scene) = self.parts(Toward::Robot, now_ns, wall_ns, 0, actions);
         for slot in 0..WATCHED {
-            if arena.due.get(slot).is_some_and(|due| *due != 0 && *due <= now_ns) {
-                connection::due(arena, rules, &mut scene, slot);
+            if arena.due.get(slot).is_some_and(|due| *due != 0 && *due <= now_ns) && scene.actions.has_room() {
+                connection::due(arena, rules, observer, &mut scene, slot);
             }
         }
         for _ in 0..SWEEP {
@@ -268,7 +272,7 @@ impl<'m, O: Observer> Pipeline<'m, O> {
                 carry_out(actions);
                 actions.clear();
             }
-            let (arena, _, mut scene) = self.parts(Toward::Robot, now_ns, wall_ns, 0, actions);
+            let (arena, _, _, mut scene) = self.parts(Toward::Robot, now_ns, wall_ns, 0, actions);
             let Ok(id) = u16::try_from(at).map(FlowId) else { continue };
             if arena.flows.flow(id).is_some_and(|flow| flow.state() != State::Free) {
                 connection::report(arena, &mut scene, id, FlowEnd::Lasting);

@@ -5,6 +5,7 @@ use link::TcpFlags;
 use link::craft::{Segment, Template};
 
 use super::arena::Watched;
+use super::lines::stamps;
 use super::scene::Scene;
 use crate::flow::Flow;
 
@@ -19,42 +20,48 @@ pub(super) fn template(flow: &Flow, toward: Toward) -> Option<Template> {
     Template::new(macs, flow.tags, (source.ip(), source.port), (destination.ip(), destination.port))
 }
 
-/// Timestamps for a frame `toward` a side: what its other end sent and echoed last.
-pub(super) fn timestamps(flow: &Flow, toward: Toward) -> Option<(u32, u32)> {
-    let end = flow.end(toward);
-    end.is(crate::flow::End::TIMESTAMPS).then_some((end.timestamp[0], end.timestamp[1]))
-}
-
 /// Sends resets to both ends.
 ///
 /// The robot stands at one of the release boundaries that it has not acknowledged yet, so it gets one at each. The
 /// client stands where it acknowledged last or, if everything arrived, at the end of what the robot sent. Source:
 /// RFC 5961 section 3.2: a receiver takes a reset only at exactly the next expected sequence number.
 pub(super) fn both(scene: &mut Scene<'_>, flow: &Flow, watched: Option<&Watched>) {
-    let toward_plant = flow.end(Toward::Plant);
-    let toward_robot = flow.end(Toward::Robot);
-    if let Some(template) = template(flow, Toward::Robot) {
-        let stamps = timestamps(flow, Toward::Robot);
-        match watched {
-            Some(watched) => {
-                for seq in watched.gate.boundaries() {
-                    send(scene, Toward::Robot, &template, seq, toward_robot.acked, stamps);
-                }
-            }
-            None => {
-                send(scene, Toward::Robot, &template, toward_plant.acked, toward_robot.acked, stamps);
-                if toward_robot.next != toward_plant.acked {
-                    send(scene, Toward::Robot, &template, toward_robot.next, toward_robot.acked, stamps);
-                }
-            }
+    let (client, server) = (flow.end(Toward::Robot), flow.end(Toward::Plant));
+    match watched {
+        Some(watched) => robot(scene, flow, watched),
+        None => {
+            let last = (client.next != server.acked).then_some(client.next);
+            send_all(scene, flow, Toward::Robot, core::iter::once(server.acked).chain(last), client.acked);
         }
     }
-    if let Some(template) = template(flow, Toward::Plant) {
-        let stamps = timestamps(flow, Toward::Plant);
-        send(scene, Toward::Plant, &template, toward_robot.acked, toward_robot.next, stamps);
-        if toward_plant.next != toward_robot.acked {
-            send(scene, Toward::Plant, &template, toward_plant.next, toward_robot.next, stamps);
+    match watched {
+        Some(watched) if watched.gate.is_spliced() => plant(scene, flow, watched),
+        _ => {
+            let last = (server.next != client.acked).then_some(server.next);
+            send_all(scene, flow, Toward::Plant, core::iter::once(client.acked).chain(last), client.next);
         }
+    }
+}
+
+/// Sends resets to the robot alone.
+pub(super) fn robot(scene: &mut Scene<'_>, flow: &Flow, watched: &Watched) {
+    let ack = watched.gate.spliced_numbers().map_or(flow.end(Toward::Robot).acked, |numbers| numbers.robot_received);
+    send_all(scene, flow, Toward::Robot, watched.gate.robot_stands_at(), ack);
+}
+
+/// Sends resets to the client of a spliced connection alone.
+pub(super) fn plant(scene: &mut Scene<'_>, flow: &Flow, watched: &Watched) {
+    let Some(numbers) = watched.gate.spliced_numbers() else { return };
+    let [first, last] = numbers.plant_at;
+    let last = (last != first).then_some(last);
+    send_all(scene, flow, Toward::Plant, core::iter::once(first).chain(last), numbers.plant_received);
+}
+
+fn send_all(scene: &mut Scene<'_>, flow: &Flow, toward: Toward, numbers: impl Iterator<Item = u32>, ack: u32) {
+    let Some(template) = template(flow, toward) else { return };
+    let stamps = stamps(flow, toward);
+    for seq in numbers {
+        send(scene, toward, &template, seq, ack, stamps);
     }
 }
 

@@ -76,6 +76,13 @@ impl Scene<'_> {
         let id = self.record(Record::Frame(record));
         self.actions.keep(id.0, verdict);
     }
+
+    /// Keeps a copy of the current frame with the records of a refused command, if it is the frame that brought it.
+    pub(super) fn keep(&mut self, event: EventId, verdict: Verdict) {
+        if self.frame != 0 && self.toward == Toward::Robot {
+            self.actions.keep(event.0, verdict);
+        }
+    }
 }
 
 /// Frame records a second for each reason; beyond, they are counted and reported with the next one. A flood fills a

@@ -83,6 +83,11 @@ reasons! {
     TcpOption = "tcp_option", "A TCP option that can't be guarded.";
     FlowTableFull = "flow_table_full", "No room for another connection.";
     FinInUnit = "fin_in_unit", "The connection ended inside a unit.";
+    SynOnLive = "syn_on_live", "A SYN on a connection that lives; it is answered where the connection stands.";
+    IcmpQuote = "icmp_quote", "An ICMP error about a connection whose numbers the box has changed.";
+    OldTimestamp = "old_timestamp", "The segment's timestamp lies before the connection's.";
+    AnswerTimeout = "answer_timeout", "No place was found in time for the answer to a refused command.";
+    PeerSilent = "peer_silent", "An end acknowledged nothing for 30 seconds.";
     // Layers 2 and 3.
     Fragment = "fragment", "An IP fragment.";
     IpOptions = "ip_options", "Source route or record route options.";

@@ -122,6 +122,33 @@ impl Flow {
         }
     }
 
+    /// Whether both ends have a flag.
+    #[must_use]
+    pub fn both(&self, flag: u8) -> bool {
+        self.ends.iter().all(|end| end.is(flag))
+    }
+
+    /// Shift of the window field in frames `toward` a side. Source: RFC 7323 section 2.2: at most 14, and only where
+    /// both ends offered one.
+    #[must_use]
+    pub fn window_shift(&self, toward: Toward) -> u8 {
+        if self.both(End::SCALED) { self.end(toward).shift.min(14) } else { 0 }
+    }
+
+    /// The window that frames `toward` a side offered last, in bytes.
+    #[must_use]
+    pub fn window(&self, toward: Toward) -> u32 {
+        u32::from(self.end(toward).window) << self.window_shift(toward)
+    }
+
+    /// Payload bytes of the largest segment that the end which gets frames `toward` it takes: what its SYN said, less
+    /// the timestamps that every segment carries.
+    #[must_use]
+    pub fn payload_mss(&self, toward: Toward) -> u32 {
+        let options = if self.both(End::TIMESTAMPS) { 12 } else { 0 };
+        u32::from(self.end(toward.reverse()).mss).saturating_sub(options).max(1)
+    }
+
     /// Whether a flag is set.
     #[must_use]
     pub const fn is(&self, flag: u8) -> bool {

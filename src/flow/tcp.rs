@@ -54,10 +54,13 @@ pub struct End {
     pub mss: u16,
     /// Last window field it sent, unscaled.
     pub window: u16,
-    /// Bits: 1 = timestamps offered, 2 = FIN seen, 4 = acknowledgement seen.
+    /// Bits: 1 = timestamps offered, 2 = FIN seen, 4 = acknowledgement seen, 8 = selective acknowledgements understood,
+    /// 16 = window scale offered.
     pub flags: u8,
+    /// Shift count of its window field, as its SYN said; counts only where both ends offered one (RFC 7323, 2.2).
+    pub shift: u8,
     /// Explicit padding.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 2],
 }
 
 impl End {
@@ -67,6 +70,10 @@ impl End {
     pub const FIN: u8 = 2;
     /// It acknowledged something, so `acked` counts.
     pub const ACKED: u8 = 4;
+    /// Selective acknowledgements are understood (RFC 2018).
+    pub const SACK: u8 = 8;
+    /// A window scale was offered.
+    pub const SCALED: u8 = 16;
 
     /// Whether a flag is set.
     #[must_use]

@@ -1,15 +1,25 @@
 //! The gate: which bytes may reach the robot.
 //!
-//! One [`Gate`] stands in every watched TCP connection, in the direction toward the robot (a side of the box, never a
-//! TCP role). It is a pure state machine over plain data: segments, acknowledgements and times go in, and what may leave
-//! comes out. It knows no protocol: where units end and which are allowed is asked of a [`Judge`].
+//! One [`Gate`] stands in every watched TCP connection. It is a pure state machine over plain data: segments,
+//! acknowledgements and times go in, and what may leave comes out. It knows no protocol: where units end, which are
+//! allowed and how a refused one is answered is asked of a [`Judge`]. "Toward the robot" is a side of the box, never a
+//! TCP role.
+//!
+//! It works in one of two ways:
+//! - **Fast** ([`fast`]): frames pass untouched, at the sender's own sequence numbers, as long as they hold whole,
+//!   allowed units in order. Both ends talk to each other; the gate keeps a copy of what is not acknowledged.
+//! - **Splice** ([`splice`]): the gate is the receiver of either end and sends to the other with a sender of its own.
+//!   So it can acknowledge what it holds, cut units out, put answers in and change bytes. A connection is spliced when
+//!   that is needed, from then on; ports whose units are long are spliced from the handshake on.
 //!
 //! What holds (the numbers are those of the manual's chapter on the gate):
-//! - I1, I9: a byte leaves only as part of a unit whose verdict was to forward; of a refused unit not one byte leaves.
-//! - I2, I3: the released bytes are the accepted bytes, in order and at their own sequence numbers.
-//! - I5: bytes that were released are kept until the robot acknowledged them, and repeated from that copy.
-//! - I10: the store is bounded, the segments held ahead are at most [`AHEAD`].
-//! - I11: every limit that is hit ends in [`Outcome::Refuse`], never in forwarding.
+//! - I1, I9: a byte leaves toward the robot only as part of a unit whose verdict was to forward.
+//! - I2, I3: the released bytes are the accepted bytes, in order; their numbers are the sender's minus what was cut.
+//! - I5: bytes that were released are kept until they are acknowledged, and repeated from that copy.
+//! - I7: in Fast only the ends acknowledge; in Splice only what is in the store is acknowledged, a FIN never before the
+//!   other end has acknowledged it.
+//! - I10: stores are bounded, and so is what one event can cause.
+//! - I11: every limit that is hit ends in [`Outcome::Refuse`] or a drop, never in forwarding.
 //!
 //! ```text
 //!    base             released            accepted           ahead (holes before it)
@@ -17,43 +27,75 @@
 //!     |  acknowledged   |  judged yet       |
 //! ```
 
+mod fast;
+mod sender;
+mod splice;
 mod stream;
 
 #[cfg(test)]
 mod tests;
 
-use stream::span;
-pub use stream::{AHEAD, STORE, Stream};
-
+use dissect::Toward;
 use link::seq;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::event::{Action, Reason};
+use sender::Sender;
 
-/// Most pieces that one segment can release: a full store cut to the smallest segment size that TCP must accept.
-/// Source: RFC 9293 section 3.7.1, default send MSS 536.
-pub const RELEASES: usize = STORE / 536 + 2;
+
+pub use fast::{RELEASES, Releases};
+pub use splice::{Exactness, Peers, Sack, Segment as SpliceSegment, SpliceOut, Spliced, Stores, TimedOut, Wire};
+pub use stream::{AHEAD, STORE, Stream};
 
 /// Release boundaries remembered for exact resets.
 /// A receiver stands at one of them unless it acknowledged inside a segment; 8 cover a burst of a 500 Hz stream over a
 /// 16 ms round trip.
 pub const BOUNDARIES: usize = 8;
 
-/// Unfinished units that arrive in segments below this many bytes count as crumbs.
-const CRUMB: usize = 8;
+/// How long the first part of a unit is held before the gate acknowledges it itself: below it a sender that writes
+/// header and body apart loses nothing, and a sender with Nagle's algorithm would wait for 40 ms and more.
+/// Source: specification S10, at most 3 ms added to split writes.
+pub const HOLD_NS: u64 = 2_000_000;
 
-/// Decides over the unit at the start of in-order bytes.
+/// Bytes of an open unit above which the gate acknowledges at once. Source: design of the gate, "4 KiB".
+const HOLD_BYTES: u32 = 4096;
+
+/// Unfinished units that arrive in segments below this many bytes count as crumbs; so many are worth splicing.
+const CRUMB: usize = 8;
+const CRUMBS: u32 = 8;
+
+/// Decides over the units of one connection.
 pub trait Judge {
-    /// Looks at `bytes`, whose first byte begins a unit. Called again with more bytes behind the same ones after
-    /// [`Judgement::Partial`], and with what follows after [`Judgement::Allow`].
+    /// Looks at `bytes`, whose first byte begins a unit toward the robot. Called again with more bytes behind the same
+    /// ones after [`Judgement::Partial`], and with what follows after [`Judgement::Allow`].
     fn judge(&mut self, bytes: &[u8]) -> Judgement;
+
+    /// Changes the bytes of a unit that [`Judgement::Clamp`] was said of; its length stays.
+    fn clamp(&mut self, unit: &mut [u8]);
+
+    /// Looks at `bytes`, whose first byte begins a unit of the robot's.
+    fn reply(&mut self, bytes: &[u8]) -> Reply;
+
+    /// Whether units of the robot can be told apart at all, so that an answer can be put between two of them.
+    fn frames_replies(&self) -> bool;
+
+    /// Units of the robot that have to come before an answer of the box's own is in its place.
+    fn outstanding(&self) -> u32;
+
+    /// Writes the answer to a refused unit into `out`.
+    fn answer(&mut self, unit: &[u8], reason: Reason, out: &mut [u8]) -> Answer;
 }
 
-/// The answer of a [`Judge`].
+/// The answer of a [`Judge`] about a unit toward the robot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judgement {
     /// The first `len` bytes are a whole unit that may reach the robot.
     Allow {
+        /// Length of the unit in bytes, at least 1.
+        len: usize,
+    },
+    /// The same, once its bytes are changed by [`Judge::clamp`].
+    Clamp {
         /// Length of the unit in bytes, at least 1.
         len: usize,
     },
@@ -66,7 +108,7 @@ pub enum Judgement {
     Refuse {
         /// Length of the unit in bytes, at least 1.
         len: usize,
-        /// [`Action::Reset`] or [`Action::Drop`].
+        /// [`Action::Refuse`], [`Action::Reset`] or [`Action::Drop`].
         action: Action,
         /// Why.
         reason: Reason,
@@ -78,7 +120,35 @@ pub enum Judgement {
     },
 }
 
-/// A TCP segment toward the robot, as far as the gate cares.
+/// The answer of a [`Judge`] about a unit of the robot's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The first `len` bytes are a whole unit.
+    Whole {
+        /// Length in bytes, at least 1.
+        len: usize,
+    },
+    /// It is not whole yet.
+    Partial,
+    /// The bytes begin no unit: the robot's units can't be told apart from here on.
+    Unreadable,
+}
+
+/// How a refused unit is answered in the robot's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// By the first `len` bytes of the buffer.
+    Bytes {
+        /// Length in bytes.
+        len: usize,
+    },
+    /// Not at all: the protocol has no answer.
+    Silent,
+    /// It can't be answered: the connection has to end.
+    Impossible,
+}
+
+/// A TCP segment toward the robot, as far as the gate in Fast cares.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment<'a> {
     /// Sequence number of the first payload byte.
@@ -100,6 +170,11 @@ pub enum Outcome {
     Repeated,
     /// A keepalive or window probe: goes on as an empty segment with the same sequence number.
     Probe,
+    /// The frame was taken in, and the connection has to be spliced ([`Gate::splice`]) for what comes next.
+    Splice {
+        /// What was let go before it was also sent.
+        sent: u32,
+    },
     /// The frame is dropped; the connection lives.
     Drop(Reason),
     /// After the pieces in [`Releases`] the connection ends.
@@ -111,41 +186,53 @@ pub enum Outcome {
     },
 }
 
-/// Pieces of the store to send toward the robot, in order.
-#[derive(Clone, Copy, Debug)]
-pub struct Releases {
-    pieces: [(u32, u32); RELEASES],
-    len: usize,
+/// One direction: what came in and what of it went out. Plain data.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+struct Half {
+    /// Sends to the receiver, once spliced.
+    sender: Sender,
+    /// What the sender of this direction sent.
+    stream: Stream,
+    /// Right edge of the window that the sender of this direction was offered, as it numbers bytes.
+    edge: u32,
+    /// Number of its FIN, where one was seen.
+    fin: u32,
+    flags: u32,
+    reserved: u32,
 }
 
-impl Default for Releases {
-    fn default() -> Self {
-        Self { pieces: [(0, 0); RELEASES], len: 0 }
-    }
-}
+/// Its FIN was seen.
+const FIN_SEEN: u32 = 1;
+/// Its sender is owed an acknowledgement.
+const ACK_OWED: u32 = 2;
+/// Its sender asked with a probe; it gets its acknowledgement when the receiver has answered.
+const PROBED: u32 = 4;
+/// Its receiver is gone: bytes are acknowledged and forgotten.
+const DISCARDED: u32 = 8;
 
-impl Releases {
-    /// Forgets all pieces.
-    pub fn clear(&mut self) {
-        self.len = 0;
-    }
-
-    /// The pieces as sequence number and length.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
-        self.pieces.iter().copied().take(self.len)
+impl Half {
+    fn new(seq: u32) -> Self {
+        let sender = Sender::new(seq, seq, seq, 536, 0);
+        Self { sender, stream: Stream::new(seq), edge: seq, fin: 0, flags: 0, reserved: 0 }
     }
 
-    /// Adds `from..to`, cut to `mss`. Pieces beyond the room are left out: they stay released and unacknowledged, and
-    /// the sender's retransmission brings them.
-    fn push(&mut self, from: u32, to: u32, mss: u32) {
-        let mut at = from;
-        while seq::before(at, to) {
-            let len = span(at, to).min(mss.max(1));
-            let Some(piece) = self.pieces.get_mut(self.len) else { return };
-            *piece = (at, len);
-            self.len = self.len.saturating_add(1);
-            at = at.wrapping_add(len);
-        }
+    fn is(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+
+    fn set(&mut self, flag: u32, on: bool) {
+        if on { self.flags |= flag } else { self.flags &= !flag }
+    }
+
+    /// The next number that its sender is expected to use, data only.
+    fn expected(&self) -> u32 {
+        self.stream.incoming(self.stream.accepted())
+    }
+
+    /// Whether its FIN came in order.
+    fn fin_in_order(&self) -> bool {
+        self.is(FIN_SEEN) && self.fin == self.expected()
     }
 }
 
@@ -153,199 +240,164 @@ impl Releases {
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct Gate {
-    stream: Stream,
-    /// Monotonic time by which the unit at `released` must be whole; 0 = none is open.
-    deadline_ns: u64,
+    /// Toward the robot.
+    commands: Half,
+    /// Toward the plant.
+    answers: Half,
+    /// Monotonic time by which the open unit must be whole; 0 = none is open.
+    unit_ns: u64,
+    /// Monotonic time at which an open unit is acknowledged by the gate itself; 0 = never.
+    hold_ns: u64,
+    /// Monotonic time by which the answer to a refused unit must have found its place.
+    answer_ns: u64,
+    /// Monotonic time until which is delivered what a client sent before its reset.
+    drain_ns: u64,
     boundaries: [u32; BOUNDARIES],
     boundaries_len: u32,
     conflicts: u32,
     crumbs: u32,
-    reserved: u32,
+    /// Up to where the robot's units were told apart.
+    framed: u32,
+    /// Highest number of the robot's that passed in Fast: before it nothing can be put in any more.
+    passed: u32,
+    /// Length of the refused unit at the head of the held bytes; 0 = none waits.
+    refused_len: u32,
+    refused_reason: u32,
+    flags: u32,
 }
 
+/// Spliced.
+const SPLICED: u32 = 1;
+/// The robot's units can't be told apart any more.
+const REPLIES_LOST: u32 = 2;
+/// Bytes toward the plant passed that are not in the store, so the connection can't be spliced.
+const COPY_LOST: u32 = 4;
+/// The client ended the connection with a reset; what it sent before is still delivered.
+const CLIENT_RESET: u32 = 8;
+/// A FIN passed in Fast, so that its number can't be shifted any more.
+const HALF_CLOSED: u32 = 16;
+
 impl Gate {
-    /// A gate whose next byte has sequence number `seq` (the client's initial one plus 1).
+    /// A gate of a connection whose next byte toward the robot has sequence number `command`, and toward the plant
+    /// `answer`.
     #[must_use]
-    pub fn new(seq: u32) -> Self {
+    pub fn new(command: u32, answer: u32) -> Self {
         let mut gate = Self {
-            stream: Stream::new(seq),
-            deadline_ns: 0,
+            commands: Half::new(command),
+            answers: Half::new(answer),
+            unit_ns: 0,
+            hold_ns: 0,
+            answer_ns: 0,
+            drain_ns: 0,
             boundaries: [0; BOUNDARIES],
             boundaries_len: 0,
             conflicts: 0,
             crumbs: 0,
-            reserved: 0,
+            framed: answer,
+            passed: answer,
+            refused_len: 0,
+            refused_reason: 0,
+            flags: 0,
         };
-        gate.remember_boundary(seq);
+        gate.remember_boundary(command);
         gate
     }
 
-    /// The stream's positions.
-    #[must_use]
-    pub fn stream(&self) -> &Stream {
-        &self.stream
+    fn is(&self, flag: u32) -> bool {
+        self.flags & flag != 0
     }
 
-    /// When the open unit runs out of time, monotonic nanoseconds.
+    /// The stream toward the robot.
     #[must_use]
-    pub fn deadline_ns(&self) -> Option<u64> {
-        (self.deadline_ns != 0).then_some(self.deadline_ns)
+    pub fn commands(&self) -> &Stream {
+        &self.commands.stream
+    }
+
+    /// The stream toward the plant.
+    #[must_use]
+    pub fn answers(&self) -> &Stream {
+        &self.answers.stream
+    }
+
+    /// Whether the gate receives and sends for itself.
+    #[must_use]
+    pub fn is_spliced(&self) -> bool {
+        self.is(SPLICED)
+    }
+
+    /// Whether the robot's units can be told apart.
+    #[must_use]
+    pub fn reads_replies(&self) -> bool {
+        !self.is(REPLIES_LOST)
+    }
+
+    /// A FIN of either end passes in Fast.
+    pub fn pass_fin(&mut self) {
+        self.flags |= HALF_CLOSED;
+    }
+
+    /// Outside enforcement: nothing is waited for any more, all that is held goes on.
+    pub fn give_up_waiting(&mut self) {
+        self.unit_ns = 0;
+        self.hold_ns = 0;
+        self.answer_ns = 0;
+        self.refused_len = 0;
+    }
+
+    /// When the gate wants to be looked at, monotonic nanoseconds.
+    #[must_use]
+    pub fn due_ns(&self) -> Option<u64> {
+        let set = |time: u64| (time != 0).then_some(time);
+        let own = [set(self.unit_ns), set(self.hold_ns), set(self.answer_ns), set(self.drain_ns)];
+        let senders = [self.commands.sender.due_ns(), self.answers.sender.due_ns()];
+        let senders = senders.into_iter().filter(|_| self.is_spliced());
+        own.into_iter().chain(senders).flatten().min()
     }
 
     /// Whether the connection stands at a unit border with nothing held, no hole and no recorded conflict, so that
     /// enforcement can begin (or go on after a restart) without having missed a byte.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.stream.is_drained() && self.conflicts == 0
+        self.commands.stream.is_drained() && self.conflicts == 0
     }
 
-    /// Sequence numbers at which the robot may stand: for resets that must be exact.
-    pub fn boundaries(&self) -> impl Iterator<Item = u32> + '_ {
-        let base = self.stream.base();
-        let live = move |&at: &u32| at == base || seq::before(base, at);
-        let known = self.boundaries.iter().copied().take(self.boundaries_len as usize).filter(move |at| *at != base);
-        core::iter::once(base).chain(known.filter(live))
+    /// Where the robot may stand: numbers for resets that must be exact.
+    pub fn robot_stands_at(&self) -> impl Iterator<Item = u32> + '_ {
+        let (base, end) = (self.commands.stream.base(), self.commands.sender.next());
+        let live = move |&at: &u32| seq::before(base, at);
+        let known = self.boundaries.iter().copied().take(self.boundaries_len as usize);
+        let end = (self.is_spliced() && !self.boundaries.contains(&end)).then_some(end);
+        core::iter::once(base).chain(known.chain(end).filter(live))
     }
 
-    /// Judges what the segment brings and says what leaves.
-    ///
-    /// With `enforce` unset the caller forwards every frame whatever the outcome, and the same machine runs on copies:
-    /// a refused unit is stepped over instead of ending the connection; [`Outcome::Refuse`] then says that the stream
-    /// can't be read further.
-    ///
-    /// Cost: for a segment that continues the stream at a unit border and holds whole units, one copy of the payload
-    /// beside the judge's own work.
-    pub fn accept<J: Judge>(
-        &mut self,
-        store: &mut [u8],
-        segment: &Segment<'_>,
-        enforce: bool,
-        mss: u32,
-        judge: &mut J,
-        releases: &mut Releases,
-    ) -> Outcome {
-        let Segment { seq: start, payload, now_ns } = *segment;
-        let Ok(len) = u32::try_from(payload.len()) else { return Outcome::Drop(Reason::BeyondWindow) };
-        let end = start.wrapping_add(len);
-        if start == self.stream.accepted() && self.stream.is_drained() {
-            return self.accept_aligned(store, payload, now_ns, enforce, mss, judge, releases);
-        }
-        let base = self.stream.base();
-        if len <= 1 && start == base.wrapping_sub(1) {
-            return Outcome::Probe;
-        }
-        if !seq::before(base, end) {
-            return Outcome::Repeated;
-        }
-        if span(base, end) as usize > STORE {
-            return Outcome::Drop(Reason::BeyondWindow);
-        }
-        if self.stream.conflicts_with(store, start, payload) {
-            self.conflicts = self.conflicts.saturating_add(1);
-            if self.conflicts > 1 {
-                return Outcome::Refuse { action: Action::Reset, reason: Reason::RetransmissionConflict };
-            }
-        }
-        if seq::before(start, self.stream.released()) {
-            let from = if seq::before(start, base) { base } else { start };
-            let to = if seq::before(self.stream.released(), end) { self.stream.released() } else { end };
-            releases.push(from, to, mss);
-        }
-        let ahead = seq::before(self.stream.accepted(), start);
-        match self.stream.insert(store, start, payload) {
-            Ok(()) => {}
-            Err(_) if ahead => return Outcome::Drop(Reason::OutOfOrder),
-            Err(reason) => return Outcome::Refuse { action: Action::Reset, reason },
-        }
-        self.judge_held(store, len, now_ns, enforce, mss, judge, releases)
+    /// Where the client may stand, spliced: numbers for resets, and what each end is told to have been received of it.
+    #[must_use]
+    pub fn spliced_numbers(&self) -> Option<Standing> {
+        self.is_spliced().then(|| Standing {
+            plant_at: [self.answers.sender.una(), self.answers.sender.next()],
+            plant_received: self.received(Toward::Robot),
+            robot_received: self.received(Toward::Plant),
+        })
     }
 
-    /// The common case: the segment continues a drained stream, so units are judged where they lie in the frame.
-    #[expect(clippy::too_many_arguments, reason = "the inner half of `accept`, with its arguments taken apart")]
-    fn accept_aligned<J: Judge>(
-        &mut self,
-        store: &mut [u8],
-        payload: &[u8],
-        now_ns: u64,
-        enforce: bool,
-        mss: u32,
-        judge: &mut J,
-        releases: &mut Releases,
-    ) -> Outcome {
-        let start = self.stream.accepted();
-        let mut rest = payload;
-        let mut stop = None;
-        while !rest.is_empty() {
-            match judge.judge(rest) {
-                Judgement::Allow { len } => rest = rest.get(len.max(1)..).unwrap_or_default(),
-                Judgement::Refuse { len, .. } if !enforce => rest = rest.get(len.max(1)..).unwrap_or_default(),
-                other => {
-                    stop = Some(other);
-                    break;
-                }
-            }
-        }
-        let allowed = payload.len().saturating_sub(rest.len());
-        // What is kept: the released bytes until the robot has them, and the beginning of an open unit.
-        let kept = if matches!(stop, None | Some(Judgement::Partial { .. })) { payload.len() } else { allowed };
-        if let Err(reason) = self.stream.append(store, payload.get(..kept).unwrap_or_default()) {
-            return Outcome::Refuse { action: Action::Reset, reason };
-        }
-        self.release(allowed);
-        match stop {
-            None => {
-                self.crumbs = 0;
-                return Outcome::Forward;
-            }
-            Some(Judgement::Partial { patience_ns }) => self.open_unit(payload.len(), now_ns, patience_ns),
-            Some(_) => {}
-        }
-        releases.push(start, self.stream.released(), mss);
-        Self::ended(stop)
+    /// What the sender of frames `toward` a side is told to have arrived: everything in the store; its FIN only once
+    /// the other end has acknowledged it.
+    fn received(&self, toward: Toward) -> u32 {
+        let half = self.half(toward);
+        half.expected().wrapping_add(u32::from(half.fin_in_order() && half.sender.fin_acknowledged()))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the inner half of `accept`, with its arguments taken apart")]
-    fn judge_held<J: Judge>(
-        &mut self,
-        store: &[u8],
-        arrived: u32,
-        now_ns: u64,
-        enforce: bool,
-        mss: u32,
-        judge: &mut J,
-        releases: &mut Releases,
-    ) -> Outcome {
-        let from = self.stream.released();
-        let mut stop = None;
-        loop {
-            let held = self.stream.held(store);
-            if held.is_empty() {
-                break;
-            }
-            match judge.judge(held) {
-                Judgement::Allow { len } => self.release(len.max(1)),
-                Judgement::Refuse { len, .. } if !enforce => self.release(len.max(1)),
-                other => {
-                    stop = Some(other);
-                    break;
-                }
-            }
+    fn half(&self, toward: Toward) -> &Half {
+        match toward {
+            Toward::Robot => &self.commands,
+            Toward::Plant => &self.answers,
         }
-        if self.stream.released() != from {
-            self.deadline_ns = 0;
-        }
-        if let Some(Judgement::Partial { patience_ns }) = stop {
-            self.open_unit(arrived as usize, now_ns, patience_ns);
-        }
-        releases.push(from, self.stream.released(), mss);
-        Self::ended(stop)
     }
 
-    fn ended(stop: Option<Judgement>) -> Outcome {
-        match stop {
-            Some(Judgement::Refuse { action, reason, .. }) => Outcome::Refuse { action, reason },
-            Some(Judgement::Broken { reason }) => Outcome::Refuse { action: Action::Reset, reason },
-            _ => Outcome::Replace,
+    fn half_mut(&mut self, toward: Toward) -> &mut Half {
+        match toward {
+            Toward::Robot => &mut self.commands,
+            Toward::Plant => &mut self.answers,
         }
     }
 
@@ -353,8 +405,9 @@ impl Gate {
         if arrived < CRUMB {
             self.crumbs = self.crumbs.saturating_add(1);
         }
-        if self.deadline_ns == 0 {
-            self.deadline_ns = now_ns.saturating_add(patience_ns).max(1);
+        if self.unit_ns == 0 {
+            self.unit_ns = now_ns.saturating_add(patience_ns).max(1);
+            self.hold_ns = now_ns.saturating_add(HOLD_NS);
         }
     }
 
@@ -362,9 +415,12 @@ impl Gate {
         if len == 0 {
             return;
         }
-        self.stream.release(len);
-        self.deadline_ns = 0;
-        self.remember_boundary(self.stream.released());
+        self.commands.stream.release(len);
+        self.unit_ns = 0;
+        self.hold_ns = 0;
+        if !self.is_spliced() {
+            self.remember_boundary(self.commands.stream.released());
+        }
     }
 
     fn remember_boundary(&mut self, at: u32) {
@@ -377,29 +433,24 @@ impl Gate {
             self.boundaries_len = self.boundaries_len.saturating_add(1);
         }
     }
+}
 
-    /// Takes an acknowledgement of the robot.
-    ///
-    /// # Errors
-    /// It acknowledges bytes that were never let go (I7); the caller drops the frame while enforcing.
-    pub fn acknowledge(&mut self, ack: u32) -> Result<(), Reason> {
-        if seq::before(self.stream.released(), ack) {
-            return Err(Reason::BadFlags);
-        }
-        self.stream.acknowledge(ack);
-        Ok(())
-    }
+/// Where the ends of a spliced connection stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The client expects one of these.
+    pub plant_at: [u32; 2],
+    /// The client's bytes before it were received.
+    pub plant_received: u32,
+    /// The robot's bytes before it were received.
+    pub robot_received: u32,
+}
 
-    /// Takes an acknowledgement outside enforcement: the robot has bytes in `..ack` whatever was seen of them.
-    /// Says whether bytes were missed, so that the stream had to begin anew at `ack`.
-    pub fn acknowledge_passive(&mut self, ack: u32) -> bool {
-        if seq::before(self.stream.accepted(), ack) {
-            self.stream = Stream::new(ack);
-            self.deadline_ns = 0;
-            return true;
-        }
-        let upto = if seq::before(self.stream.released(), ack) { self.stream.released() } else { ack };
-        self.stream.acknowledge(upto);
-        false
+const fn outgoing_action(action: Action) -> Action {
+    match action {
+        Action::Drop => Action::Drop,
+        _ => Action::Reset,
     }
 }
+
+
