@@ -626,7 +626,9 @@ fn the_strictest_refusal_of_a_client_and_service_counts() {
 fn every_dissected_service_refuses_by_default_and_takes_the_three_words() {
     let mut cell = Cell::new("[[allow]]\nfrom = \"plc\"\nservice = \"any\"\nclass = [\"read\"]\n");
     cell.from = address("10.20.0.21");
-    let Step::Whole { unit, .. } = modbus::Adu::step(&[0, 1, 0, 0, 0, 6, 255, 6, 0, 9, 0, 1]).unwrap() else { panic!() };
+    let Step::Whole { unit, .. } = modbus::Adu::step(&[0, 1, 0, 0, 0, 6, 255, 6, 0, 9, 0, 1]).unwrap() else {
+        panic!()
+    };
     let modbus = cell.ask(&Command::Modbus(modbus::Request::read(&unit).unwrap()));
     let rtde = cell.ask(&Command::Rtde(rtde::Request::SetupInputs { names: rtde::Names(b"speed_slider_mask") }));
     let dashboard = cell.ask(&Command::Dashboard(dashboard::Line::read(b"shutdown")));
@@ -669,7 +671,10 @@ fn every_mistake_is_told_with_its_place() {
     for (place, what) in [
         ("1:11: ", "write 1"),
         ("2:1: ", "write `robot`"),
-        ("4:10: ", "\"hold\" is for external control, which is not read in this version; write \"refuse\", \"reset\" or \"drop\""),
+        (
+            "4:10: ",
+            "\"hold\" is for external control, which is not read in this version; write \"refuse\", \"reset\" or \"drop\"",
+        ),
         ("6:8: ", "\"plc\""),
         ("7:11: ", "\"modbus\""),
         ("12:13: ", "\"write_single_register\""),

@@ -31,9 +31,7 @@ pub use bare::{BARE_COMMANDS, INTERPRETER_CONTROLS};
 pub use catalogue::Category;
 pub use doubts::Doubts;
 pub use facts::{Fact, Facts};
-pub use interpreter::{
-    InterpreterReply, InterpreterReplyKind, MAX_DISCARD_LINE, MAX_INTERPRETER_REPLY, discard_line,
-};
+pub use interpreter::{InterpreterReply, InterpreterReplyKind, MAX_DISCARD_LINE, MAX_INTERPRETER_REPLY, discard_line};
 pub use scanner::{Dialect, Scanner};
 pub use token::{Token, TokenKind, Tokens};
 pub use unit::{Kind, Unit};
