@@ -590,22 +590,59 @@ fn ports_and_connections_that_the_robot_opens() {
 
 #[test]
 fn the_strictest_refusal_of_a_client_and_service_counts() {
-    let mut cell = Cell::new(
-        "[refusal]\nmodbus = \"reset\"\nescalate = { refusals = 0, within = \"10s\", quarantine = \"5m\" }\n\
-         [[allow]]\nfrom = \"plc\"\nservice = \"modbus\"\naddress = 1\n\
-         [[allow]]\nfrom = \"plc\"\nservice = \"modbus\"\naddress = 2\nrefusal = \"drop\"\n\
-         [[allow]]\nfrom = \"hmi\"\nservice = \"modbus\"\naddress = 2\n",
-    );
-    let mut refuse = |from: &str| {
-        cell.from = address(from);
+    const ESCALATE: &str = "[refusal]\nescalate = { refusals = 0, within = \"10s\", quarantine = \"5m\" }\n";
+    let allow = |from: &str, address: u16, refusal: &str| {
+        let refusal = if refusal.is_empty() { String::new() } else { format!("refusal = \"{refusal}\"\n") };
+        format!("[[allow]]\nfrom = \"{from}\"\nservice = \"modbus\"\naddress = {address}\n{refusal}")
+    };
+    let refused = |refusal: &str, rules: [String; 2]| {
+        let mut cell = Cell::new(&format!("{ESCALATE}{refusal}{}", rules.concat()));
+        cell.from = address("10.20.0.21");
         let bytes = [0, 1, 0, 0, 0, 6, 255, 3, 0, 9, 0, 1];
         let Step::Whole { unit, .. } = modbus::Adu::step(&bytes).unwrap() else { panic!() };
         let verdict = cell.ask(&Command::Modbus(modbus::Request::read(&unit).unwrap()));
         assert_eq!(verdict.generation, 7);
         verdict.action
     };
-    assert_eq!(refuse("10.20.0.21"), Action::Drop);
-    assert_eq!(refuse("10.20.0.22"), Action::Reset);
+    // The default of each service is to refuse the one command.
+    assert_eq!(refused("", [allow("plc", 1, ""), allow("hmi", 2, "drop")]), Action::Refuse);
+    assert_eq!(refused("modbus = \"reset\"\n", [allow("plc", 1, ""), allow("hmi", 2, "drop")]), Action::Reset);
+    assert_eq!(refused("modbus = \"drop\"\n", [allow("plc", 1, ""), allow("plc", 2, "")]), Action::Drop);
+    // Of the client's own rules the strictest counts, whatever the default.
+    assert_eq!(refused("modbus = \"reset\"\n", [allow("plc", 1, ""), allow("plc", 2, "drop")]), Action::Drop);
+    assert_eq!(refused("modbus = \"drop\"\n", [allow("plc", 1, "refuse"), allow("plc", 2, "")]), Action::Refuse);
+    for (first, second, strictest) in [
+        ("refuse", "reset", Action::Reset),
+        ("reset", "refuse", Action::Reset),
+        ("reset", "drop", Action::Drop),
+        ("drop", "refuse", Action::Drop),
+        ("refuse", "refuse", Action::Refuse),
+    ] {
+        assert_eq!(refused("", [allow("plc", 1, first), allow("plc", 2, second)]), strictest, "{first} {second}");
+    }
+}
+
+#[test]
+fn every_dissected_service_refuses_by_default_and_takes_the_three_words() {
+    let mut cell = Cell::new("[[allow]]\nfrom = \"plc\"\nservice = \"any\"\nclass = [\"read\"]\n");
+    cell.from = address("10.20.0.21");
+    let Step::Whole { unit, .. } = modbus::Adu::step(&[0, 1, 0, 0, 0, 6, 255, 6, 0, 9, 0, 1]).unwrap() else {
+        panic!()
+    };
+    let modbus = cell.ask(&Command::Modbus(modbus::Request::read(&unit).unwrap()));
+    let rtde = cell.ask(&Command::Rtde(rtde::Request::SetupInputs { names: rtde::Names(b"speed_slider_mask") }));
+    let dashboard = cell.ask(&Command::Dashboard(dashboard::Line::read(b"shutdown")));
+    let mut scanner = urscript::Scanner::default();
+    let Step::Whole { unit, .. } = scanner.step(b"powerdown()\n", urscript::Dialect::Client).unwrap() else { panic!() };
+    let urscript = cell.ask(&Command::UrScript(unit));
+    for verdict in [modbus, rtde, dashboard, urscript] {
+        assert_eq!(verdict.action, Action::Refuse, "{verdict:?}");
+    }
+    for service in ["modbus", "rtde", "dashboard", "urscript"] {
+        for word in ["refuse", "reset", "drop"] {
+            compile(&format!("[refusal]\n{service} = \"{word}\"\n"));
+        }
+    }
 }
 
 #[test]
@@ -624,7 +661,7 @@ fn the_nearest_rule_and_its_key_are_explained() {
 
 #[test]
 fn every_mistake_is_told_with_its_place() {
-    let text = "version = 2\nrobto = \"arm\"\n[refusal]\nmodbus = \"refuse\"\n[[allow]]\nfrom = \"pcl\"\nservice = \"modbuss\"\n\
+    let text = "version = 2\nrobto = \"arm\"\n[refusal]\nmodbus = \"hold\"\n[[allow]]\nfrom = \"pcl\"\nservice = \"modbuss\"\n\
                 [[allow]]\nid = \"x\"\nfrom = \"plc\"\nservice = \"modbus\"\nfunction = [\"write_singel_register\"]\nvalue = \"9..=1\"\n\
                 [[allow]]\nid = \"x\"\nfrom = \"plc\"\nservice = \"rtde\"\noutputs = [\"actual_p\"]\n[allow.inputs]\n\
                 speed_slider_fraktion = {}\ninput_int_register_0 = { step = 1 }\n[[deny]]\ncommand = \"unlock\"\nservice = \"dashboard\"\n";
@@ -634,7 +671,10 @@ fn every_mistake_is_told_with_its_place() {
     for (place, what) in [
         ("1:11: ", "write 1"),
         ("2:1: ", "write `robot`"),
-        ("4:10: ", "\"refuse\" comes with a later version; write \"reset\" or \"drop\""),
+        (
+            "4:10: ",
+            "\"hold\" is for external control, which is not read in this version; write \"refuse\", \"reset\" or \"drop\"",
+        ),
         ("6:8: ", "\"plc\""),
         ("7:11: ", "\"modbus\""),
         ("12:13: ", "\"write_single_register\""),

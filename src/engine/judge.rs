@@ -208,7 +208,9 @@ fn decide(
     now_ns: u64,
 ) -> Verdict {
     if rules.mode.judges() {
-        rules.policy.decide(&Ask { client, opened, command, state, now_ns }, rates)
+        let verdict = rules.policy.decide(&Ask { client, opened, command, state, now_ns }, rates);
+        // Carried out, and recorded, as a reset until the gate can cut a unit out of a connection.
+        Verdict { action: if verdict.action == Action::Refuse { Action::Reset } else { verdict.action }, ..verdict }
     } else {
         Verdict {
             action: Action::Forward,

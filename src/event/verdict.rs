@@ -1,15 +1,30 @@
 use crate::event::Reason;
 
-/// What is done with a unit or frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What is done with a unit or frame; ordered by strictness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Action {
     /// It goes on.
     Forward,
+    /// It is swallowed; the box answers for the robot where the protocol has an answer, and the connection goes on.
+    Refuse,
     /// It is swallowed, the connection is reset at both ends with exact sequence numbers.
     Reset,
     /// It is swallowed, and so is everything after it on its connection.
     Drop,
+}
+
+impl Action {
+    /// Its name in policies and records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Refuse => "refuse",
+            Self::Reset => "reset",
+            Self::Drop => "drop",
+        }
+    }
 }
 
 /// A rule of the policy in force, by its place in the policy file; 0 = no rule.

@@ -131,6 +131,7 @@ fn an_allowed_modbus_transaction_is_suricatas_with_ours_in_flowvars() {
     assert_eq!((&ours["key"], &ours["event_id"]), (&"vambrace".into(), &77.into()));
     assert_eq!((&ours["rule"], &ours["generation"]), (&"plc-registers".into(), &3.into()));
     assert_eq!((&ours["action"], &ours["reason"]), (&"allowed".into(), &"allowed".into()));
+    assert!(ours.get("refusal").is_none());
     assert_eq!(ours["command"]["function"], "write_single_register");
     assert_eq!(ours["command"]["values"], serde_json::json!([5]));
     assert_eq!((&ours["client"], &ours["robot"]), (&"plc".into(), &"cell4-robot".into()));
@@ -151,6 +152,7 @@ fn a_refusal_is_an_alert_with_everything_in_its_context() {
     assert_eq!(alert["metadata"]["mitre_technique_id"], serde_json::json!(["T0836"]));
     let context = &alert["context"];
     assert_eq!((&context["event_id"], &context["rule"]), (&77.into(), &"plc-registers".into()));
+    assert_eq!((&context["action"], &context["refusal"]), (&"refused".into(), &"reset".into()));
     assert_eq!((&context["class"], &context["reason"]), (&"register".into(), &"value_not_allowed".into()));
     let sentence = context["sentence"].as_str().unwrap();
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use dissect::{DissectError, Step, Toward};
 
-use super::Session;
+use super::{Asked, Session};
 use crate::command::Service;
 use crate::event::Text;
 use crate::robot::{Program, State};
@@ -61,6 +61,7 @@ pub fn read_answer(
         Service::Modbus => modbus_answer(session, bytes),
         Service::Rtde => rtde_answer(session, bytes, state, now_ns),
         Service::Dashboard => dashboard_answer(session, bytes, state, now_ns),
+        Service::UrScript if session.interpreter != 0 => interpreter_answer(session, bytes),
         // The binary streams of 30001-30003 are not read.
         _ => Err(DissectError::unsupported("answers of this service", 0)),
     }
@@ -128,6 +129,8 @@ fn dashboard_answer(
     };
     let reply = line.read(None);
     let mut reading = Reading { recorded: true, text: Text::new(line.text), ..Reading::NOTHING };
+    // In whatever words: a robot that doesn't greet answers with its first line.
+    session.greeted = 1;
     match reply {
         dashboard::Reply::Greeting => return Ok(Step::Whole { unit: Reading { recorded: false, ..reading }, len }),
         dashboard::Reply::RobotMode(mode) => state.see_robot_mode(mode.number(), now_ns),
@@ -142,7 +145,24 @@ fn dashboard_answer(
         }
         _ => {}
     }
-    reading.to = session.pending.pop();
-    reading.unsolicited = reading.to.is_none();
+    match session.pending.pop() {
+        Asked::Tag(tag) => reading.to = Some(tag),
+        Asked::Untagged => reading.recorded = false,
+        Asked::Nothing => reading.unsolicited = true,
+    }
+    Ok(Step::Whole { unit: reading, len })
+}
+
+fn interpreter_answer(session: &mut Session, bytes: &[u8]) -> Result<Step<Reading>, DissectError> {
+    let (line, len) = match urscript::InterpreterReply::step(bytes)? {
+        Step::Partial { needed } => return Ok(Step::Partial { needed }),
+        Step::Whole { unit, len } => (unit, len),
+    };
+    // A line that nothing waits for is no anomaly: whether a line of several statements is answered once is not known.
+    let to = match session.pending.pop() {
+        Asked::Tag(tag) => Some(tag),
+        Asked::Untagged | Asked::Nothing => None,
+    };
+    let reading = Reading { to, recorded: to.is_some(), text: Text::new(line.text), ..Reading::NOTHING };
     Ok(Step::Whole { unit: reading, len })
 }

@@ -1,8 +1,10 @@
 //! From bytes to commands: picks a dissector by service, keeps its session, wraps units as [`Command`]s.
 
 mod answer;
+mod refusal;
 
 pub use answer::{Reading, read_answer};
+pub use refusal::{MAX_ANSWER, Refusal, answers_framed, refusal_answer};
 
 use dissect::{DissectError, Step, Toward};
 use urscript::{Dialect, Scanner};
@@ -10,8 +12,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::command::{Command, Service};
 
-/// Commands of one connection that wait for their answer, where answers come in order (Dashboard).
-const PENDING: usize = 16;
+/// Commands of one connection whose tags are kept until their answer, where answers come in order (Dashboard,
+/// interpreter).
+const PENDING: u32 = 16;
 
 /// Time for the rest of a unit of a binary protocol. Source: design of the gate: a sender that needs longer is gone.
 pub const BINARY_PATIENCE_NS: u64 = 2_000_000_000;
@@ -30,6 +33,10 @@ pub struct Session {
     pub(crate) modbus: modbus::Session,
     scanner: Scanner,
     pub(crate) pending: Pending,
+    /// Whether a line of the robot was seen on a Dashboard connection; the first is its greeting.
+    greeted: u32,
+    /// Whether it is a connection to the interpreter, which answers where the other URScript ports don't.
+    interpreter: u32,
 }
 
 impl Session {
@@ -41,6 +48,27 @@ impl Session {
             modbus: modbus::Session::new(),
             scanner: Scanner::default(),
             pending: Pending::default(),
+            greeted: 0,
+            interpreter: 0,
+        }
+    }
+
+    /// How many replies of the robot are still to come before an answer of the box stands in order: those to commands
+    /// that were let through, and on a Dashboard connection the greeting. Modbus and RTDE say themselves what they
+    /// answer, but clients that read one reply after the other are the rule.
+    ///
+    /// It errs toward too many, as an answer that comes late or not at all misleads nobody: a blank line on the
+    /// interpreter's port counts, though it may not be answered [R]. Too few only of more than 16 Modbus requests, where
+    /// the latest 16 count, and where the interpreter answers one line of several statements with several lines [R].
+    #[must_use]
+    pub fn outstanding(&self, service: Service) -> u32 {
+        match service {
+            Service::Modbus => u32::try_from(self.modbus.len()).unwrap_or(u32::MAX),
+            Service::Rtde => self.rtde.outstanding(),
+            Service::Dashboard => self.pending.count().saturating_add(u32::from(self.greeted == 0)),
+            // Nothing is ever pending on 30001-30003: their streams are no answers.
+            Service::UrScript => self.pending.count(),
+            Service::Tcp(_) | Service::Udp(_) | Service::Icmp => 0,
         }
     }
 
@@ -68,10 +96,16 @@ impl Session {
                 }))
             }
             Service::UrScript => {
-                let dialect = if port == INTERPRETER { Dialect::Interpreter } else { Dialect::Client };
+                let interpreter = port == INTERPRETER;
+                self.interpreter = u32::from(interpreter);
+                let dialect = if interpreter { Dialect::Interpreter } else { Dialect::Client };
                 let step = self.scanner.step(bytes, dialect)?;
                 Ok(judge(step, bytes, |script, unit| {
-                    decide(&Command::UrScript(script), unit);
+                    if let Some(tag) = decide(&Command::UrScript(script), unit)
+                        && interpreter
+                    {
+                        self.pending.push(tag);
+                    }
                 }))
             }
             Service::Tcp(_) | Service::Udp(_) | Service::Icmp => {
@@ -147,34 +181,64 @@ fn judge<T>(step: Step<T>, bytes: &[u8], judge: impl FnOnce(T, &[u8])) -> Step<(
 }
 
 /// Tags of commands whose answers come in the order of the commands. Plain data.
+///
+/// The tags are those of the oldest; what is sent while there is no room, or behind such a command, is only counted, so
+/// that each answer goes to its own command or to none.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct Pending {
-    tags: [u64; PENDING],
+    tags: [u64; PENDING as usize],
     len: u32,
-    reserved: u32,
+    /// Commands behind those with tags.
+    untagged: u32,
+}
+
+/// What the next answer answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// The command with this tag.
+    Tag(u64),
+    /// A command whose tag was not kept.
+    Untagged,
+    /// Nothing that was sent.
+    Nothing,
 }
 
 impl Pending {
-    /// Adds the newest; where there is no room the oldest is forgotten.
+    /// Adds the newest.
     pub(crate) fn push(&mut self, tag: u64) {
-        if self.len as usize >= PENDING {
-            self.pop();
-        }
-        if let Some(slot) = self.tags.get_mut(self.len as usize) {
-            *slot = tag;
-            self.len = self.len.saturating_add(1);
+        match self.tags.get_mut(self.len as usize) {
+            Some(slot) if self.untagged == 0 => {
+                *slot = tag;
+                self.len = self.len.saturating_add(1);
+            }
+            _ => self.untagged = self.untagged.saturating_add(1),
         }
     }
 
     /// Takes the oldest.
-    pub(crate) fn pop(&mut self) -> Option<u64> {
-        let oldest = self.tags.first().copied()?;
-        if self.len == 0 {
-            return None;
+    pub(crate) fn pop(&mut self) -> Asked {
+        // Foreign bytes may claim any length.
+        self.len = self.len.min(PENDING);
+        match (self.len, self.tags.first().copied()) {
+            (1.., Some(oldest)) => {
+                self.tags.rotate_left(1);
+                self.len = self.len.saturating_sub(1);
+                Asked::Tag(oldest)
+            }
+            _ if self.untagged > 0 => {
+                self.untagged = self.untagged.saturating_sub(1);
+                Asked::Untagged
+            }
+            _ => Asked::Nothing,
         }
-        self.tags.rotate_left(1);
-        self.len = self.len.saturating_sub(1);
-        Some(oldest)
+    }
+
+    /// How many wait.
+    fn count(&self) -> u32 {
+        self.len.min(PENDING).saturating_add(self.untagged)
     }
 }
+
+#[cfg(test)]
+mod tests;

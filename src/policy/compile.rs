@@ -16,6 +16,10 @@ use crate::event::Action;
 /// Most rules of one policy: places are 16-bit numbers.
 const RULES: usize = 60_000;
 
+/// What is done with refused commands where the policy does not say. Source: the contract; only the one command is
+/// lost, and the client reads in its own protocol that it was.
+const REFUSAL: Action = Action::Refuse;
+
 /// How old the robot's state may be for a `when`. Source: the contract; five periods of the slowest stream (10 Hz).
 const MAX_AGE_NS: u64 = 500_000_000;
 
@@ -115,8 +119,8 @@ fn robot(root: &Table<'_>, assets: &[Asset]) -> Option<IpAddr> {
 }
 
 fn refusal(root: &Table<'_>) -> [Action; 4] {
-    let Some(table) = root.table("refusal") else { return [Action::Reset; 4] };
-    let read = |key| table.take(key).and_then(|value| refusal_of(&value)).unwrap_or(Action::Reset);
+    let Some(table) = root.table("refusal") else { return [REFUSAL; 4] };
+    let read = |key| table.take(key).and_then(|value| refusal_of(&value)).unwrap_or(REFUSAL);
     let refusal = [read("modbus"), read("rtde"), read("dashboard"), read("urscript")];
     table.later("external_control", "take it out");
     if let Some(escalate) = table.table("escalate") {
@@ -214,12 +218,7 @@ fn client_rules(rules: &[Rule], places: &[u16], refusal: [Action; 4]) -> ClientR
     let of = |service: Service| move |rule: &Rule| !rule.egress && rule.service.is_none_or(|own| own == service);
     let strictest = |service: Service, default: Action| {
         let own = ordered.iter().filter_map(|place| rule(*place)).filter(|rule| rule.service == Some(service));
-        own.filter_map(|rule| rule.refusal)
-            .fold(None, |worst, action| match (worst, action) {
-                (Some(Action::Drop), _) | (_, Action::Drop) => Some(Action::Drop),
-                _ => Some(action),
-            })
-            .unwrap_or(default)
+        own.filter_map(|rule| rule.refusal).max().unwrap_or(default)
     };
     let [on_modbus, on_rtde, on_dashboard, on_urscript] = refusal;
     ClientRules {

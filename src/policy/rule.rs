@@ -277,14 +277,18 @@ fn body(table: &Table<'_>, service: Option<Service>, egress: bool) -> Option<Bod
     })
 }
 
-/// What is done with a refused command: `reset` or `drop`.
+/// What is done with a refused command: `refuse`, `reset` or `drop`.
 pub(crate) fn refusal_of(value: &Value<'_>) -> Option<Action> {
     match value.as_string() {
-        Some(text @ ("refuse" | "hold" | "clamp")) => {
-            value.problem(format!("\"{text}\" comes with a later version"), "write \"reset\" or \"drop\"");
+        // Both speak of set-points, and only external control has those.
+        Some(text @ ("hold" | "clamp")) => {
+            value.problem(
+                format!("\"{text}\" is for external control, which is not read in this version"),
+                "write \"refuse\", \"reset\" or \"drop\"",
+            );
             None
         }
-        _ => value.choice(&[("reset", Action::Reset), ("drop", Action::Drop)]),
+        _ => value.choice(&[Action::Refuse, Action::Reset, Action::Drop].map(|action| (action.name(), action))),
     }
 }
 

@@ -3,7 +3,12 @@
 //! Every function writes one whole package to the start of `buffer` and returns its length, or nothing where the buffer
 //! is too small or a field can't be written in its length byte; the buffer then holds no package.
 
+use crate::wire::{HEADER, MAX_NAMES};
 use crate::{Message, PackageType, Reply, ReplyType, Request, Value, Version};
+
+/// A buffer of this many bytes holds every package that [`Request::refusal`] can write: header, recipe id, and a
+/// `NOT_FOUND` with its comma for each name of the longest list, whose names take at least two bytes each.
+pub const MAX_REFUSAL: usize = HEADER + 1 + MAX_NAMES.div_ceil(2) * 10;
 
 /// A `U` with these values; toward the plant in version 1 without an id, everywhere else with one.
 pub fn data(recipe_id: Option<u8>, values: impl IntoIterator<Item = Value>, buffer: &mut [u8]) -> Option<usize> {
@@ -93,6 +98,38 @@ impl Request<'_> {
             }
         }
         writer.finish()
+    }
+}
+
+impl Request<'_> {
+    /// Writes the reply that stands in for the controller's own where this request is refused; returns its length.
+    ///
+    /// `V`, `S` and `P` are answered with accepted = 0. `O` and `I` are answered with recipe id 0 (absent for `O` in
+    /// version 1) and `NOT_FOUND` for every name: a list that mixed this with types might be taken for a recipe by a
+    /// client that skips what it can't have. Like a controller, it answers a trailing comma with nothing.
+    ///
+    /// Nothing where the buffer is too small ([`MAX_REFUSAL`] always suffices), and where no reply says no: `U` and `M`
+    /// are answered by nothing; a reply to `v` is a version, and clients choose what they send next by it; an `O` in
+    /// version 1 without any name has no place for `NOT_FOUND`.
+    #[must_use]
+    pub fn refusal(&self, version: Version, buffer: &mut [u8]) -> Option<usize> {
+        match self {
+            Self::ProtocolVersion(_) => Reply::ProtocolVersion { accepted: false }.emit(version, buffer),
+            Self::Start => Reply::Start { accepted: false }.emit(version, buffer),
+            Self::Pause => Reply::Pause { accepted: false }.emit(version, buffer),
+            Self::SetupOutputs { names, .. } => {
+                let recipe_id = match version {
+                    Version::V1 => {
+                        names.iter().next()?;
+                        None
+                    }
+                    Version::V2 => Some(0),
+                };
+                outputs_reply(recipe_id, names.iter().map(|_| ReplyType::NotFound), buffer)
+            }
+            Self::SetupInputs { names } => inputs_reply(0, names.iter().map(|_| ReplyType::NotFound), buffer),
+            Self::ControllerVersion | Self::Message(_) | Self::Data(_) => None,
+        }
     }
 }
 

@@ -179,6 +179,15 @@ impl Session {
         self.queue.iter().take_while(|waiting| waiting.kind != 0).count()
     }
 
+    /// Requests that the controller has yet to reply to: `V`, `v`, `O`, `I`, `S` and `P`. Data packages and texts are
+    /// answered by nothing and flow between the replies.
+    #[must_use]
+    pub fn outstanding(&self) -> u32 {
+        let queued = u32::try_from(self.unanswered()).unwrap_or(u32::MAX);
+        let counted = [self.controller_versions, self.starts, self.pauses];
+        counted.into_iter().fold(queued, |sum, count| sum.saturating_add(u32::from(count)))
+    }
+
     /// The input recipe with this id.
     #[must_use]
     pub fn recipe(&self, id: u8) -> Option<Recipe<'_>> {

@@ -235,6 +235,9 @@ impl Line<'_> {
                 (false, false) => "would_refuse",
             },
         );
+        if !verdict.is_allowed() {
+            object.text("refusal", verdict.action.name());
+        }
         object.text("reason", verdict.reason.name());
         if let Some(rule) = self.context.names.rule(verdict) {
             object.text("rule", &rule);

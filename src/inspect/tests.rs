@@ -1,0 +1,339 @@
+#![allow(clippy::arithmetic_side_effects, reason = "a test may stop at the first surprise")]
+
+use dissect::Step;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::refusal::exception_code;
+use super::*;
+use crate::event::Reason;
+use crate::robot::State;
+
+const MODBUS: (Service, u16) = (Service::Modbus, 502);
+const RTDE: (Service, u16) = (Service::Rtde, 30004);
+const DASHBOARD: (Service, u16) = (Service::Dashboard, 29999);
+const CLIENT: (Service, u16) = (Service::UrScript, 30001);
+const LINES: (Service, u16) = (Service::UrScript, INTERPRETER);
+
+/// Shows the session one whole unit that is let through under `tag`.
+fn sent(session: &mut Session, (service, port): (Service, u16), unit: &[u8], tag: u64) {
+    let step = session.command(service, port, unit, |_, bytes| {
+        assert_eq!(bytes, unit);
+        Some(tag)
+    });
+    assert_eq!(step, Ok(Step::Whole { unit: (), len: unit.len() }));
+}
+
+fn answered(session: &mut Session, service: Service, bytes: &[u8]) -> Reading {
+    match read_answer(session, service, bytes, &mut State::default(), 1) {
+        Ok(Step::Whole { unit, len }) if len == bytes.len() => unit,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refused(
+    session: &Session,
+    (service, port): (Service, u16),
+    unit: &[u8],
+    reason: Reason,
+) -> Result<Vec<u8>, Refusal> {
+    let mut out = [0; MAX_ANSWER];
+    match refusal_answer(service, port, unit, reason, session, &mut out) {
+        Refusal::Answer { len } => Ok(out[..len].to_vec()),
+        other => Err(other),
+    }
+}
+
+#[test]
+fn modbus_answers_with_the_exception_that_the_reason_is() {
+    let write = [0x12, 0x34, 0, 0, 0, 6, 0xff, 6, 0, 130, 0, 200];
+    let session = Session::new();
+    for (reason, code) in [
+        (Reason::NoRule, 1),
+        (Reason::CommandNotAllowed, 1),
+        (Reason::DeniedByRule, 1),
+        (Reason::AddressNotAllowed, 2),
+        (Reason::ValueNotAllowed, 3),
+        (Reason::QuantityNotAllowed, 3),
+        (Reason::RateExceeded, 6),
+        (Reason::StateMismatch, 6),
+        (Reason::StateUnknown, 6),
+    ] {
+        let expected = vec![0x12, 0x34, 0, 0, 0, 3, 0xff, 0x86, code];
+        assert_eq!(refused(&session, MODBUS, &write, reason), Ok(expected), "{reason}");
+    }
+    // On TCP unit id 0 is the device itself, no broadcast.
+    let zero = [0, 9, 0, 0, 0, 6, 0, 5, 0, 16, 0xff, 0];
+    assert_eq!(refused(&session, MODBUS, &zero, Reason::NoRule), Ok(vec![0, 9, 0, 0, 0, 3, 0, 0x85, 1]));
+    for reason in Reason::ALL {
+        assert!(matches!(exception_code(*reason).0, 1 | 2 | 3 | 6), "{reason}: a code that clients know");
+    }
+    let mut two = zero.to_vec();
+    two.extend(zero);
+    let exception = [0, 9, 0, 0, 0, 3, 0, 0x85, 1];
+    for bytes in [&zero[..11], &two, b"", &exception] {
+        assert_eq!(refused(&session, MODBUS, bytes, Reason::NoRule), Err(Refusal::None), "{bytes:?}");
+    }
+}
+
+#[test]
+fn dashboard_answers_with_the_verbs_own_failure() {
+    let session = Session::new();
+    let refused = |line: &[u8]| String::from_utf8(refused(&session, DASHBOARD, line, Reason::NoRule).unwrap()).unwrap();
+    assert_eq!(refused(b"play\n"), "Failed to execute: play\n");
+    assert_eq!(refused(b"  power on \r\n"), "Failed to execute: power on\n");
+    assert_eq!(refused(b"popup hello\n"), "Failed to execute: popup hello\n");
+    assert_eq!(refused(b"load /programs/x.urp\n"), "Error while loading program: /programs/x.urp\n");
+    assert_eq!(refused(b"fly\n"), "could not understand: 'fly'\n");
+    let mut longest = vec![b'x'; dashboard::MAX_LINE];
+    *longest.last_mut().unwrap() = b'\n';
+    assert!(refused(&longest).len() <= dashboard::MAX_FAILURE_LINE);
+    for verb in dashboard::Verb::all() {
+        let answer = refused(format!("{}\n", verb.name).as_bytes());
+        // People would act on it.
+        assert!(!answer.contains("not allowed") && !answer.contains("switch"), "{answer}");
+        let Ok(Step::Whole { unit, .. }) = dashboard::ReplyLine::step(answer.as_bytes()) else { panic!("{answer}") };
+        assert_ne!(unit.read(None), dashboard::Reply::NotRemote);
+    }
+    let cut: &[u8] = b"play";
+    assert_eq!(super::tests::refused(&session, DASHBOARD, cut, Reason::NoRule), Err(Refusal::None));
+}
+
+#[test]
+fn rtde_answers_in_the_version_in_force() {
+    let mut session = Session::new();
+    let outputs = b"\x00\x0cOtimestamp";
+    assert_eq!(refused(&session, RTDE, outputs, Reason::NoRule), Ok(b"\x00\x0cONOT_FOUND".to_vec()));
+    assert_eq!(refused(&session, RTDE, &[0, 5, b'V', 0, 2], Reason::NoRule), Ok(vec![0, 4, b'V', 0]));
+    sent(&mut session, RTDE, &[0, 5, b'V', 0, 2], 1);
+    assert_eq!(refused(&session, RTDE, outputs, Reason::NoRule), Err(Refusal::None), "either version may be in force");
+    answered(&mut session, Service::Rtde, &[0, 4, b'V', 1]);
+    let outputs = [&[0, 30, b'O'][..], &125.0_f64.to_be_bytes(), b"timestamp,actual_q,"].concat();
+    let expected = [&[0, 23, b'O', 0][..], b"NOT_FOUND,NOT_FOUND"].concat();
+    assert_eq!(refused(&session, RTDE, &outputs, Reason::VariableNotAllowed), Ok(expected));
+    assert_eq!(refused(&session, RTDE, &[0, 3, b'S'], Reason::NoRule), Ok(vec![0, 4, b'S', 0]));
+    assert_eq!(refused(&session, RTDE, &[0, 3, b'P'], Reason::NoRule), Ok(vec![0, 4, b'P', 0]));
+    assert_eq!(refused(&session, RTDE, &[0, 3, b'v'], Reason::NoRule), Err(Refusal::None));
+    assert_eq!(refused(&session, RTDE, &[0, 5, b'U', 1, 0], Reason::RecipeUnknown), Err(Refusal::Silent));
+    assert_eq!(refused(&session, RTDE, &[0, 7, b'M', 1, b'x', 0, 3], Reason::NoRule), Err(Refusal::Silent));
+}
+
+#[test]
+fn only_the_interpreter_answers_scripts() {
+    let session = Session::new();
+    assert_eq!(refused(&session, CLIENT, b"movej([0,0,0,0,0,0])\n", Reason::NoRule), Err(Refusal::Silent));
+    let expected = b"discard: command_not_allowed: movej([0,0,0,0,0,0])\n".to_vec();
+    let reason = Reason::CommandNotAllowed;
+    assert_eq!(refused(&session, LINES, b" movej([0,0,0,0,0,0])\r\n", reason), Ok(expected));
+    for nothing in [&b"\n"[..], b"  # note\n", b"$ 3 \"label\"\n"] {
+        assert_eq!(refused(&session, LINES, nothing, reason), Err(Refusal::Silent));
+    }
+    for reason in Reason::ALL {
+        let longest = [&[b'x'; 4000][..], b"\n"].concat();
+        assert!(refused(&session, LINES, &longest, *reason).unwrap().len() <= urscript::MAX_DISCARD_LINE, "{reason}");
+    }
+    assert_eq!(refused(&session, (Service::Tcp(22), 22), b"x", reason), Err(Refusal::None));
+}
+
+#[test]
+fn only_ports_with_units_both_ways_take_answers() {
+    for (service, port) in [MODBUS, RTDE, DASHBOARD, LINES] {
+        assert!(answers_framed(service, port), "{port}");
+    }
+    for (service, port) in [CLIENT, (Service::UrScript, 30003), (Service::Tcp(22), 22), (Service::Udp(502), 502)] {
+        assert!(!answers_framed(service, port), "{port}");
+    }
+}
+
+#[test]
+fn modbus_requests_are_outstanding_until_their_response() {
+    let mut session = Session::new();
+    let read = |transaction| [0, transaction, 0, 0, 0, 6, 1, 3, 0, 0, 0, 1];
+    for transaction in 1..=20 {
+        sent(&mut session, MODBUS, &read(transaction), transaction.into());
+        assert_eq!(session.outstanding(Service::Modbus), u32::from(transaction).min(16));
+    }
+    let mut left = 16;
+    for transaction in 5..=20 {
+        let reading = answered(&mut session, Service::Modbus, &[0, transaction, 0, 0, 0, 3, 1, 0x83, 2]);
+        left -= 1;
+        assert_eq!((reading.to, session.outstanding(Service::Modbus)), (Some(transaction.into()), left));
+    }
+    // What was refused never counts.
+    let step = session.command(Service::Modbus, 502, &read(21), |_, _| None);
+    assert_eq!((step, session.outstanding(Service::Modbus)), (Ok(Step::Whole { unit: (), len: 12 }), 0));
+}
+
+#[test]
+fn dashboard_waits_for_the_greeting_and_pairs_in_order() {
+    let mut session = Session::new();
+    assert_eq!(session.outstanding(Service::Dashboard), 1);
+    sent(&mut session, DASHBOARD, b"running\n", 7);
+    assert_eq!(session.outstanding(Service::Dashboard), 2);
+    let greeting = answered(&mut session, Service::Dashboard, b"Connected: Universal Robots Dashboard Server\n");
+    assert_eq!((greeting.to, greeting.unsolicited, session.outstanding(Service::Dashboard)), (None, false, 1));
+    let reading = answered(&mut session, Service::Dashboard, b"Program running: false\n");
+    assert_eq!((reading.to, session.outstanding(Service::Dashboard)), (Some(7), 0));
+    // More than tags are kept for: none is lost or given to another command.
+    for tag in 1..=20 {
+        sent(&mut session, DASHBOARD, b"robotmode\n", tag);
+    }
+    assert_eq!(session.outstanding(Service::Dashboard), 20);
+    let mode = b"Robotmode: IDLE\n";
+    assert_eq!(answered(&mut session, Service::Dashboard, mode).to, Some(1));
+    sent(&mut session, DASHBOARD, b"robotmode\n", 21);
+    for tag in 2..=21 {
+        let reading = answered(&mut session, Service::Dashboard, mode);
+        assert_eq!((reading.to, reading.unsolicited), ((tag <= 16).then_some(tag), false), "{tag}");
+        assert_eq!(reading.recorded, tag <= 16);
+    }
+    assert!(answered(&mut session, Service::Dashboard, mode).unsolicited);
+    assert_eq!(session.outstanding(Service::Dashboard), 0);
+    sent(&mut session, DASHBOARD, b"robotmode\n", 22);
+    assert_eq!(answered(&mut session, Service::Dashboard, mode).to, Some(22));
+}
+
+#[test]
+fn the_interpreter_answers_line_by_line_and_the_others_never() {
+    let mut session = Session::new();
+    sent(&mut session, LINES, b"sync()\n", 3);
+    sent(&mut session, LINES, b"statelastexecuted\n", 4);
+    assert_eq!(session.outstanding(Service::UrScript), 2);
+    let reading = answered(&mut session, Service::UrScript, b"ack: 1: sync()\n");
+    assert_eq!((reading.to, reading.recorded, reading.text.as_bytes()), (Some(3), true, &b"ack: 1: sync()"[..]));
+    assert_eq!(answered(&mut session, Service::UrScript, b"state: 1: statelastexecuted\n").to, Some(4));
+    assert_eq!(session.outstanding(Service::UrScript), 0);
+    let more = answered(&mut session, Service::UrScript, b"ack: 2: sync()\n");
+    assert_eq!((more.to, more.recorded, more.unsolicited), (None, false, false));
+    let mut session = Session::new();
+    sent(&mut session, CLIENT, b"sync()\n", 3);
+    assert_eq!(session.outstanding(Service::UrScript), 0);
+    assert!(read_answer(&mut session, Service::UrScript, b"\0\0\0\x0a\n", &mut State::default(), 1).is_err());
+}
+
+#[test]
+fn any_bytes_are_a_session() {
+    let mut session = Session::new();
+    session.as_mut_bytes().fill(0xff);
+    for service in [Service::Modbus, Service::Rtde, Service::Dashboard, Service::UrScript] {
+        assert!(session.outstanding(service) > 0);
+    }
+    for _ in 0..40 {
+        session.pending.push(1);
+        session.pending.pop();
+    }
+    assert!(size_of::<Session>().is_multiple_of(8));
+}
+
+/// Units as clients send them, and what is nearly one.
+fn unit() -> impl Strategy<Value = ((Service, u16), Vec<u8>)> {
+    let modbus = (any::<[u8; 2]>(), any::<u8>(), any::<u8>(), vec(any::<u8>(), 0..24)).prop_map(
+        |([high, low], unit, function, data)| {
+            let length = u8::try_from(data.len() + 2).unwrap();
+            (MODBUS, [&[high, low, 0, 0, 0, length, unit, function], &data[..]].concat())
+        },
+    );
+    let requests = prop_oneof![
+        Just(vec![3, 0, 0, 0, 1]),
+        Just(vec![6, 0, 130, 0, 7]),
+        Just(vec![5, 0, 16, 0xff, 0]),
+        Just(vec![16, 0, 128, 0, 1, 2, 0, 9]),
+        Just(vec![0x2b, 0x0e, 1, 0]),
+    ];
+    let legal = (any::<[u8; 2]>(), any::<u8>(), requests).prop_map(|([high, low], unit, pdu)| {
+        let length = u8::try_from(pdu.len() + 1).unwrap();
+        (MODBUS, [&[high, low, 0, 0, 0, length, unit], &pdu[..]].concat())
+    });
+    let names = proptest::string::string_regex("([a-z_0-9]{1,12},){0,20}").unwrap();
+    let rtde = (proptest::sample::select(b"VvMOISPU".to_vec()), names, 0..3_u8).prop_map(|(kind, names, shape)| {
+        let payload = match (kind, shape) {
+            (b'V', 0..2) => vec![0, 2],
+            (b'O' | b'I', 0..2) => names.into_bytes(),
+            (b'S' | b'P' | b'v', _) => Vec::new(),
+            _ => names.into_bytes().into_iter().take(5).collect(),
+        };
+        let size = u16::try_from(payload.len() + 3).unwrap().to_be_bytes();
+        (RTDE, [&size[..], &[kind], &payload].concat())
+    });
+    let verbs: Vec<&'static str> = dashboard::Verb::all().iter().map(|verb| verb.name).collect();
+    let dashboard = (proptest::sample::select(verbs), vec(any::<u8>(), 0..30)).prop_map(|(verb, rest)| {
+        let mut line = [verb.as_bytes(), b" ", &rest].concat();
+        line.retain(|byte| *byte != b'\n');
+        (DASHBOARD, [&line[..], b"\n"].concat())
+    });
+    let statement = prop_oneof![
+        Just(b"movej([0,0,0,0,0,0], a=1.4)\n".to_vec()),
+        Just(b"statelastexecuted\n".to_vec()),
+        vec(any::<u8>(), 0..60).prop_map(|mut bytes| {
+            bytes.push(b'\n');
+            bytes
+        }),
+    ];
+    let script = (any::<bool>(), statement).prop_map(|(lines, text)| (if lines { LINES } else { CLIENT }, text));
+    let anything = (proptest::sample::select(vec![MODBUS, RTDE, DASHBOARD, LINES, CLIENT]), vec(any::<u8>(), 0..80));
+    prop_oneof![modbus, legal, rtde, dashboard, script, anything]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever is refused is answered with one whole unit that the client takes for the answer to it, or not at all.
+    #[test]
+    fn an_answer_is_one_unit_that_pairs_with_its_request(
+        (on, bytes) in unit(),
+        reason in proptest::sample::select(Reason::ALL.to_vec()),
+        room in prop_oneof![0..64_usize, Just(MAX_ANSWER)],
+    ) {
+        let (service, port) = on;
+        let mut out = vec![0xaa; room];
+        let fresh = Session::new();
+        let refusal = refusal_answer(service, port, &bytes, reason, &fresh, &mut out);
+        // A client's view: what it sent, and what came back.
+        let mut client = Session::new();
+        client.greeted = 1;
+        let mut whole = false;
+        let step = client.command(service, port, &bytes, |_, unit| {
+            whole = unit.len() == bytes.len();
+            Some(99)
+        });
+        if !whole || step.is_err() {
+            return Ok(());
+        }
+        match refusal {
+            Refusal::Answer { len } => {
+                prop_assert!(len <= room && out[len..].iter().all(|byte| *byte == 0xaa));
+                prop_assert_eq!(client.outstanding(service), 1);
+                let answer = &out[..len];
+                let read = read_answer(&mut client, service, answer, &mut State::default(), 1);
+                let Ok(Step::Whole { unit: reading, len: read }) = read else { panic!("{answer:?}: {read:?}") };
+                prop_assert_eq!(read, len);
+                prop_assert!(!reading.unsolicited);
+                prop_assert_eq!(client.outstanding(service), 0);
+                prop_assert!(service == Service::Rtde || reading.to == Some(99));
+                prop_assert_eq!(reading.exception, if service == Service::Modbus { exception_code(reason).0 } else { 0 });
+            }
+            Refusal::Silent => prop_assert!(matches!(service, Service::Rtde | Service::UrScript)),
+            // Too little room, or nothing true to say.
+            Refusal::None => prop_assert!(room < MAX_ANSWER || bytes.get(2) == Some(&b'v') || bytes == [0, 3, b'O']),
+        }
+    }
+
+    #[test]
+    fn no_bytes_and_no_room_make_it_panic(
+        on in proptest::sample::select(vec![MODBUS, RTDE, DASHBOARD, LINES, CLIENT, (Service::Icmp, 0)]),
+        bytes in vec(any::<u8>(), 0..200),
+        room in 0..300_usize,
+        memory in any::<u8>(),
+    ) {
+        let (service, port) = on;
+        let mut session = Session::new();
+        session.as_mut_bytes().fill(memory);
+        let mut out = vec![0; room];
+        if let Refusal::Answer { len } = refusal_answer(service, port, &bytes, Reason::NoRule, &session, &mut out) {
+            prop_assert!((1..=room).contains(&len));
+        }
+        let _ = session.outstanding(service);
+        let _ = read_answer(&mut session, service, &bytes, &mut State::default(), 1);
+        let _ = session.outstanding(service);
+    }
+}
