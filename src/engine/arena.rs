@@ -16,10 +16,10 @@ pub const LAYOUT: u32 = 2;
 
 /// Connections whose unit may outgrow its store at one time. Source: the product's specification (availability,
 /// "memory").
-pub const PROGRAMS: usize = 4;
+pub(super) const PROGRAMS: usize = 4;
 
 /// Bytes of a program's store: the longest unit that the scanner reads, and a window behind it.
-pub const PROGRAM: usize = urscript::MAX_UNIT + STORE;
+pub(super) const PROGRAM: usize = urscript::MAX_UNIT + STORE;
 
 /// Marks memory as an arena: "VAMBRACE" read as a little-endian number.
 const MAGIC: u64 = 0x4543_4152_424d_4156;

@@ -43,6 +43,8 @@ impl Observer for () {
     fn connection(&mut self, _: &Who) {}
 }
 
+const _: () = assert!(gate::ANSWER >= inspect::MAX_ANSWER, "the gate keeps room for every answer");
+
 /// What lies outside the gate of one connection while one event is handled: who judges its units, and the wire.
 pub(super) struct Surroundings<'x, 's, O> {
     pub(super) who: Who,
@@ -208,9 +210,7 @@ fn decide(
     now_ns: u64,
 ) -> Verdict {
     if rules.mode.judges() {
-        let verdict = rules.policy.decide(&Ask { client, opened, command, state, now_ns }, rates);
-        // Carried out, and recorded, as a reset until the gate can cut a unit out of a connection.
-        Verdict { action: if verdict.action == Action::Refuse { Action::Reset } else { verdict.action }, ..verdict }
+        rules.policy.decide(&Ask { client, opened, command, state, now_ns }, rates)
     } else {
         Verdict {
             action: Action::Forward,

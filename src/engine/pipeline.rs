@@ -11,6 +11,7 @@ use super::guard;
 use super::judge::{Observer, Who};
 use super::rules::Rules;
 use super::scene::{Budgets, Scene};
+use super::spliced::slot_of;
 use crate::command::Service;
 use crate::event::{FlowEnd, Notice, Reason, Record, RuleId};
 use crate::flow::{self, FlowId, State};
@@ -221,10 +222,10 @@ impl<'m, O: Observer> Pipeline<'m, O> {
             }
             Some(Transport::Icmp(icmp)) => {
                 let quoted = icmp.quoted.as_ref().and_then(|quoted| FlowKey::of_quoted(quoted, toward));
-                if let Some(id) = quoted.and_then(|key| arena.flows.find(&key)) {
+                if let Some((key, id)) = quoted.and_then(|key| Some((key, arena.flows.find(&key)?))) {
                     let slot = slot_of(arena, id).and_then(|slot| arena.watched.get(slot));
                     if scene.enforce && slot.is_some_and(|watched| watched.gate.is_spliced()) {
-                        return connection::refused(&mut scene, &packet, quoted_key(quoted), Reason::IcmpQuote);
+                        return connection::refused(&mut scene, &packet, key, Reason::IcmpQuote);
                     }
                     return Fate::Forward;
                 }

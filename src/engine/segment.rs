@@ -34,7 +34,7 @@ pub(super) struct Connection<'x, 's, 'f, O> {
     pub(super) id: FlowId,
 }
 
-impl<O: Observer> Connection<'_, '_, '_, O> {
+impl<'s, O: Observer> Connection<'_, 's, '_, O> {
     pub(super) fn flow(&mut self) -> Option<&mut Flow> {
         self.arena.flows.flow_mut(self.id)
     }
@@ -44,9 +44,15 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
     }
 
     /// The connection without its frame.
-    pub(super) fn watch(&mut self, slot: usize) -> Watch<'_, '_, O> {
-        let Self { arena, rules, observer, scene, id, .. } = self;
-        Watch { arena, rules, observer, scene, id: *id, slot }
+    pub(super) fn watch(&mut self, slot: usize) -> Watch<'_, 's, O> {
+        Watch {
+            arena: self.arena,
+            rules: self.rules,
+            observer: self.observer,
+            scene: self.scene,
+            id: self.id,
+            slot,
+        }
     }
 
     pub(super) fn refused(&mut self, reason: Reason) -> Fate {
@@ -350,10 +356,10 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
 
     /// A segment of a spliced connection.
     fn spliced(&mut self, slot: usize) -> Fate {
-        let toward = self.scene.toward;
+        let (toward, tcp) = (self.scene.toward, self.tcp);
         let Some(flow) = self.flow() else { return Fate::Drop(Reason::EngineFault) };
-        let window = u32::from(self.tcp.window) << flow.window_shift(toward);
-        note_stamps(flow, self.tcp, toward);
+        let window = u32::from(tcp.window) << flow.window_shift(toward);
+        note_stamps(flow, tcp, toward);
         let segment = SpliceSegment {
             toward,
             seq: self.tcp.seq,
@@ -451,13 +457,14 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
                 Fate::Absorb
             }
             Outcome::Splice { sent } => {
+                let tcp = self.tcp;
                 if let Some(flow) = self.flow() {
                     let end = flow.end_mut(Toward::Robot);
-                    end.window = self.tcp.window;
-                    if !end.is(End::ACKED) || seq::before(end.acked, self.tcp.ack) {
-                        end.acked = self.tcp.ack;
+                    end.window = tcp.window;
+                    if !end.is(End::ACKED) || seq::before(end.acked, tcp.ack) {
+                        end.acked = tcp.ack;
                     }
-                    note_stamps(flow, self.tcp, Toward::Robot);
+                    note_stamps(flow, tcp, Toward::Robot);
                 }
                 let mut watch = self.watch(slot);
                 watch.splice(Some(sent));

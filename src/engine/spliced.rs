@@ -107,6 +107,11 @@ impl<O: Observer> Watch<'_, '_, O> {
         }
     }
 
+    /// Tells the sender of frames `toward` a side where it is expected to stand.
+    pub(super) fn challenge(&mut self, toward: Toward) {
+        self.with(|gate, stores, outside| gate.challenge(toward, stores, outside));
+    }
+
     /// Carries out what the gate decided about the connection; says why the current segment is dropped, if it is.
     pub(super) fn finish(&mut self, outcome: Spliced, told: Told, by_frame: bool) -> Option<Reason> {
         match outcome {

@@ -44,7 +44,7 @@ use sender::Sender;
 
 
 pub use fast::{RELEASES, Releases};
-pub use splice::{Exactness, Peers, Sack, Segment as SpliceSegment, SpliceOut, Spliced, Stores, TimedOut, Wire};
+pub use splice::{ANSWER, Exactness, Peers, Sack, Segment as SpliceSegment, SpliceOut, Spliced, Stores, TimedOut, Wire};
 pub use stream::{AHEAD, STORE, Stream};
 
 /// Release boundaries remembered for exact resets.
@@ -334,6 +334,12 @@ impl Gate {
     /// A FIN of either end passes in Fast.
     pub fn pass_fin(&mut self) {
         self.flags |= HALF_CLOSED;
+    }
+
+    /// Monotonic time by which the open unit must be whole.
+    #[must_use]
+    pub fn unit_due_ns(&self) -> Option<u64> {
+        (self.unit_ns != 0).then_some(self.unit_ns)
     }
 
     /// Outside enforcement: nothing is waited for any more, all that is held goes on.

@@ -23,9 +23,8 @@ const DRAIN_NS: u64 = 2_000_000_000;
 /// after 0.2 and 0.6 s.
 const LINGER_NS: u64 = 1_000_000_000;
 
-/// Most bytes of an own answer: an RTDE package toward the robot has at most 4 KiB, and the refusal of each of its names
-/// is not longer than twice the name.
-const ANSWER: usize = 8 * 1024;
+/// Most bytes of an own answer, kept free in the store: RTDE's refusal of 1,024 names has 10,244.
+pub const ANSWER: usize = 10 * 1024 + 4;
 
 /// Largest window offered: what the field says without scaling.
 const LARGEST_WINDOW: u32 = 65_535;

@@ -26,6 +26,24 @@ impl Judge for Toy {
             _ => Judgement::Refuse { len: n + 2, action: Action::Reset, reason: Reason::NoRule },
         }
     }
+
+    fn clamp(&mut self, _: &mut [u8]) {}
+
+    fn reply(&mut self, _: &[u8]) -> Reply {
+        Reply::Unreadable
+    }
+
+    fn frames_replies(&self) -> bool {
+        false
+    }
+
+    fn outstanding(&self) -> u32 {
+        0
+    }
+
+    fn answer(&mut self, _: &[u8], _: Reason, _: &mut [u8]) -> Answer {
+        Answer::Impossible
+    }
 }
 
 /// A receiver that takes bytes at sequence numbers and reads units from the first byte on.
@@ -82,7 +100,7 @@ struct Bench {
 impl Bench {
     fn new(start: u32) -> Self {
         Self {
-            gate: Gate::new(start),
+            gate: Gate::new(start, 0),
             store: vec![0xee; STORE],
             robots: [Robot::new(start, false), Robot::new(start, true)],
             emitted: Vec::new(),
@@ -108,7 +126,7 @@ impl Bench {
         }
         let pieces: Vec<_> = releases.iter().collect();
         for (at, len) in pieces {
-            let bytes = self.gate.stream().bytes(&self.store, at, at.wrapping_add(len)).to_vec();
+            let bytes = self.gate.commands().bytes(&self.store, at, at.wrapping_add(len)).to_vec();
             assert_eq!(bytes.len(), len as usize, "a released piece is not in the store");
             self.emit(at, &bytes);
         }
@@ -124,7 +142,7 @@ impl Bench {
             assert!(verdicts.iter().all(|verdict| *verdict == b'a'), "I1: a forbidden unit reached a robot");
         }
         assert_eq!(self.robots[0].in_order(), self.robots[1].in_order(), "I5: two copies of a byte differ");
-        let released = self.gate.stream().released().wrapping_sub(self.start) as usize;
+        let released = self.gate.commands().released().wrapping_sub(self.start) as usize;
         assert!(self.robots[0].bytes.len() <= released, "a byte beyond the released ones left");
     }
 }
@@ -175,7 +193,7 @@ fn run(start: u32, units: &[(u8, bool)], steps: &[Step]) -> Bench {
         (from < to).then(|| (start.wrapping_add(from as u32), stream[from..to].to_vec()))
     };
     for step in steps {
-        let stands = i64::from(bench.gate.stream().accepted().wrapping_sub(start));
+        let stands = i64::from(bench.gate.commands().accepted().wrapping_sub(start));
         match step {
             Step::Send { shift, len } => {
                 if let Some((seq, payload)) = piece(stands + i64::from(*shift), *len) {
@@ -190,7 +208,7 @@ fn run(start: u32, units: &[(u8, bool)], steps: &[Step]) -> Bench {
                 }
             }
             Step::Acknowledge { share } => {
-                let stream = bench.gate.stream();
+                let stream = bench.gate.commands();
                 let open = stream.released().wrapping_sub(stream.base());
                 let ack = stream.base().wrapping_add(open * u32::from(*share) / 255);
                 bench.gate.acknowledge(ack).unwrap();
@@ -290,11 +308,11 @@ fn a_split_unit_waits_and_leaves_whole() {
     let stream = stream_of(&[(9, true)]);
     let start = bench.start;
     assert_eq!(bench.segment(start, &stream[..4]), Outcome::Replace);
-    assert_eq!(bench.gate.deadline_ns(), Some(1_001));
+    assert_eq!(bench.gate.unit_due_ns(), Some(1_001));
     assert!(bench.robots[0].in_order().is_empty());
     assert_eq!(bench.segment(start.wrapping_add(4), &stream[4..]), Outcome::Replace);
     assert_eq!(bench.robots[0].in_order(), stream);
-    assert_eq!(bench.gate.deadline_ns(), None);
+    assert_eq!(bench.gate.unit_due_ns(), None);
 }
 
 #[test]
@@ -330,8 +348,26 @@ fn more_held_bytes_than_the_store_takes_end_the_connection() {
         fn judge(&mut self, _: &[u8]) -> Judgement {
             Judgement::Partial { patience_ns: 1 }
         }
+
+        fn clamp(&mut self, _: &mut [u8]) {}
+
+        fn reply(&mut self, _: &[u8]) -> Reply {
+            Reply::Partial
+        }
+
+        fn frames_replies(&self) -> bool {
+            false
+        }
+
+        fn outstanding(&self) -> u32 {
+            0
+        }
+
+        fn answer(&mut self, _: &[u8], _: Reason, _: &mut [u8]) -> Answer {
+            Answer::Silent
+        }
     }
-    let mut gate = Gate::new(0);
+    let mut gate = Gate::new(0, 0);
     let mut store = vec![0; STORE];
     let mut releases = Releases::default();
     let payload = [7; 1460];

@@ -187,6 +187,11 @@ pub(crate) const fn exception_code(reason: Reason) -> ExceptionCode {
         | Reason::MacMismatch
         | Reason::ArpConflict
         | Reason::ProfinetDcpSet
-        | Reason::UnknownDevice => ExceptionCode::ILLEGAL_FUNCTION,
+        | Reason::UnknownDevice
+        | Reason::SynOnLive
+        | Reason::IcmpQuote
+        | Reason::OldTimestamp
+        | Reason::AnswerTimeout
+        | Reason::PeerSilent => ExceptionCode::ILLEGAL_FUNCTION,
     }
 }

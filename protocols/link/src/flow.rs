@@ -61,7 +61,7 @@ pub struct FlowKey {
     pub plant: Endpoint,
     /// The end on the robot port's side.
     pub robot: Endpoint,
-    /// 6 for TCP, 17 for UDP.
+    /// 6 for TCP, 17 for UDP, 1 and 58 for ICMP.
     pub protocol: u8,
     /// 4 or 6: IPv6 between mapped addresses is not the IPv4 flow of the same addresses.
     pub ip_version: u8,
@@ -77,7 +77,8 @@ impl FlowKey {
         Self { plant, robot, protocol, ip_version, padding: [0; 2] }
     }
 
-    /// The flow that a packet on its way `toward` one side belongs to; `None` unless it is TCP or UDP in one piece.
+    /// The flow that a packet on its way `toward` one side belongs to; `None` unless it is TCP, UDP or ICMP in one
+    /// piece. All ICMP between two addresses is one flow, with ports 0.
     #[inline]
     #[must_use]
     pub fn of(packet: &Packet<'_>, toward: Toward) -> Option<Self> {
@@ -92,7 +93,8 @@ impl FlowKey {
         let (source_port, destination_port, protocol) = match transport {
             Transport::Tcp(tcp) => (tcp.source_port, tcp.destination_port, protocol::TCP),
             Transport::Udp(udp) => (udp.source_port, udp.destination_port, protocol::UDP),
-            Transport::Icmp(_) | Transport::Fragment | Transport::Other(_) => return None,
+            Transport::Icmp(_) => (0, 0, if ip_version == 6 { protocol::ICMPV6 } else { protocol::ICMP }),
+            Transport::Fragment | Transport::Other(_) => return None,
         };
         let source = Endpoint { address: source, port: source_port };
         let destination = Endpoint { address: destination, port: destination_port };
@@ -140,6 +142,7 @@ impl fmt::Display for FlowKey {
         match self.protocol {
             protocol::TCP => f.write_str("tcp")?,
             protocol::UDP => f.write_str("udp")?,
+            protocol::ICMP | protocol::ICMPV6 => f.write_str("icmp")?,
             other => write!(f, "ip-{other}")?,
         }
         write!(f, " plant {} robot {}", self.plant, self.robot)
