@@ -47,7 +47,7 @@ pub const fn answers_framed(service: Service, port: u16) -> bool {
 ///
 /// | service | answer |
 /// |---|---|
-/// | Modbus | the exception of [the reason](exception_code), with the request's transaction, unit and function |
+/// | Modbus | an exception with the request's transaction, unit and function: 01 for the function, 02 for an address, 03 for a value or quantity, 06 for rate and state |
 /// | RTDE | `V`, `S`, `P` accepted = 0; `O`, `I` recipe id 0 and `NOT_FOUND` for each name; `U`, `M` silent; `v` none, for a reply to it is a version, and clients choose what they send next by it |
 /// | Dashboard | the verb's own failure line, never the one that asks to switch to remote control |
 /// | URScript on 30020 | `discard: <name of the reason>: <statement>`; blank lines and comments silent |
