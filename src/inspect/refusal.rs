@@ -54,8 +54,8 @@ pub const fn answers_framed(service: Service, port: u16) -> bool {
 /// | URScript elsewhere | silent |
 ///
 /// A unit with Modbus unit id 0 is answered like any other. On a serial line that is a broadcast, which no server
-/// answers, but on TCP it names the device itself (messaging guide, section 4.4.1), and UR's server is said to take any. A client
-/// that sent a broadcast does not look for the answer's transaction; one that did not would wait for its time-out.
+/// answers, but on TCP it names the device itself (messaging guide, section 4.4.1), and UR's server is said to take any.
+/// A client that sent a broadcast does not look for the answer's transaction; one that did not would wait in vain.
 ///
 /// Other services, bytes that are no whole unit, and an `out` that is too small ([`MAX_ANSWER`] bytes never are) give
 /// [`Refusal::None`].
