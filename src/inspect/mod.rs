@@ -58,8 +58,8 @@ impl Session {
     /// answer, but clients that read one reply after the other are the rule.
     ///
     /// It errs toward too many, as an answer that comes late or not at all misleads nobody: a blank line on the
-    /// interpreter's port counts, though it may not be answered [R]. Too few only of more than 16 Modbus requests, where
-    /// the latest 16 count, and where the interpreter answers one line of several statements with several lines [R].
+    /// interpreter's port counts, though it is not known to be answered. Too few only of more than 16 Modbus requests,
+    /// where the latest 16 count, and if the interpreter should answer a line of several statements with several lines.
     #[must_use]
     pub fn outstanding(&self, service: Service) -> u32 {
         match service {

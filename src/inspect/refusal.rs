@@ -47,15 +47,15 @@ pub const fn answers_framed(service: Service, port: u16) -> bool {
 ///
 /// | service | answer |
 /// |---|---|
-/// | Modbus | the exception of [the reason](exception_code), with the request's transaction, unit and function |
+/// | Modbus | an exception with the request's transaction, unit and function: 01 for the function, 02 for an address, 03 for a value or quantity, 06 for rate and state |
 /// | RTDE | `V`, `S`, `P` accepted = 0; `O`, `I` recipe id 0 and `NOT_FOUND` for each name; `U`, `M` silent; `v` none, for a reply to it is a version, and clients choose what they send next by it |
 /// | Dashboard | the verb's own failure line, never the one that asks to switch to remote control |
 /// | URScript on 30020 | `discard: <name of the reason>: <statement>`; blank lines and comments silent |
 /// | URScript elsewhere | silent |
 ///
 /// A unit with Modbus unit id 0 is answered like any other. On a serial line that is a broadcast, which no server
-/// answers, but on TCP it names the device itself (messaging guide, section 4.4.1), and UR's server takes any [R]. A client
-/// that sent a broadcast does not look for the answer's transaction; one that did not would wait for its time-out.
+/// answers, but on TCP it names the device itself (messaging guide, section 4.4.1), and UR's server is said to take any.
+/// A client that sent a broadcast does not look for the answer's transaction; one that did not would wait in vain.
 ///
 /// Other services, bytes that are no whole unit, and an `out` that is too small ([`MAX_ANSWER`] bytes never are) give
 /// [`Refusal::None`].
