@@ -53,7 +53,7 @@ impl<'w> Vambrace<'w> {
     fn start(wire: &'w Wire, name: &str, mode: &str) -> Self {
         let directory = directory(name);
         let config = configure(&directory, mode, PLANT, ROBOT);
-        let mut command = wire.inside.command(env!("CARGO_BIN_EXE_vambrace"));
+        let mut command = wire.inside.command(support::vambrace());
         command.args(["run", "--config"]).arg(&config).stdout(Stdio::null());
         command.stderr(std::fs::File::create(directory.join("log")).unwrap());
         let vambrace = Self { wire, process: command.spawn().unwrap(), directory };
@@ -66,7 +66,7 @@ impl<'w> Vambrace<'w> {
     }
 
     fn ask(&self, args: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_vambrace"));
+        let mut command = Command::new(support::vambrace());
         command.arg("--socket").arg(self.directory.join("control.sock")).args(args).output().unwrap()
     }
 
@@ -158,7 +158,7 @@ fn a_port_that_goes_away_and_comes_back_stops_nothing_else() {
 fn what_can_not_be_used_is_said_in_one_line_with_its_exit_code() {
     let directory = directory("bad");
     let run = |arguments: &[&str]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_vambrace")).args(arguments).output().unwrap();
+        let output = Command::new(support::vambrace()).args(arguments).output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!text.contains("panicked"), "{text}");
         (output.status.code(), text)
