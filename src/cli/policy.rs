@@ -79,7 +79,7 @@ pub(super) fn run(context: &Context, command: &PolicyCommand) -> Exit {
 }
 
 fn read(file: &Path) -> Result<String, Exit> {
-    Problems::read(file).map_err(|problems| mistakes(&problems))
+    Problems::text(file, std::fs::read(file)).map_err(|problems| mistakes(&problems))
 }
 
 /// Reads and compiles a policy file; without a configuration the robot's name stands for some address.

@@ -104,7 +104,7 @@ impl Scene {
     pub(super) fn policy(&self, path: Option<&Path>, captures: &[PathBuf]) -> Result<Policy, Exit> {
         let Some(path) = path else { return Ok(Policy::empty(1)) };
         let name = path.display().to_string();
-        let text = Problems::read(path).map_err(|problems| mistakes(&problems))?;
+        let text = Problems::text(path, std::fs::read(path)).map_err(|problems| mistakes(&problems))?;
         let mut assets = self.assets.clone();
         // A capture needs no configuration: the robot's name in the policy means the robot of the capture.
         let robot = policy_robot(&text).filter(|name| !assets.iter().any(|asset| asset.name == *name));

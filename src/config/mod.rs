@@ -348,7 +348,7 @@ impl Config {
     /// Everything that is wrong with it, each with its place.
     pub fn load(path: &Path) -> Result<Self, Problems> {
         let name = path.display().to_string();
-        Self::parse(&name, &Problems::read(path)?)
+        Self::parse(&name, &Problems::text(path, std::fs::read(path))?)
     }
 
     /// Reads and checks `text`; `name` stands in the messages.

@@ -36,13 +36,13 @@ impl Problems {
         Self { file: file.to_owned(), list: vec![problem] }
     }
 
-    /// The text of a file that people write.
+    /// The text of a file that people write, from what reading it gave.
     ///
     /// # Errors
     /// The file can't be read, or is no UTF-8: with the place of the first byte that is none.
-    pub fn read(path: &Path) -> Result<String, Self> {
+    pub fn text(path: &Path, read: Result<Vec<u8>, std::io::Error>) -> Result<String, Self> {
         let name = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|error| Self::unreadable(&name, &error))?;
+        let bytes = read.map_err(|error| Self::unreadable(&name, &error))?;
         String::from_utf8(bytes).map_err(|error| {
             let before = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
             let before = String::from_utf8_lossy(before);
@@ -107,12 +107,10 @@ mod tests {
 
     #[test]
     fn what_is_no_utf_8_has_its_place() {
-        let path = std::env::temp_dir().join(format!("vambrace-not-utf-8-{}", std::process::id()));
-        std::fs::write(&path, b"# \xc3\xa4\nmode = \"\xff\"\n").unwrap();
-        let problems = Problems::read(&path).unwrap_err();
-        std::fs::remove_file(&path).unwrap();
+        let path = Path::new("p.toml");
+        let problems = Problems::text(path, Ok(b"# \xc3\xa4\nmode = \"\xff\"\n".to_vec())).unwrap_err();
         assert_eq!((problems.list[0].line, problems.list[0].column), (2, 9));
-        let problems = Problems::read(&path).unwrap_err();
-        assert!(problems.to_string().contains(":1:1: can't be read: No such file"), "{problems}");
+        let problems = Problems::text(path, Err(std::io::Error::other("gone"))).unwrap_err();
+        assert!(problems.to_string().contains("p.toml:1:1: can't be read: gone"), "{problems}");
     }
 }
