@@ -173,7 +173,8 @@ fn controller_check(cell: &mut Cell) -> Check {
     }
 }
 
-/// How long frames were in the box, as it tells itself: what a late beat is to be compared with.
+/// How long frames were in the box, as it tells itself: what a late beat is to be compared with. From the kernel's stamp
+/// to the hand-over, so that a box that was given no core counts as late; a late PLC or controller does not show here.
 fn residence(appliance: &Appliance) -> String {
     let status = appliance.ask(&["--json", "status"]).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
     let traffic = status.unwrap_or_default()["traffic"].take();
