@@ -18,9 +18,13 @@ mod support;
 use std::hint::black_box;
 use std::time::Instant;
 
+use dissect::{Step, Toward};
 use sawp::parser::{Direction, Parse};
 use support::{Case, Rig};
+use vambrace::command::Command;
 use vambrace::engine::Mode;
+use vambrace::policy::Ask;
+use vambrace::robot::{Rates, State};
 
 const ROUNDS: usize = 201;
 const EXCHANGES: u16 = 1000;
@@ -64,6 +68,18 @@ fn main() {
     let sawp = sawp_modbus::Modbus::default();
     let cases = [support::modbus(EXCHANGES), support::rtde(EXCHANGES), support::dashboard(EXCHANGES)];
     let mut rig = Rig::new(Mode::Enforce);
+    let rules = support::rules(Mode::Enforce);
+    let (session, package) = support::rtde_session();
+
+    let policy = &rules.policy;
+    let client = policy.client(support::PLC.into());
+    let state = State::default();
+    let mut rates = [(); 3].map(|()| Rates { buckets: [[0; 2]; 64] });
+    let [modbus_rates, rtde_rates, script_rates] = &mut rates;
+    let decide = |command: &Command<'_>, rates: &mut Rates| {
+        let ask = Ask { client, opened: Toward::Robot, command, state: &state, now_ns: 5 };
+        policy.decide(black_box(&ask), rates)
+    };
 
     type Candidate<'a> = (&'static str, &'static str, Box<dyn FnMut(&mut Rig) -> f64 + 'a>);
     let mut candidates: Vec<Candidate<'_>> = Vec::new();
@@ -96,7 +112,7 @@ fn main() {
             let taken = ns(|| {
                 let mut rest = &requests[..];
                 while !rest.is_empty() {
-                    let dissect::Step::Whole { unit, len } = modbus::Adu::step(black_box(rest)).unwrap() else {
+                    let Step::Whole { unit, len } = modbus::Adu::step(black_box(rest)).unwrap() else {
                         panic!("a whole request");
                     };
                     let _ = black_box(modbus::Request::read(&unit).unwrap());
@@ -104,6 +120,51 @@ fn main() {
                 }
             });
             taken / f64::from(EXCHANGES)
+        }),
+    ));
+    candidates.push((
+        "verdict on a Modbus request",
+        "ns",
+        Box::new(|_| {
+            let taken = ns(|| {
+                for (request, _) in &exchanges {
+                    let Step::Whole { unit, .. } = modbus::Adu::step(black_box(request)).unwrap() else {
+                        panic!("a whole request");
+                    };
+                    let command = Command::Modbus(modbus::Request::read(&unit).unwrap());
+                    assert!(black_box(decide(&command, modbus_rates)).is_allowed());
+                }
+            });
+            taken / f64::from(EXCHANGES)
+        }),
+    ));
+    candidates.push((
+        "verdict on an RTDE data package",
+        "ns",
+        Box::new(|_| {
+            let taken = ns(|| {
+                for _ in 0..EXCHANGES {
+                    let Step::Whole { unit, .. } = rtde::Package::step(black_box(&package), Toward::Robot).unwrap()
+                    else {
+                        panic!("a whole package");
+                    };
+                    let command = Command::Rtde(rtde::Request::read(&unit, &session).unwrap());
+                    assert!(black_box(decide(&command, rtde_rates)).is_allowed());
+                }
+            });
+            taken / f64::from(EXCHANGES)
+        }),
+    ));
+    candidates.push((
+        "verdict on a URScript program",
+        "MB/s",
+        Box::new(|_| {
+            let taken = ns(|| {
+                let step = urscript::Scanner::default().step(black_box(&script), urscript::Dialect::Client).unwrap();
+                let Step::Whole { unit, .. } = step else { panic!("a whole program") };
+                black_box(decide(&Command::UrScript(unit), script_rates));
+            });
+            script.len() as f64 / taken * 1000.0
         }),
     ));
     candidates.push((
@@ -122,7 +183,7 @@ fn main() {
         Box::new(|_| {
             let taken = ns(|| {
                 let step = urscript::Scanner::default().step(black_box(&script), urscript::Dialect::Client).unwrap();
-                assert!(matches!(black_box(step), dissect::Step::Whole { .. }));
+                assert!(matches!(black_box(step), Step::Whole { .. }));
             });
             script.len() as f64 / taken * 1000.0
         }),

@@ -53,7 +53,7 @@ impl<'w> Vambrace<'w> {
     fn start(wire: &'w Wire, name: &str, mode: &str) -> Self {
         let directory = directory(name);
         let config = configure(&directory, mode, PLANT, ROBOT);
-        let mut command = wire.inside.command(env!("CARGO_BIN_EXE_vambrace"));
+        let mut command = wire.inside.command(support::vambrace());
         command.args(["run", "--config"]).arg(&config).stdout(Stdio::null());
         command.stderr(std::fs::File::create(directory.join("log")).unwrap());
         let vambrace = Self { wire, process: command.spawn().unwrap(), directory };
@@ -66,7 +66,7 @@ impl<'w> Vambrace<'w> {
     }
 
     fn ask(&self, args: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_vambrace"));
+        let mut command = Command::new(support::vambrace());
         command.arg("--socket").arg(self.directory.join("control.sock")).args(args).output().unwrap()
     }
 
@@ -139,6 +139,32 @@ fn a_killed_packet_process_is_replaced_and_forwards_again() {
 }
 
 #[test]
+fn the_records_tell_that_the_box_lives() {
+    if !can_make_namespaces("the_records_tell_that_the_box_lives") {
+        return;
+    }
+    let wire = Wire::new("vbhea", 1508);
+    let vambrace = Vambrace::start(&wire, "heart", "observe");
+    wire.assert_transparent(&corpus::frames());
+    let records = vambrace.directory.join("records/eve.json");
+    let beat = || -> Option<serde_json::Value> {
+        let text = std::fs::read_to_string(&records).unwrap_or_default();
+        let mut lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        lines.find(|line| line["event_type"] == "stats")
+    };
+    // One comes every ten seconds; a busy machine may need longer.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while beat().is_none() {
+        assert!(Instant::now() < deadline, "no heart-beat within 30 s: {}", vambrace.log());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let stats = &beat().unwrap()["stats"];
+    let sent = 2 * corpus::frames().len() as u64;
+    assert!(stats["decoder"]["pkts"].as_u64() >= Some(sent), "{stats}");
+    assert_eq!(stats["ips"]["accepted"], stats["decoder"]["pkts"], "{stats}");
+}
+
+#[test]
 fn a_port_that_goes_away_and_comes_back_stops_nothing_else() {
     if !can_make_namespaces("a_port_that_goes_away_and_comes_back_stops_nothing_else") {
         return;
@@ -158,7 +184,7 @@ fn a_port_that_goes_away_and_comes_back_stops_nothing_else() {
 fn what_can_not_be_used_is_said_in_one_line_with_its_exit_code() {
     let directory = directory("bad");
     let run = |arguments: &[&str]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_vambrace")).args(arguments).output().unwrap();
+        let output = Command::new(support::vambrace()).args(arguments).output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!text.contains("panicked"), "{text}");
         (output.status.code(), text)

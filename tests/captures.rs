@@ -295,7 +295,7 @@ proptest! {
             Some(CaptureError::Truncated { offset, .. }) => {
                 prop_assert!(offset as usize <= cut && whole.last().is_none_or(|packet| packet.end <= offset as usize));
             }
-            Some(CaptureError::NotACapture { .. }) => prop_assert!(cut < 4),
+            Some(CaptureError::NotACapture) => prop_assert!(cut < 4),
             Some(other) => prop_assert!(false, "{}", other),
         }
     }
@@ -343,18 +343,17 @@ fn cooked_captures_become_ethernet() {
 #[test]
 fn other_kinds_are_refused_in_one_line() {
     let wifi = read(&pcap_of(127, b"radiotap")).1.unwrap().to_string();
-    let expected = "capture has link type 127 at byte 20; only Ethernet (1) and Linux cooked (113, 276) are read";
+    let expected = "capture has link type 127 at byte 20, only Ethernet (1) and Linux cooked (113, 276) are read; \
+                    capture on a network interface";
     assert_eq!(wifi, expected);
     let text = read(b"hello, this is no capture").1.unwrap().to_string();
-    assert_eq!(
-        text,
-        "no pcap or pcapng file: it starts with [68, 65, 6c, 6c]; give a capture that tcpdump or Wireshark wrote"
-    );
-    assert!(matches!(read(b"").1, Some(CaptureError::NotACapture { .. })));
+    assert_eq!(text, "no pcap or pcapng file; give a capture that tcpdump or Wireshark wrote");
+    assert!(matches!(read(b"").1, Some(CaptureError::NotACapture)));
     let mut huge = Builder::pcap(true, false, &[(1, 2, 60, 0)]);
     huge.file[32..36].copy_from_slice(&u32::MAX.to_be_bytes());
     let huge = read(&huge.file).1.unwrap().to_string();
-    let expected = "capture is damaged at byte 24: a record longer than 262144 bytes; what came before it is whole";
+    let expected = "capture is damaged at byte 24: a record longer than 262144 bytes; \
+                    have the program that captured it write it again";
     assert_eq!(huge, expected);
 }
 
@@ -382,7 +381,9 @@ fn a_port_hands_out_batches_and_the_error_last() {
     };
     assert_eq!(seen, 149);
     let start = built.expected[149].start;
-    let text = format!("cell.pcap: capture is cut at byte {start}, within a packet; what came before it is whole");
+    let text = format!(
+        "cell.pcap: capture is cut at byte {start}, within a packet; `editcap` writes the whole packets to a new file"
+    );
     assert!(matches!(error, PortError::Capture { .. }));
     assert_eq!(error.to_string(), text);
     assert!(port.finished());
@@ -457,9 +458,7 @@ fn pcap_parser_reads_what_we_write() {
 
 #[test]
 fn tshark_shows_comment_interfaces_and_verdict() {
-    if !support::is_installed("tshark") {
-        assert!(std::env::var_os("VAMBRACE_NO_SKIP").is_none(), "tshark is missing, and nothing may be skipped here");
-        support::skipped("tshark_shows_comment_interfaces_and_verdict", "needs tshark");
+    if !support::has_tool("tshark_shows_comment_interfaces_and_verdict", "tshark") {
         return;
     }
     let path = std::env::temp_dir().join(format!("vambrace-written-{}.pcapng", std::process::id()));

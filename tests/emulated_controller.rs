@@ -29,7 +29,7 @@ struct Controller {
 
 impl Controller {
     fn start(address: &str) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_vambrace"))
+        let mut child = Command::new(support::vambrace())
             .args(["lab", "actor", "controller", "--listen", address])
             .stdout(Stdio::piped())
             .spawn()

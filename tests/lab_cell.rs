@@ -19,7 +19,7 @@ fn json(process: &Process) -> Vec<Value> {
 
 fn cell(name: &str) -> Cell {
     let name = format!("{name}-{}", std::process::id());
-    let program = Some(env!("CARGO_BIN_EXE_vambrace").into());
+    let program = Some(support::vambrace());
     let mut cell = Cell::direct_cable(&Options { name: Some(name), program, ..Options::default() }).unwrap();
     cell.start_robot().unwrap();
     cell

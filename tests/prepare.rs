@@ -386,7 +386,7 @@ fn doctor_tells_what_run_refuses_on() {
     }
     let wire = untouched("doctor");
     let doctor = |more: &[&str]| {
-        let mut command = wire.inside.command(env!("CARGO_BIN_EXE_vambrace"));
+        let mut command = wire.inside.command(support::vambrace());
         let output = command.args(["doctor", "--plant", PLANT, "--robot", ROBOT]).args(more).output().unwrap();
         (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
     };

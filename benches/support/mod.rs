@@ -241,6 +241,26 @@ pub fn rtde(exchanges: u16) -> Case {
     Case { name: "rtde", opening, measured, closing: talk.close() }
 }
 
+/// A session with one recipe, and a package of it.
+pub fn rtde_session() -> (Box<rtde::Session>, Vec<u8>) {
+    use dissect::Step;
+    use rtde::{DataType, Package, ReplyType, Value};
+    let mut session = Box::new(rtde::Session::new());
+    let mut buffer = [0; 256];
+    let names: [&[u8]; 2] = [b"speed_slider_mask", b"speed_slider_fraction"];
+    let len = rtde::emit::setup_inputs(names, &mut buffer).unwrap();
+    if let Step::Whole { unit, .. } = Package::step(&buffer[..len], Toward::Robot).unwrap() {
+        session.request(&unit).unwrap();
+    }
+    let types = [DataType::Uint32, DataType::Double].map(ReplyType::Data);
+    let len = rtde::emit::inputs_reply(1, types, &mut buffer).unwrap();
+    if let Step::Whole { unit, .. } = Package::step(&buffer[..len], Toward::Plant).unwrap() {
+        session.reply(&unit).unwrap();
+    }
+    let len = rtde::emit::data(Some(1), [Value::Uint32(1), Value::Double(0.5)], &mut buffer).unwrap();
+    (session, buffer[..len].to_vec())
+}
+
 /// A question of one line and its answer.
 pub fn dashboard(exchanges: u16) -> Case {
     let mut talk = Talk::open(40_002, 29_999);

@@ -229,7 +229,7 @@ impl Orders {
                 .iter()
                 .filter_map(|pair| pair.get(from.reverse() as usize))
                 .fold(0, |total, count| total.saturating_add(*count)),
-            kernel_drops: 0,
+            kernel_drops: snapshot.kernel_drops.get(from as usize).copied().unwrap_or(0),
         };
         let mut degraded = Vec::new();
         for (up, role) in snapshot.up.into_iter().zip(["robot", "plant"]) {
@@ -268,6 +268,7 @@ impl Orders {
                 flow_room: u64::try_from(crate::flow::CAPACITY).unwrap_or(0),
                 p50_us: microseconds(snapshot.residence_ns[0]),
                 p99_us: microseconds(snapshot.residence_ns[1]),
+                longest_us: microseconds(snapshot.residence_ns[2]),
             },
             robots: self
                 .config

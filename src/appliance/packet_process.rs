@@ -7,6 +7,7 @@ use signal_hook::consts::{SIGHUP, SIGTERM};
 use signal_hook::flag;
 
 use super::control::Orders;
+use super::heart_beat::{BEAT, Beating};
 use super::learner::{Frames, LearnerTap};
 use super::standing::Standing;
 use super::{Failure, plan};
@@ -100,19 +101,21 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
     let names = Arc::new(Names::new(host, config.assets.iter().map(|asset| (asset.ip, asset.name.clone()))));
     names.set_rules(rules.policy.generation(), rules.policy.rule_ids().map(str::to_owned).collect());
     let queue = Arc::new(Queue::new(QUEUE.0, QUEUE.1));
+    let shared = Arc::new(WorkerShared::new(Arc::clone(&rules)));
+    let eve = EveRender { names: Arc::clone(&names), capture: false };
     let recorder = Recorder::start(
         RecordOptions {
             directory: config.record.directory.clone(),
             size_budget: config.record.size_budget.0,
             settling: crate::record::Settling::default(),
+            beat: BEAT,
         },
         Arc::clone(&queue),
-        Box::new(EveRender { names: Arc::clone(&names), capture: false }),
+        Box::new(Beating { eve, shared: Arc::clone(&shared), begun: Instant::now() }),
     )
     .map_err(|error| Failure::new(1, error.to_string()))?;
     arena.last_event = arena.last_event.max(recorder.first_event_id().0.saturating_sub(1));
 
-    let shared = Arc::new(WorkerShared::new(Arc::clone(&rules)));
     let frames = Arc::new(Frames::new());
     let clock = SystemClock;
     let tap = LearnerTap(Arc::clone(&frames));

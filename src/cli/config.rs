@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use super::{Exit, fail};
+use super::{Exit, fail, mistakes};
 use crate::config::{Config, SAMPLE};
 
 /// What `config` does.
@@ -26,7 +26,7 @@ pub(super) fn run(command: &ConfigCommand) -> Exit {
                 println!("{}: fine", file.display());
                 Exit::Fine
             }
-            Err(problems) => fail(Exit::Usage, &problems),
+            Err(problems) => mistakes(&problems),
         },
         ConfigCommand::Schema => match serde_json::to_string_pretty(&Config::schema()) {
             Ok(schema) => super::print(&schema),

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use super::{Context, Exit, fail};
+use super::{Context, Exit, fail, mistakes};
 use crate::config::Config;
 use crate::nic::prepare::{Finding, Level, examine};
 
@@ -23,7 +23,7 @@ pub(super) struct DoctorArgs {
 pub(super) fn run(context: &Context, args: &DoctorArgs) -> Exit {
     let config = match args.config.as_ref().map(|file| Config::load(file)).transpose() {
         Ok(config) => config,
-        Err(problems) => return fail(Exit::Usage, &problems),
+        Err(problems) => return mistakes(&problems),
     };
     let named = args.plant.clone().zip(args.robot.clone());
     let ports = named.or_else(|| config.map(|config| (config.ports.plant, config.ports.robot)));

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::filter::Filter;
 use super::output::{Output, Paint, time_of_day};
-use super::{Context, Exit, fail, told};
+use super::{Context, Exit, fail, mistakes, told};
 use crate::config::Config;
 use crate::control::{Client, Request, Response};
 use crate::record::{EVENT_FILE, event_files};
@@ -68,7 +68,7 @@ pub(super) fn directory(context: &Context, config: Option<&Path>, named: Option<
         (Some(directory), _) => directory.to_owned(),
         (None, Some(config)) => match Config::load(config) {
             Ok(config) => config.record.directory,
-            Err(problems) => return Err(fail(Exit::Usage, &problems)),
+            Err(problems) => return Err(mistakes(&problems)),
         },
         (None, None) => match Client::connect(&context.socket).and_then(|mut client| client.ask(&Request::Events)) {
             Ok(Response::Events { directory }) => PathBuf::from(directory),

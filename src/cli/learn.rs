@@ -96,7 +96,10 @@ fn write(output: Option<&Path>, text: &str, exit: Exit) -> Exit {
         }
         Some(path) => match std::fs::write(path, text) {
             Ok(()) => exit,
-            Err(error) => fail(Exit::Failed, &format!("{}: {error}", path.display())),
+            Err(error) => fail(
+                Exit::Failed,
+                &format!("{}: {error}; name a file in a folder that can be written to", path.display()),
+            ),
         },
     }
 }

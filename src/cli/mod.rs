@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::control::{Client, ControlError, FailureKind, Request, Response};
+use crate::document::Problems;
 
 /// Lets through to a robot exactly the commands that its work needs.
 #[derive(Debug, Parser)]
@@ -165,6 +166,17 @@ pub(crate) fn fail(exit: Exit, what: &dyn std::fmt::Display) -> Exit {
     exit
 }
 
+/// Prints the mistakes of a file, each as it is: editors and scripts look for `file:line:column:` at the begin of a line.
+pub(crate) fn mistakes(problems: &Problems) -> Exit {
+    eprintln!("{problems}");
+    Exit::Usage
+}
+
+/// Prints a line that came from elsewhere, a mistake as it is.
+fn complain(line: &str) {
+    if crate::document::has_place(line) { eprintln!("{line}") } else { eprintln!("vambrace: {line}") }
+}
+
 /// Asks the running appliance; failures are printed and become an exit.
 pub(crate) fn ask(context: &Context, request: &Request) -> Result<Response, Exit> {
     let answer = Client::connect(&context.socket).and_then(|mut client| client.ask(request));
@@ -176,7 +188,7 @@ pub(crate) fn ask(context: &Context, request: &Request) -> Result<Response, Exit
                 FailureKind::Findings => Exit::Findings,
                 FailureKind::Failed => Exit::Failed,
             };
-            messages.iter().for_each(|message| eprintln!("vambrace: {message}"));
+            messages.iter().for_each(|message| complain(message));
             Err(exit)
         }
         Ok(response) => Ok(response),

@@ -2,10 +2,11 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
-use super::{Context, Exit, ask, fail};
+use super::{Context, Exit, ask, fail, mistakes};
 use crate::appliance;
 use crate::config::Config;
 use crate::control::{PolicyText, Request, Response};
+use crate::document::Problems;
 use crate::policy::{Asset, Policy, TestOutcome};
 
 /// What `policy` does.
@@ -78,15 +79,14 @@ pub(super) fn run(context: &Context, command: &PolicyCommand) -> Exit {
 }
 
 fn read(file: &Path) -> Result<String, Exit> {
-    std::fs::read_to_string(file)
-        .map_err(|error| fail(Exit::Usage, &format!("{}: {error}; name a readable policy file", file.display())))
+    Problems::text(file, std::fs::read(file)).map_err(|problems| mistakes(&problems))
 }
 
 /// Reads and compiles a policy file; without a configuration the robot's name stands for some address.
 fn compile(file: &Path, config: Option<&Path>) -> Result<(String, Policy), Exit> {
     let text = read(file)?;
     let assets = match config {
-        Some(path) => appliance::assets(&Config::load(path).map_err(|problems| fail(Exit::Usage, &problems))?),
+        Some(path) => appliance::assets(&Config::load(path).map_err(|problems| mistakes(&problems))?),
         None => {
             let assets = placeholders(&text);
             if assets.len() > 1 {
@@ -98,7 +98,7 @@ fn compile(file: &Path, config: Option<&Path>) -> Result<(String, Policy), Exit>
     let name = file.display().to_string();
     match Policy::compile(&name, &text, &assets, 1, appliance::now()) {
         Ok(policy) => Ok((text, policy)),
-        Err(problems) => Err(fail(Exit::Usage, &problems)),
+        Err(problems) => Err(mistakes(&problems)),
     }
 }
 

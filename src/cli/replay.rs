@@ -2,8 +2,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Context, Exit, fail};
+use super::{Context, Exit, fail, mistakes};
 use crate::config::Config;
+use crate::document::Problems;
 use crate::engine::offline::{self, Sink, Survey};
 use crate::engine::{Checksums, Device, Fate, Mode, Rules};
 use crate::event::{Event, Reason, Record, Render, Settled};
@@ -60,7 +61,7 @@ impl Scene {
     ) -> Result<Self, Exit> {
         let mut assets = Vec::new();
         if let Some(path) = config {
-            let config = Config::load(path).map_err(|problems| fail(Exit::Usage, &problems))?;
+            let config = Config::load(path).map_err(|problems| mistakes(&problems))?;
             assets = crate::appliance::assets(&config);
         }
         let mut survey = Survey::default();
@@ -103,14 +104,13 @@ impl Scene {
     pub(super) fn policy(&self, path: Option<&Path>, captures: &[PathBuf]) -> Result<Policy, Exit> {
         let Some(path) = path else { return Ok(Policy::empty(1)) };
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| fail(Exit::Usage, &format!("{name}: {error}; name a readable policy file")))?;
+        let text = Problems::text(path, std::fs::read(path)).map_err(|problems| mistakes(&problems))?;
         let mut assets = self.assets.clone();
         // A capture needs no configuration: the robot's name in the policy means the robot of the capture.
         let robot = policy_robot(&text).filter(|name| !assets.iter().any(|asset| asset.name == *name));
         assets.extend(robot.map(|name| Asset { name, address: self.robot, is_robot: true }));
         let moment = Moment { wall_ns: first_time(captures), monotonic_ns: 1_000_000_000 };
-        Policy::compile(&name, &text, &assets, 1, moment).map_err(|problems| fail(Exit::Usage, &problems))
+        Policy::compile(&name, &text, &assets, 1, moment).map_err(|problems| mistakes(&problems))
     }
 
     /// The rules of an offline run.

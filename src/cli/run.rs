@@ -21,6 +21,6 @@ pub(super) fn run(args: &RunArgs) -> Exit {
 
 /// Prints why it can't run.
 pub(super) fn report(failure: &Failure) -> Exit {
-    failure.lines.iter().for_each(|line| eprintln!("vambrace: {line}"));
+    failure.lines.iter().for_each(|line| super::complain(line));
     if failure.code == Exit::Usage as u8 { Exit::Usage } else { Exit::Failed }
 }

@@ -44,7 +44,8 @@ fn print(status: &Status) {
     println!("frames     {} taken, {} forwarded, {} dropped", traffic.frames, traffic.forwarded, traffic.dropped);
     println!("commands   {} allowed, {} refused", traffic.allowed, traffic.refused);
     println!("flows      {} of {}", traffic.flows, traffic.flow_room);
-    println!("in the box {:.1} us median, {:.1} us at 99 %", traffic.p50_us, traffic.p99_us);
+    let (p50, p99, longest) = (traffic.p50_us, traffic.p99_us, traffic.longest_us);
+    println!("in the box {p50:.1} us median, {p99:.1} us at 99 %, {longest:.1} us at most");
     for robot in &status.robots {
         let age = robot.age_ms.map_or("never seen".to_owned(), |age| format!("{age} ms ago"));
         println!(

@@ -348,8 +348,7 @@ impl Config {
     /// Everything that is wrong with it, each with its place.
     pub fn load(path: &Path) -> Result<Self, Problems> {
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| Problems::unreadable(&name, &error))?;
-        Self::parse(&name, &text)
+        Self::parse(&name, &Problems::text(path, std::fs::read(path))?)
     }
 
     /// Reads and checks `text`; `name` stands in the messages.

@@ -210,6 +210,8 @@ pub struct TrafficStatus {
     pub p50_us: f64,
     /// Time in the box at the 99th percentile, in microseconds; 0 while unknown.
     pub p99_us: f64,
+    /// Longest time in the box, in microseconds; 0 while unknown.
+    pub longest_us: f64,
 }
 
 /// What is known of one robot.

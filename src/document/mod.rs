@@ -7,5 +7,5 @@
 mod problem;
 mod reader;
 
-pub use problem::{Problem, Problems};
+pub use problem::{Problem, Problems, has_place};
 pub(crate) use reader::{Source, Table, Value, nearest};

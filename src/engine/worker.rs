@@ -76,8 +76,11 @@ pub struct Snapshot {
     pub now_ns: u64,
     /// Frames that a port did not take, toward the robot and toward the plant.
     pub refused_by_port: [u64; 2],
-    /// Time from the kernel's stamp to the frame's hand-over to the other port, nanoseconds: median and 99th percentile.
-    pub residence_ns: [u64; 2],
+    /// Frames that the kernel dropped before they were seen, toward the robot and toward the plant.
+    pub kernel_drops: [u64; 2],
+    /// Time from the kernel's stamp to the frame's hand-over to the other port, nanoseconds: median, 99th percentile and
+    /// longest.
+    pub residence_ns: [u64; 3],
     /// Whether the ports work: robot's and plant's.
     pub up: [bool; 2],
 }
@@ -335,7 +338,8 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
         snapshot.robot = self.pipeline.arena().shared().robot;
         snapshot.now_ns = now_ns;
         snapshot.refused_by_port = self.refused_by_port;
-        snapshot.residence_ns = [self.residence.value_at_quantile(0.5), self.residence.value_at_quantile(0.99)];
+        snapshot.kernel_drops = [self.plant.kernel_drops(), self.robot.kernel_drops()];
+        snapshot.residence_ns = [0.5, 0.99, 1.0].map(|quantile| self.residence.value_at_quantile(quantile));
         snapshot.up = self.up;
     }
 }

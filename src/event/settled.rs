@@ -41,4 +41,9 @@ pub trait Render: Send {
 
     /// One sentence for people: who, what, rule and reason.
     fn sentence(&mut self, event: &Event) -> String;
+
+    /// Appends the line of the heart-beat to `out`, without line end; nothing where there is none.
+    fn beat(&mut self, out: &mut String) {
+        let _ = out;
+    }
 }

@@ -11,8 +11,6 @@ pub struct Stats {
     pub uptime_seconds: u64,
     /// Frames received on both ports.
     pub frames: u64,
-    /// Bytes received on both ports.
-    pub bytes: u64,
     /// Frames that the kernel dropped before they were seen.
     pub kernel_drops: u64,
     /// Frames that went on.
@@ -36,10 +34,7 @@ impl Stats {
                     capture.number("kernel_packets", self.frames.saturating_add(self.kernel_drops));
                     capture.number("kernel_drops", self.kernel_drops);
                 });
-                stats.object("decoder", |decoder| {
-                    decoder.number("pkts", self.frames);
-                    decoder.number("bytes", self.bytes);
-                });
+                stats.object("decoder", |decoder| decoder.number("pkts", self.frames));
                 stats.object("ips", |ips| {
                     ips.number("accepted", self.forwarded);
                     ips.number("blocked", self.dropped);

@@ -283,6 +283,10 @@ impl FramePort for AfPacket {
         Ok(taken)
     }
 
+    fn kernel_drops(&mut self) -> u64 {
+        self.counters().kernel_drops
+    }
+
     fn readiness(&self) -> Option<BorrowedFd<'_>> {
         Some(self.fd.as_fd())
     }

@@ -68,6 +68,11 @@ pub trait FramePort {
 
     /// What becomes readable when a frame arrives; absent where waiting makes no sense.
     fn readiness(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Frames that were dropped before they could be received, since the port was opened. May be a system call.
+    fn kernel_drops(&mut self) -> u64 {
+        0
+    }
 }
 
 /// Why a port can't be used.

@@ -30,13 +30,10 @@ const PCAP_NANO: u32 = 0xa1b2_3c4d;
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
     /// Neither pcap nor pcapng.
-    #[error("no pcap or pcapng file: it starts with {magic:02x?}; give a capture that tcpdump or Wireshark wrote")]
-    NotACapture {
-        /// Its first bytes.
-        magic: [u8; 4],
-    },
+    #[error("no pcap or pcapng file; give a capture that tcpdump or Wireshark wrote")]
+    NotACapture,
     /// The file ends within something.
-    #[error("capture is cut at byte {offset}, within {what}; what came before it is whole")]
+    #[error("capture is cut at byte {offset}, within {what}; `editcap` writes the whole packets to a new file")]
     Truncated {
         /// Where the thing that is not whole begins.
         offset: u64,
@@ -44,7 +41,7 @@ pub enum CaptureError {
         what: &'static str,
     },
     /// Contents that no writer makes.
-    #[error("capture is damaged at byte {offset}: {what}; what came before it is whole")]
+    #[error("capture is damaged at byte {offset}: {what}; have the program that captured it write it again")]
     Malformed {
         /// Where.
         offset: u64,
@@ -53,7 +50,8 @@ pub enum CaptureError {
     },
     /// Packets of a kind that has no Ethernet frames in it.
     #[error(
-        "capture has link type {link_type} at byte {offset}; only Ethernet (1) and Linux cooked (113, 276) are read"
+        "capture has link type {link_type} at byte {offset}, only Ethernet (1) and Linux cooked (113, 276) are read; \
+         capture on a network interface"
     )]
     LinkType {
         /// Where it is declared.
@@ -62,7 +60,7 @@ pub enum CaptureError {
         link_type: u32,
     },
     /// The file can't be opened or read.
-    #[error("capture can't be read: {0}")]
+    #[error("capture can't be read: {0}; give the path of a readable file")]
     Io(#[from] io::Error),
 }
 
@@ -174,7 +172,7 @@ impl<R: Read> CaptureReader<R> {
         };
         let mut magic = [0; 4];
         if reader.fill(&mut magic)? < 4 {
-            return Err(CaptureError::NotACapture { magic });
+            return Err(CaptureError::NotACapture);
         }
         match (u32::from_le_bytes(magic), u32::from_be_bytes(magic)) {
             (SECTION_HEADER, _) => reader.section_header(0)?,
@@ -182,7 +180,7 @@ impl<R: Read> CaptureReader<R> {
             (PCAP_NANO, _) => reader.pcap_header(false, Clock { per_second: 1_000_000_000, ..clock })?,
             (_, PCAP_MICRO) => reader.pcap_header(true, clock)?,
             (_, PCAP_NANO) => reader.pcap_header(true, Clock { per_second: 1_000_000_000, ..clock })?,
-            _ => return Err(CaptureError::NotACapture { magic }),
+            _ => return Err(CaptureError::NotACapture),
         }
         Ok(reader)
     }

@@ -37,6 +37,8 @@ pub struct RecordOptions {
     pub size_budget: u64,
     /// How answers and repeats are settled.
     pub settling: Settling,
+    /// Time between two heart-beats.
+    pub beat: Duration,
 }
 
 /// Why the recorder can't start.
@@ -150,6 +152,8 @@ impl Recorder {
             sentences: VecDeque::new(),
             latest: None,
             failed: None,
+            beat: options.beat,
+            beaten: Instant::now(),
         };
         let thread = {
             let stop = Arc::clone(&stop);
@@ -209,6 +213,9 @@ struct Writer {
     /// The latest event's clocks, and when it was taken: from them the time is told while none comes.
     latest: Option<(u64, u64, Instant)>,
     failed: Option<Instant>,
+    /// Time between two heart-beats, and when the last one was.
+    beat: Duration,
+    beaten: Instant,
 }
 
 impl Writer {
@@ -221,6 +228,7 @@ impl Writer {
                 self.end();
                 return;
             }
+            self.heart_beat();
             self.write(false);
             if !busy {
                 thread::park_timeout(NAP);
@@ -260,6 +268,20 @@ impl Writer {
             self.queue.recycle(copy);
         }
         busy
+    }
+
+    /// Says that the box lives, also while nothing happens; not while the disk refuses and lines wait.
+    fn heart_beat(&mut self) {
+        if self.beaten.elapsed() < self.beat || self.failed.is_some() {
+            return;
+        }
+        self.beaten = Instant::now();
+        let before = self.lines.len();
+        self.render.beat(&mut self.lines);
+        if self.lines.len() > before {
+            self.lines.push('\n');
+            self.line_count = self.line_count.saturating_add(1);
+        }
     }
 
     /// The monotonic and the wall clock, from the latest event and what passed since.

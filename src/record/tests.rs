@@ -229,8 +229,43 @@ fn folder(name: &str) -> PathBuf {
 }
 
 fn recorder(directory: &std::path::Path, size_budget: u64, queue: &Arc<Queue>) -> Recorder {
-    let options = RecordOptions { directory: directory.to_owned(), size_budget, settling: Settling::one_by_one() };
+    let (directory, settling) = (directory.to_owned(), Settling::one_by_one());
+    let options = RecordOptions { directory, size_budget, settling, beat: Duration::MAX };
     Recorder::start(options, Arc::clone(queue), Box::new(Ids)).unwrap()
+}
+
+/// Beats, and nothing else.
+struct Beats(u32);
+
+impl Render for Beats {
+    fn line(&mut self, _: &Settled, _: &mut String) {}
+
+    fn sentence(&mut self, _: &Event) -> String {
+        String::new()
+    }
+
+    fn beat(&mut self, out: &mut String) {
+        self.0 += 1;
+        out.push_str(&format!("{{\"beat\":{}}}", self.0));
+    }
+}
+
+#[test]
+fn the_heart_beats_while_nothing_happens() {
+    let directory = folder("beat");
+    let options = RecordOptions {
+        directory: directory.clone(),
+        size_budget: 1 << 20,
+        settling: Settling::one_by_one(),
+        beat: Duration::from_millis(30),
+    };
+    let recorder = Recorder::start(options, Arc::new(Queue::new(8, 1)), Box::new(Beats(0))).unwrap();
+    let counters = recorder.counters();
+    wait("three beats", || counters.written() >= 3);
+    recorder.stop();
+    let text = fs::read_to_string(directory.join(EVENT_FILE)).unwrap();
+    assert!(text.starts_with("{\"beat\":1}\n{\"beat\":2}\n{\"beat\":3}\n"), "{text}");
+    fs::remove_dir_all(directory).unwrap();
 }
 
 fn wait(what: &str, until: impl Fn() -> bool) {

@@ -15,13 +15,28 @@ pub mod clients;
 pub mod corpus;
 pub mod netns;
 pub mod raw;
+pub mod reader;
+pub mod replayed;
+pub mod tshark;
 pub mod wire;
 
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
-/// Says visibly that a test was skipped, in a form that a test command can count.
+/// Says visibly that a test was skipped; also in the file that `VAMBRACE_SKIPPED` names, for a test command to count.
 pub fn skipped(test: &str, why: &str) {
-    eprintln!("SKIPPED {test}: {why}");
+    let line = format!("SKIPPED {test}: {why}\n");
+    // Not `eprintln`: of a test that passes, the test runner shows nothing that went through the macros.
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    if let Some(list) = std::env::var_os("VAMBRACE_SKIPPED") {
+        let mut list = std::fs::File::options().append(true).create(true).open(list).unwrap();
+        list.write_all(line.as_bytes()).unwrap();
+    }
+}
+
+/// The program under test: what `VAMBRACE_BINARY` names, such as a release build; else the one built with the tests.
+pub fn vambrace() -> PathBuf {
+    std::env::var_os("VAMBRACE_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_vambrace").into(), PathBuf::from)
 }
 
 /// Whether namespaces can be made here; says visibly that `test` is skipped where not.
@@ -40,6 +55,20 @@ pub fn can_make_namespaces(test: &str) -> bool {
         skipped(test, why);
     }
     missing.is_none()
+}
+
+/// Whether a test has the tool that it needs; says visibly that `test` is skipped where not, and fails where nothing may
+/// be skipped.
+pub fn has_tool(test: &str, tool: &str) -> bool {
+    let installed = is_installed(tool);
+    if !installed {
+        assert!(
+            std::env::var_os("VAMBRACE_NO_SKIP").is_none(),
+            "{test}: needs {tool}, and nothing may be skipped here"
+        );
+        skipped(test, &format!("needs the command {tool}"));
+    }
+    installed
 }
 
 /// Whether a command is on the search path.

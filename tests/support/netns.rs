@@ -1,5 +1,6 @@
 //! Network namespaces with unique names that vanish with the value.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::process::{Command, Output};
@@ -33,9 +34,9 @@ impl Netns {
     }
 
     /// A command to be started inside.
-    pub fn command(&self, program: &str) -> Command {
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name, program]);
+        command.args(["netns", "exec", &self.name]).arg(program);
         command
     }
 
