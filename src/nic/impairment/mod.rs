@@ -250,7 +250,8 @@ impl Impairment {
             (Some(_), _) => robot,
             (None, _) => plant,
         };
-        let arrival = way.line.pop_front_if(|first| first.due_ns <= now_ns)?;
+        way.line.front().filter(|first| first.due_ns <= now_ns)?;
+        let arrival = way.line.pop_front()?;
         count(&mut self.counts.delivered, arrival.toward);
         Some(arrival)
     }
