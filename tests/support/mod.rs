@@ -1,4 +1,4 @@
-//! What several test files need: the transparency corpus, namespaces, raw sockets.
+//! What several test files need: the transparency corpus, namespaces, raw sockets, a cell in virtual time.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -13,8 +13,10 @@
 #[cfg(feature = "lab")]
 pub mod clients;
 pub mod corpus;
+pub mod modbus_load;
 pub mod netns;
 pub mod raw;
+pub mod virtual_net;
 pub mod wire;
 
 use std::path::Path;
