@@ -19,8 +19,6 @@ use std::time::Duration;
 use support::can_make_namespaces;
 use support::netns::Netns;
 
-const BYTES: usize = 1 << 20;
-
 /// `client ── bridge ── server`, each a namespace.
 struct Line {
     client: Netns,
@@ -53,11 +51,9 @@ impl Line {
         Impair { child, out }
     }
 
-    /// Sends [`BYTES`] and gets them back, byte for byte.
+    /// Sends 1 MiB and gets it back, byte for byte.
     fn transfer(&self) {
-        let data: Vec<u8> =
-            (0..BYTES as u32).flat_map(|at| (at.wrapping_mul(2_654_435_761) >> 24).to_be_bytes()).collect();
-        let data = &data[..BYTES];
+        let data: Vec<u8> = (0..1_u32 << 18).flat_map(|at| at.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
         let listener = self.server.enter(|| TcpListener::bind("10.9.0.2:7000").unwrap());
         std::thread::scope(|scope| {
             let server = scope.spawn(|| {
@@ -70,7 +66,7 @@ impl Line {
             });
             let mut stream = self.client.enter(|| TcpStream::connect("10.9.0.2:7000").unwrap());
             stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-            stream.write_all(data).unwrap();
+            stream.write_all(&data).unwrap();
             stream.shutdown(Shutdown::Write).unwrap();
             let mut back = Vec::new();
             stream.read_to_end(&mut back).unwrap();
