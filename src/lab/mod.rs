@@ -17,6 +17,7 @@ mod attacks;
 mod cell;
 mod controller;
 mod demo;
+mod impair;
 mod journal;
 mod modbus_client;
 mod modbus_device;
@@ -29,6 +30,7 @@ mod standing;
 
 pub use actor::Actor;
 pub use cell::{BOX_PORTS, Cell, Host, Options, Process, Wiring};
+pub use impair::ImpairArgs;
 
 use std::time::Duration;
 
@@ -72,6 +74,8 @@ pub enum LabCommand {
         #[arg(default_value = "cell")]
         cell: String,
     },
+    /// Joins two interfaces by a bad cable until Ctrl-C: loses, doubles, reorders, delays, damages, cuts and joins frames.
+    Impair(ImpairArgs),
     /// Plays one part of the cell in the current network namespace; used by the other commands.
     #[command(hide = true, subcommand)]
     Actor(Actor),
@@ -121,6 +125,7 @@ pub fn run(command: LabCommand) -> Result<(), LabError> {
         }
         LabCommand::Attack { name, from, cell, .. } => standing::attack(&cell, from, name.as_deref()),
         LabCommand::Down { cell } => standing::down(&cell),
+        LabCommand::Impair(args) => impair::run(&args),
         LabCommand::Actor(actor) => actor::run(actor),
     }
 }

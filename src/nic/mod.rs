@@ -6,6 +6,7 @@
 pub mod af_packet;
 mod discover;
 mod examine;
+pub mod impairment;
 pub mod memory;
 mod netlink;
 mod offloads;
@@ -14,6 +15,7 @@ pub mod prepare;
 pub mod replay;
 
 pub use af_packet::{AfPacket, Counters, Geometry};
+pub use impairment::Impairment;
 pub use polling::{Idle, Polling, wait};
 
 use std::os::fd::BorrowedFd;

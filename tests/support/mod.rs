@@ -1,4 +1,4 @@
-//! What several test files need: the transparency corpus, namespaces, raw sockets.
+//! What several test files need: the transparency corpus, namespaces, raw sockets, a cell in virtual time.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -13,11 +13,16 @@
 #[cfg(feature = "lab")]
 pub mod clients;
 pub mod corpus;
+pub mod modbus_load;
 pub mod netns;
 pub mod raw;
+<<<<<<< HEAD
 pub mod reader;
 pub mod replayed;
 pub mod tshark;
+=======
+pub mod virtual_net;
+>>>>>>> impair
 pub mod wire;
 
 use std::io::Write;
