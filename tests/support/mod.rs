@@ -10,11 +10,14 @@
     reason = "each test file uses a part, and a test may stop at the first surprise"
 )]
 
+pub mod adversary;
 #[cfg(feature = "lab")]
 pub mod clients;
 pub mod corpus;
+pub mod guarded;
 pub mod netns;
 pub mod raw;
+pub mod robot;
 pub mod wire;
 
 use std::path::Path;
