@@ -182,8 +182,9 @@ fn serve(mut stream: TcpStream, port: u16, place: usize, (talks, paused, stop): 
                 }
                 pending.extend_from_slice(&buffer[..len]);
                 let answer = answer(port, &mut pending);
-                if !answer.is_empty() {
-                    let _ = stream.write_all(&answer);
+                // A write takes the error of a reset away, and the next read would say that the client has closed.
+                if !answer.is_empty() && stream.write_all(&answer).is_err() {
+                    break End::Reset;
                 }
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
