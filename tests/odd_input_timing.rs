@@ -14,8 +14,8 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -31,13 +31,14 @@ use support::wire::{PLANT, PLANT_SIDE, ROBOT as ROBOT_PORT, ROBOT_SIDE};
 const BEAT: Duration = Duration::from_millis(2);
 /// Commands of a stream.
 const COMMANDS: usize = 1000;
-/// Which of its segments are lost.
-const LOST: [usize; 4] = [200, 400, 600, 800];
+/// Of these commands the segment that carries them first is lost.
+const LOST: [usize; 5] = [150, 320, 490, 660, 830];
 
 /// Copies frames between two ports and loses the chosen segments with data toward the robot.
 struct Relay {
     stop: Arc<AtomicBool>,
-    lost: Arc<AtomicUsize>,
+    /// Where in the stream the lost segments began.
+    lost: Arc<Mutex<Vec<usize>>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -45,20 +46,22 @@ impl Relay {
     fn start(space: &Netns, toward_plant: &str, toward_robot: &str) -> Self {
         let ports =
             |from: &str, to: &str| space.enter(|| (RawSocket::open(from).unwrap(), RawSocket::open(to).unwrap()));
-        let (stop, lost) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (stop, lost) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let mut threads = Vec::new();
         for (from, to) in [(toward_plant, toward_robot), (toward_robot, toward_plant)] {
             let (from, to) = ports(from, to);
             let (stopped, lost) = (Arc::clone(&stop), Arc::clone(&lost));
             threads.push(std::thread::spawn(move || {
-                let mut count = 0;
+                let mut first = None;
                 while !stopped.load(Ordering::Relaxed) {
                     let Some(frame) = from.receive(Duration::from_millis(50)).unwrap() else { continue };
                     let packet = link::parse(&frame).unwrap();
-                    if packet.tcp().is_some_and(|tcp| tcp.destination_port == 502 && !tcp.payload.is_empty()) {
-                        count += 1;
-                        if LOST.contains(&count) {
-                            lost.fetch_add(1, Ordering::Relaxed);
+                    if let Some(tcp) = packet.tcp().filter(|tcp| tcp.destination_port == 502 && !tcp.payload.is_empty())
+                    {
+                        let at = tcp.seq.wrapping_sub(*first.get_or_insert(tcp.seq)) as usize;
+                        let mut lost = lost.lock().unwrap();
+                        if LOST.get(lost.len()).is_some_and(|command| at + tcp.payload.len() > command * 12) {
+                            lost.push(at);
                             continue;
                         }
                     }
@@ -146,13 +149,13 @@ fn gap(guarded: bool) -> Duration {
     }
     reader.join().unwrap().expect("every command of the stream is answered");
     let arrivals = line.robot.arrivals(stream.local_addr().unwrap().port());
-    assert_eq!(line.relay.unwrap().lost.load(Ordering::Relaxed), LOST.len());
-    let around = |lost: &usize| {
-        let range = (lost - 40) * 12..(lost + 120) * 12;
-        let own = arrivals.windows(2).filter(|pair| range.contains(&pair[0].1));
+    let lost = line.relay.unwrap().lost.lock().unwrap().clone();
+    assert_eq!(lost.len(), LOST.len());
+    let around = |at: &usize| {
+        let own = arrivals.windows(2).filter(|pair| pair[1].1 > *at && pair[0].1 < at + 40 * 12);
         own.map(|pair| pair[1].0 - pair[0].0).max().unwrap()
     };
-    median(LOST.iter().map(around).collect())
+    median(lost.iter().map(around).collect())
 }
 
 #[test]

@@ -80,6 +80,10 @@ pub fn mend(frame: &mut [u8]) {
         17 => 14 + ihl + 6,
         _ => return,
     };
+    // A fragment may end before its checksum.
+    if at + 2 > end {
+        return;
+    }
     frame[at..at + 2].fill(0);
     let length = (end - 14 - ihl) as u32;
     let sum = ones(&frame[26..34]) + u32::from(frame[23]) + length + ones(&frame[14 + ihl..end]);
