@@ -240,6 +240,35 @@ fn an_exact_reset_ends_the_connection_at_the_robot() {
 }
 
 #[test]
+fn a_reset_that_the_robot_does_not_take_is_no_way_around_the_gate() {
+    let Some(cell) = Guarded::up("reset-ignored") else { return };
+    let mut tcp = cell.connect(30_001);
+    assert!(cell.robot.accepted(tcp.port()));
+    cell.robot.pause(true);
+    // More than the robot has room for: its kernel drops the last of it, so that it stands before the reset's number.
+    let statement = format!("textmsg(\"{}\")\n", "x".repeat(989));
+    for _ in 0..56 {
+        tcp.send(statement.as_bytes());
+        tcp.listen(Duration::from_millis(2));
+    }
+    tcp.listen(SILENCE);
+    tcp.put(&tcp.segment(tcp.seq, TcpFlags::RST, &[]));
+    tcp.listen(SILENCE);
+    cell.robot.pause(false);
+    tcp.listen(SILENCE);
+    let stands = tcp.heard_since(0).iter().filter(|tcp| tcp.flags.ack() && !tcp.flags.rst()).last().unwrap().ack;
+    let forbidden = b"\nset_digital_out(0, True)\n";
+    for at in [stands, tcp.seq] {
+        tcp.put_at(at, forbidden);
+    }
+    tcp.listen(SILENCE);
+    let is_forbidden = |bytes: &[u8]| bytes.windows(15).any(|part| part == b"set_digital_out");
+    assert!(!is_forbidden(&cell.robot.received(tcp.port())), "the robot's socket received a forbidden statement");
+    cell.assert_nothing_since(0, "a forbidden statement", is_forbidden);
+    cell.assert_honest_session();
+}
+
+#[test]
 fn of_a_reset_with_data_only_the_reset_arrives() {
     let Some(cell) = Guarded::up("reset-data") else { return };
     let mut tcp = cell.connect(502);
