@@ -256,7 +256,8 @@ fn a_reset_that_the_robot_does_not_take_is_no_way_around_the_gate() {
     tcp.listen(SILENCE);
     cell.robot.pause(false);
     tcp.listen(SILENCE);
-    let stands = tcp.heard_since(0).iter().filter(|tcp| tcp.flags.ack() && !tcp.flags.rst()).last().unwrap().ack;
+    let heard = tcp.heard_since(0);
+    let stands = heard.iter().rfind(|tcp| tcp.flags.ack() && !tcp.flags.rst()).unwrap().ack;
     let forbidden = b"\nset_digital_out(0, True)\n";
     for at in [stands, tcp.seq] {
         tcp.put_at(at, forbidden);
@@ -265,6 +266,28 @@ fn a_reset_that_the_robot_does_not_take_is_no_way_around_the_gate() {
     let is_forbidden = |bytes: &[u8]| bytes.windows(15).any(|part| part == b"set_digital_out");
     assert!(!is_forbidden(&cell.robot.received(tcp.port())), "the robot's socket received a forbidden statement");
     cell.assert_nothing_since(0, "a forbidden statement", is_forbidden);
+    cell.assert_honest_session();
+}
+
+#[test]
+fn a_reset_behind_data_of_the_past_is_no_way_around_the_gate() {
+    let Some(cell) = Guarded::up("reset-past") else { return };
+    let mut tcp = cell.connect(502);
+    assert_eq!(tcp.ask(&write(128, 1), 12), write(128, 1));
+    tcp.listen(Duration::from_millis(20));
+    // An allowed command that the robot's kernel drops for its timestamp, and a reset at the number behind it.
+    let (stands, command) = (tcp.seq, write(129, 2));
+    let segment = tcp.segment(stands, DATA, &command);
+    let (value, echo) = segment.timestamps.unwrap();
+    tcp.put(&Segment { timestamps: Some((value.wrapping_sub(1 << 20), echo)), ..segment });
+    tcp.put(&tcp.segment(stands.wrapping_add(12), TcpFlags::RST, &[]));
+    tcp.listen(SILENCE);
+    let forbidden = support::guarded::forbidden();
+    tcp.put_at(stands, &forbidden);
+    tcp.listen(SILENCE);
+    let received = cell.robot.received(tcp.port());
+    assert!(!received.windows(12).any(|part| part == forbidden), "the robot's socket received a forbidden command");
+    cell.assert_nothing_since(0, "a forbidden command", |frame| frame.windows(12).any(|part| part == forbidden));
     cell.assert_honest_session();
 }
 
