@@ -110,7 +110,7 @@ impl Line {
         address(&far, ROBOT_SIDE, ROBOT, ROBOT_MAC);
         let robot = Robot::start(&far);
         let relay = loses.then(|| Relay::start(&between, "left", "right"));
-        let vambrace = guarded.then(|| Vambrace::start(&middle, name, POLICY));
+        let vambrace = guarded.then(|| Vambrace::start(&middle, name, "enforce", POLICY));
         if !guarded {
             middle.run(&["ip", "link", "add", "bridge", "type", "bridge", "forward_delay", "0"]);
             for port in [PLANT, ROBOT_PORT] {

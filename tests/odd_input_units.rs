@@ -16,12 +16,22 @@ use std::time::{Duration, Instant};
 
 use link::TcpFlags;
 use support::adversary::{DATA, FIN, PATIENCE, RawTcp, SILENCE};
-use support::guarded::{Guarded, forbidden, hex, refusal, resetting, write_register as write};
+use support::guarded::{Guarded, POLICY, forbidden, hex, refusal, resetting, write_register as write};
 use support::robot::End;
 use vambrace::event::Reason;
 
 /// A Dashboard command of a class that the policy does not allow.
 const PLAY: &[u8] = b"play\n";
+
+/// What the other tests look for is really seen where nothing holds it back.
+#[test]
+fn without_enforcement_a_forbidden_command_is_seen_at_the_robot() {
+    let Some(cell) = Guarded::in_mode("observed", "observe", POLICY) else { return };
+    let mut tcp = cell.connect(502);
+    assert_eq!(hex(&tcp.ask(&forbidden(), 12)), hex(&forbidden()));
+    cell.assert_lives(&mut tcp, &forbidden());
+    cell.assert_honest_session();
+}
 
 #[test]
 fn of_several_commands_in_a_segment_the_forbidden_one_is_cut_and_answered_in_order() {
@@ -145,7 +155,7 @@ fn segments_of_one_byte_carry_allowed_commands_whole_and_nothing_of_forbidden_on
     cell.assert_arrived(&tcp, &[&first[..], &last].concat());
     let answers = [&first[..], &refusal(), &last].concat();
     assert_eq!(hex(tcp.wait_for(answers.len())), hex(&answers));
-    let whole = |seen: &support::adversary::Seen| seen.tcp().unwrap().payload.len() % 12 == 0;
+    let whole = |seen: &support::adversary::Seen| seen.tcp().unwrap().payload.len().is_multiple_of(12);
     assert!(cell.cable.segments(&tcp).iter().all(whole), "no part of a command leaves before the rest");
     cell.assert_lives(&mut tcp, &[first, last].concat());
     cell.assert_honest_session();
@@ -192,6 +202,19 @@ fn an_overlap_of_other_content_is_an_event_and_the_second_one_ends_the_connectio
     tcp.put_at(tcp.seq, &lie);
     cell.assert_both_reset(&mut tcp);
     cell.assert_arrived(&tcp, &allowed);
+    cell.assert_honest_session();
+}
+
+#[test]
+fn a_second_copy_right_behind_the_first_never_takes_its_place() {
+    let Some(cell) = Guarded::up("second-copy") else { return };
+    let mut tcp = cell.connect(502);
+    let (allowed, at) = (write(128, 1), tcp.seq);
+    tcp.put_at(at, &allowed);
+    tcp.put_at(at, &forbidden());
+    tcp.seq = tcp.seq.wrapping_add(12);
+    assert_eq!(hex(tcp.wait_for(12)), hex(&allowed));
+    cell.assert_lives(&mut tcp, &allowed);
     cell.assert_honest_session();
 }
 

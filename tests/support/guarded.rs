@@ -175,8 +175,8 @@ pub struct Vambrace {
 }
 
 impl Vambrace {
-    /// Starts it in `enforce` in the namespace of its two ports and waits until it answers.
-    pub fn start(space: &Netns, name: &str, policy: &str) -> Self {
+    /// Starts it in a mode in the namespace of its two ports and waits until it answers.
+    pub fn start(space: &Netns, name: &str, mode: &str, policy: &str) -> Self {
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("odd-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&directory);
         std::fs::create_dir_all(&directory).unwrap();
@@ -185,7 +185,7 @@ impl Vambrace {
             format!("[[asset]]\nname = \"{name}\"\nip = \"{address}\"\nside = \"{side}\"\n")
         };
         let text = format!(
-            "mode = \"enforce\"\n[ports]\nplant = \"{PLANT}\"\nrobot = \"{ROBOT_PORT}\"\n\
+            "mode = \"{mode}\"\n[ports]\nplant = \"{PLANT}\"\nrobot = \"{ROBOT_PORT}\"\n\
              [fast_path]\npolling = \"blocking\"\n[control]\nsocket = \"{own}/control.sock\"\n\
              [record]\ndirectory = \"{own}/records\"\n[policy]\nfile = \"{own}/policy.toml\"\n{}{}{}",
             asset("robot", ROBOT, "robot"),
@@ -288,6 +288,11 @@ impl Guarded {
 
     /// The cell with another policy.
     pub fn with_policy(test: &str, policy: &str) -> Option<Self> {
+        Self::in_mode(test, "enforce", policy)
+    }
+
+    /// The cell in a mode.
+    pub fn in_mode(test: &str, mode: &str, policy: &str) -> Option<Self> {
         if !can_make_namespaces(test) {
             return None;
         }
@@ -298,7 +303,7 @@ impl Guarded {
         address(&robot_space, ROBOT_SIDE, ROBOT, ROBOT_MAC);
         let cable = Cable::start(&robot_space, ROBOT_SIDE);
         let robot = Robot::start(&robot_space);
-        let vambrace = Vambrace::start(&inside, test, policy);
+        let vambrace = Vambrace::start(&inside, test, mode, policy);
         let responder = Responder::start(&plant);
         Some(Self { vambrace, robot, cable, _responder: responder, plant, robot_space, _inside: inside })
     }
