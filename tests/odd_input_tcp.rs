@@ -132,7 +132,6 @@ fn dropped(name: &str, why: Reason, segment: impl Fn(&RawTcp) -> Vec<u8>) {
     tcp.listen(Duration::from_millis(20));
     let mark = cell.cable.mark();
     tcp.frame(&segment(&tcp));
-    cell.assert_recorded(&tcp, why);
     let own = tcp.port();
     cell.assert_nothing_since(mark, "the segment", |frame| {
         is_tcp(frame, |tcp| {
@@ -140,8 +139,21 @@ fn dropped(name: &str, why: Reason, segment: impl Fn(&RawTcp) -> Vec<u8>) {
                 && (!tcp.payload.is_empty() || tcp.flags.intersects(TcpFlags::RST | TcpFlags::FIN | TcpFlags::URG))
         })
     });
+    cell.assert_recorded(&tcp, why);
     cell.assert_lives(&mut tcp, &write(128, 1));
     cell.assert_honest_session();
+}
+
+#[test]
+fn a_signed_segment_on_a_live_connection_is_dropped() {
+    for kind in [19, 29] {
+        // A kernel without a key for the connection drops it: what a gate lets go here never arrives.
+        dropped(&format!("signed-{kind}"), Reason::TcpOption, |tcp| {
+            let (option, command) = ([&[kind, 18][..], &[0xab; 16]].concat(), write(129, 2));
+            let segment = tcp.segment(tcp.seq, DATA, &command);
+            tcp_frame(&tcp.template, &Segment { other_options: &option, ..segment })
+        });
+    }
 }
 
 #[test]
@@ -365,6 +377,7 @@ fn a_split_handshake_is_reset_at_both_ends() {
     tcp.put(&tcp.syn());
     assert!(tcp.hears(0, |tcp| tcp.flags.syn() && tcp.flags.ack()));
     tcp.ack = tcp.heard_since(0)[0].seq.wrapping_add(1);
+    tcp.is_open = true;
     let (mark, own) = (cell.cable.mark(), tcp.port());
     // An answer to the answer, as if the robot had opened the connection.
     tcp.put(&Segment { flags: TcpFlags::SYN | TcpFlags::ACK, ack: tcp.ack, ..tcp.syn() });

@@ -112,6 +112,8 @@ pub struct RawTcp {
     pub received: Vec<u8>,
     /// Every frame of the connection toward the plant.
     pub heard: Vec<Seen>,
+    /// Whether the robot's SYN-ACK was taken.
+    pub is_open: bool,
     /// Whether a reset came that a TCP would take.
     pub is_reset: bool,
     /// Whether the robot has closed.
@@ -143,6 +145,7 @@ impl RawTcp {
             acknowledges: true,
             received: Vec::new(),
             heard: Vec::new(),
+            is_open: false,
             is_reset: false,
             is_closed: false,
             started: Instant::now(),
@@ -226,6 +229,7 @@ impl RawTcp {
         let answered = self.wait(PATIENCE, |own| found(own).is_some());
         self.acknowledges = acknowledges;
         if let Some(isn) = found(self) {
+            self.is_open = true;
             self.seq = next;
             self.ack = isn.wrapping_add(1);
             self.put(&self.segment(self.seq, TcpFlags::ACK, &[]));
@@ -299,7 +303,8 @@ impl RawTcp {
             self.echo = value;
         }
         if tcp.flags.rst() {
-            self.is_reset |= tcp.seq == self.ack || tcp.flags.ack() && tcp.ack == self.seq.wrapping_add(1);
+            let answers_syn = tcp.flags.ack() && tcp.ack == self.seq.wrapping_add(1);
+            self.is_reset |= if self.is_open { tcp.seq == self.ack } else { answers_syn };
         } else if !tcp.flags.syn() && self.acknowledges {
             let fresh = self.ack.wrapping_sub(tcp.seq) as usize;
             if !seq::before(self.ack, tcp.seq) && fresh < tcp.payload.len() {
