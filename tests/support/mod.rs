@@ -10,19 +10,19 @@
     reason = "each test file uses a part, and a test may stop at the first surprise"
 )]
 
+pub mod adversary;
 #[cfg(feature = "lab")]
 pub mod clients;
 pub mod corpus;
 pub mod modbus_load;
-pub mod netns;
 pub mod raw;
-<<<<<<< HEAD
 pub mod reader;
 pub mod replayed;
 pub mod tshark;
-=======
 pub mod virtual_net;
->>>>>>> impair
+pub mod guarded;
+pub mod netns;
+pub mod robot;
 pub mod wire;
 
 use std::io::Write;
