@@ -102,11 +102,11 @@ fn nothing_but_refused_commands_leaves_the_session_standing() {
     refuses(ROUGH, 2, 4, false, 1, exchanges(2_000));
 }
 
-/// A program of about `len` bytes.
+/// A program of at most `len` bytes, and nearly as many.
 fn program(len: usize, last: &str) -> Vec<u8> {
     let mut text = b"def work():\n".to_vec();
     let mut at = 0;
-    while text.len() + last.len() + 5 < len {
+    while text.len() + last.len() + 50 < len {
         text.extend_from_slice(format!("  movej([0.{at},-1.5,1.5,-1.5,-1.5,0.0])\n").as_bytes());
         at = (at + 1) % 1000;
     }

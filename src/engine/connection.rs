@@ -230,6 +230,10 @@ pub(super) fn begin_end(end: &mut End, tcp: &Tcp<'_>, guarded: bool) {
     let options = tcp.option_summary();
     *end = End::default();
     end.window = tcp.window;
+    if tcp.flags.ack() {
+        end.acked = tcp.ack;
+        end.flags |= End::ACKED;
+    }
     end.isn = tcp.seq;
     end.next = tcp.seq.wrapping_add(1);
     end.mss = options.maximum_segment_size.unwrap_or(DEFAULT_MSS);

@@ -101,7 +101,7 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
             (decided.is_allowed() || !scene.enforce).then_some(id.0)
         });
         match (step, verdict) {
-            (Ok(Step::Partial { .. }), _) => Judgement::Partial { patience_ns: Session::patience_ns(service) },
+            (Ok(Step::Partial { .. }), _) => Judgement::Partial { patience_ns: inspect::PATIENCE_NS },
             (Ok(Step::Whole { len, .. }), Some(_)) if !self.scene.enforce => Judgement::Allow { len },
             (Ok(Step::Whole { len, .. }), Some(Verdict { action: Action::Forward, .. })) => Judgement::Allow { len },
             (Ok(Step::Whole { len, .. }), Some(Verdict { action, reason, .. })) => {

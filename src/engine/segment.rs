@@ -254,14 +254,23 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
             // Whether the robot took the end of the connection is not known for sure.
             return self.refused(Reason::ConnectionEnded);
         }
-        if enforce && dissected && toward == Toward::Robot && self.is_old(slot) {
-            return self.refused(Reason::OldTimestamp);
+        // Spliced, the box is the receiver, and sends with timestamps of its own choice: nothing can be ambiguous.
+        let spliced = slot
+            .and_then(|slot| self.arena.watched.get(slot))
+            .is_some_and(|watched| watched.gate.is_spliced());
+        if enforce && dissected && !spliced && toward == Toward::Robot && self.is_old() {
+            // What brings nothing new is an old copy that was overtaken: nobody's mistake.
+            let news = slot.and_then(|slot| self.arena.watched.get(slot)).is_some_and(|watched| {
+                has_data && seq::before(watched.gate.received(Toward::Robot), self.tcp.seq_end())
+            });
+            return if news { self.refused(Reason::OldTimestamp) } else { Fate::Drop(Reason::OldTimestamp) };
         }
         let Some(flow) = self.arena.flows.flow_mut(self.id) else { return Fate::Drop(Reason::EngineFault) };
         if flow.state() == State::SynReceived && toward == flow.opened() {
             flow.set_state(State::Established);
             if enforce && dissected {
-                note_stamps(flow, self.tcp, toward);
+                let expected = flow.end(toward).next;
+                note_stamps(flow, self.tcp, toward, expected);
                 flow.end_mut(toward).acked = self.tcp.ack;
                 flow.end_mut(toward).window = self.tcp.window;
                 if self.splice_text() && !has_data {
@@ -296,8 +305,8 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
     }
 
     /// Whether the robot would drop the segment for its timestamp. Source: RFC 7323 section 5.3.
-    fn is_old(&mut self, slot: Option<usize>) -> bool {
-        let (Some((value, _)), Some(_)) = (self.tcp.timestamps(), slot) else { return false };
+    fn is_old(&mut self) -> bool {
+        let Some((value, _)) = self.tcp.timestamps() else { return false };
         let Some(flow) = self.flow() else { return false };
         flow.both(End::TIMESTAMPS)
             && flow.state() != State::SynReceived
@@ -311,7 +320,12 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
         if flow.state() == State::Dead {
             return;
         }
-        note_stamps(flow, self.tcp, toward);
+        let gate = slot.and_then(|slot| self.arena.watched.get(slot)).map(|watched| &watched.gate);
+        let expected = match (toward, gate) {
+            (Toward::Robot, Some(gate)) => gate.received(toward),
+            _ => flow.end(toward).next,
+        };
+        note_stamps(flow, self.tcp, toward, expected);
         let (seq_end, ack) = (self.tcp.seq_end(), self.tcp.ack);
         let sender = flow.end_mut(toward);
         sender.advance(seq_end);
@@ -359,7 +373,15 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
         let (toward, tcp) = (self.scene.toward, self.tcp);
         let Some(flow) = self.flow() else { return Fate::Drop(Reason::EngineFault) };
         let window = u32::from(tcp.window) << flow.window_shift(toward);
-        note_stamps(flow, tcp, toward);
+        if let Some(watched) = self.arena.watched.get(slot)
+            && let Some(flow) = self.arena.flows.flow_mut(self.id)
+        {
+            let expected = watched.gate.received(toward);
+            let sender = flow.end_mut(toward);
+            sender.advance(expected);
+            sender.window = tcp.window;
+            note_stamps(flow, tcp, toward, expected);
+        }
         let segment = SpliceSegment {
             toward,
             seq: self.tcp.seq,
@@ -464,7 +486,7 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
                     if !end.is(End::ACKED) || seq::before(end.acked, tcp.ack) {
                         end.acked = tcp.ack;
                     }
-                    note_stamps(flow, tcp, Toward::Robot);
+                    note_stamps(flow, tcp, Toward::Robot, tcp.seq);
                 }
                 let mut watch = self.watch(slot);
                 watch.splice(Some(sent));
@@ -579,12 +601,12 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
 }
 
 /// Keeps the newest timestamps of a sender, from segments that do not lie beyond a hole: what a receiver compares later
-/// ones with. Source: RFC 7323 section 4.3.
-fn note_stamps(flow: &mut Flow, tcp: &Tcp<'_>, toward: Toward) {
+/// ones with; `expected` is the next number in order. Source: RFC 7323 section 4.3.
+fn note_stamps(flow: &mut Flow, tcp: &Tcp<'_>, toward: Toward, expected: u32) {
     let Some((value, echo)) = tcp.timestamps() else { return };
     let sender = flow.end_mut(toward);
     let first = !sender.is(End::ACKED);
-    if first || (!seq::before(value, sender.timestamp[0]) && !seq::before(sender.next, tcp.seq)) {
+    if first || (!seq::before(value, sender.timestamp[0]) && !seq::before(expected, tcp.seq)) {
         sender.timestamp = [value, echo];
     }
 }

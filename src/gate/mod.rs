@@ -244,8 +244,10 @@ pub struct Gate {
     commands: Half,
     /// Toward the plant.
     answers: Half,
-    /// Monotonic time by which the open unit must be whole; 0 = none is open.
+    /// Monotonic time by which more of the open unit must have come; 0 = none is open.
     unit_ns: u64,
+    /// Monotonic time by which the open unit must be whole.
+    unit_end_ns: u64,
     /// Monotonic time at which an open unit is acknowledged by the gate itself; 0 = never.
     hold_ns: u64,
     /// Monotonic time by which the answer to a refused unit must have found its place.
@@ -263,7 +265,10 @@ pub struct Gate {
     /// Length of the refused unit at the head of the held bytes; 0 = none waits.
     refused_len: u32,
     refused_reason: u32,
+    /// Up to where the open unit had come when it was last looked at.
+    looked_at: u32,
     flags: u32,
+    reserved: u32,
 }
 
 /// Spliced.
@@ -286,6 +291,7 @@ impl Gate {
             commands: Half::new(command),
             answers: Half::new(answer),
             unit_ns: 0,
+            unit_end_ns: 0,
             hold_ns: 0,
             answer_ns: 0,
             drain_ns: 0,
@@ -297,7 +303,9 @@ impl Gate {
             passed: answer,
             refused_len: 0,
             refused_reason: 0,
+            looked_at: command,
             flags: 0,
+            reserved: 0,
         };
         gate.remember_boundary(command);
         gate
@@ -386,9 +394,10 @@ impl Gate {
         })
     }
 
-    /// What the sender of frames `toward` a side is told to have arrived: everything in the store; its FIN only once
-    /// the other end has acknowledged it.
-    fn received(&self, toward: Toward) -> u32 {
+    /// What the sender of frames `toward` a side is told to have arrived, spliced: everything in the store; its FIN only
+    /// once the other end has acknowledged it.
+    #[must_use]
+    pub fn received(&self, toward: Toward) -> u32 {
         let half = self.half(toward);
         half.expected().wrapping_add(u32::from(half.fin_in_order() && half.sender.fin_acknowledged()))
     }
@@ -407,14 +416,19 @@ impl Gate {
         }
     }
 
+    /// More of a unit came that is not whole yet. Its time counts from its last progress, so that a sender whose
+    /// segments are lost comes to repeat them: the fourth try comes 7 s after the first where the time-out begins with a
+    /// second and doubles (RFC 6298). All of it together gets ten times as long.
     fn open_unit(&mut self, arrived: usize, now_ns: u64, patience_ns: u64) {
         if arrived < CRUMB {
             self.crumbs = self.crumbs.saturating_add(1);
         }
         if self.unit_ns == 0 {
-            self.unit_ns = now_ns.saturating_add(patience_ns).max(1);
+            self.unit_end_ns = now_ns.saturating_add(patience_ns.saturating_mul(10));
             self.hold_ns = now_ns.saturating_add(HOLD_NS);
         }
+        self.looked_at = self.commands.stream.accepted();
+        self.unit_ns = now_ns.saturating_add(patience_ns).min(self.unit_end_ns).max(1);
     }
 
     fn release(&mut self, len: usize) {

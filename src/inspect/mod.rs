@@ -16,11 +16,9 @@ use crate::command::{Command, Service};
 /// interpreter).
 const PENDING: u32 = 16;
 
-/// Time for the rest of a unit of a binary protocol. Source: design of the gate: a sender that needs longer is gone.
-pub const BINARY_PATIENCE_NS: u64 = 2_000_000_000;
-
-/// Time for the rest of a text unit: people type on these ports, and a program of 1 MiB takes its time.
-pub const TEXT_PATIENCE_NS: u64 = 10_000_000_000;
+/// Time between two pieces of a unit. Source: RFC 6298: a sender whose time-out begins with a second repeats for the third
+/// time after 7 s; a sender that is silent for longer is gone.
+pub const PATIENCE_NS: u64 = 10_000_000_000;
 
 /// The port of the interpreter. Source: UR script manual, chapter on interpreter mode.
 const INTERPRETER: u16 = 30020;
@@ -151,15 +149,6 @@ impl Session {
                 }
                 Ok(Step::Whole { unit: (), len })
             }
-        }
-    }
-
-    /// How long the rest of a unit may take, in nanoseconds.
-    #[must_use]
-    pub const fn patience_ns(service: Service) -> u64 {
-        match service {
-            Service::Dashboard | Service::UrScript => TEXT_PATIENCE_NS,
-            _ => BINARY_PATIENCE_NS,
         }
     }
 }
