@@ -188,16 +188,16 @@ fn an_overlap_of_other_content_is_an_event_and_the_second_one_ends_the_connectio
     let Some(cell) = Guarded::up("overlap") else { return };
     let mut tcp = cell.connect(502);
     let (allowed, at) = (write(128, 1), tcp.seq);
-    tcp.put_at(at, &allowed[..9]);
+    tcp.put_at(at, &allowed[..10]);
     tcp.listen(Duration::from_millis(20));
     // The same place again as another command: the first copy counts, and with it the command is allowed.
-    let lie = [&forbidden()[..9], &allowed[9..]].concat();
+    let lie = [&forbidden()[..10], &allowed[10..]].concat();
     tcp.put_at(at, &lie);
     tcp.seq = tcp.seq.wrapping_add(12);
     cell.assert_recorded(&tcp, Reason::RetransmissionConflict);
     assert_eq!(hex(tcp.wait_for(12)), hex(&allowed));
     cell.assert_arrived(&tcp, &allowed);
-    tcp.put_at(tcp.seq, &allowed[..9]);
+    tcp.put_at(tcp.seq, &allowed[..10]);
     tcp.listen(Duration::from_millis(20));
     tcp.put_at(tcp.seq, &lie);
     cell.assert_both_reset(&mut tcp);

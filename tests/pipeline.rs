@@ -219,6 +219,7 @@ impl Talk {
                 seq: self.ack - 1,
                 ack: self.seq,
                 flags: both(TcpFlags::SYN, TcpFlags::ACK),
+                window: 64_000,
                 maximum_segment_size: Some(1460),
                 ..Segment::default()
             },
@@ -380,6 +381,23 @@ fn repetitions_are_served_from_the_first_copy_and_old_ones_answered() {
     assert!(left.toward(Toward::Robot).is_empty(), "acknowledged long ago: nothing goes to the robot");
     let answer = *link::parse(left.toward(Toward::Plant)[0]).unwrap().tcp().unwrap();
     assert_eq!((answer.seq, answer.ack), (5000, 1012));
+}
+
+#[test]
+fn a_repetition_of_other_content_is_recorded_once_and_the_second_ends_the_connection() {
+    let mut arena = Arena::boxed(1);
+    let mut vambrace = Box::new(&mut arena, rules(Mode::Enforce, policy(POLICY, 1)));
+    let mut talk = Talk::to(502);
+    talk.open(&mut vambrace);
+    let (allowed, forbidden) = (write(128, 1), write(3, 1));
+    let at = talk.seq;
+    vambrace.frame(Toward::Robot, &talk.segment(at, TcpFlags::ACK, &allowed[..10]));
+    vambrace.wait(20_000_000);
+    let lie = [&forbidden[..10], &allowed[10..]].concat();
+    let left = vambrace.frame(Toward::Robot, &talk.segment(at, TcpFlags::ACK, &lie));
+    assert_eq!(left.refusals(), [Reason::RetransmissionConflict]);
+    let sent: Vec<_> = left.toward(Toward::Robot).into_iter().map(payload).collect();
+    assert_eq!(sent, [allowed], "the first copy counts");
 }
 
 #[test]

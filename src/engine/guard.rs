@@ -21,6 +21,9 @@ const DCP_SET: u8 = 0x04;
 /// # Errors
 /// Why it must not pass while enforcing.
 pub(super) fn check(packet: &Packet<'_>, toward: Toward, rules: &Rules, bindings: &[Binding]) -> Result<bool, Reason> {
+    if comes_from_other_side(bindings, packet.source, toward) {
+        return Err(Reason::MacMismatch);
+    }
     match &packet.network {
         Network::Ipv4(ip) => {
             if ip.fragment || matches!(ip.transport, Transport::Fragment) {
@@ -49,6 +52,7 @@ pub(super) fn check(packet: &Packet<'_>, toward: Toward, rules: &Rules, bindings
         Network::TooManyTags => Err(Reason::VlanStack),
         Network::Other => match packet.link_protocol() {
             LinkProtocol::Stp if rules.pass_stp => Ok(false),
+            _ if rules.pass_stp && is_link_local(packet.destination) => Ok(false),
             LinkProtocol::EtherType(EtherType::PROFINET) if is_dcp_set(packet) && toward == Toward::Robot => {
                 if rules.dcp_set { Ok(false) } else { Err(Reason::ProfinetDcpSet) }
             }
@@ -56,6 +60,19 @@ pub(super) fn check(packet: &Packet<'_>, toward: Toward, rules: &Rules, bindings
             _ => Err(Reason::EtherTypeNotListed),
         },
     }
+}
+
+/// Whether a group address is one that no bridge forwards: spanning tree and its relatives, link aggregation, port access.
+/// Source: IEEE 802.1Q-2018, table 8-1.
+fn is_link_local(destination: Mac) -> bool {
+    matches!(destination.0, [0x01, 0x80, 0xc2, 0, 0, 0..=0x0f])
+}
+
+/// Whether the device with this MAC lives on the side that the frame travels to.
+fn comes_from_other_side(bindings: &[Binding], source: Mac, toward: Toward) -> bool {
+    let used = bindings.iter().take_while(|binding| binding.address != [0; 4]);
+    let mut known = used.filter(|binding| binding.mac != [0; 6]);
+    known.any(|binding| binding.mac == source.0 && binding.side == toward as u8)
 }
 
 fn is_dcp_set(packet: &Packet<'_>) -> bool {

@@ -2,7 +2,7 @@
 
 use dissect::Toward;
 use link::craft::{Segment, Template};
-use link::{Tcp, TcpFlags, TcpOption};
+use link::{FlowKey, Tcp, TcpFlags, TcpOption};
 
 use super::connection::{begin_end, end};
 use super::counters::Counters;
@@ -10,7 +10,7 @@ use super::judge::Observer;
 use super::pipeline::Fate;
 use super::scene::Scene;
 use super::segment::Connection;
-use crate::event::{Action, Reason};
+use crate::event::{Action, Reason, RuleId};
 use crate::flow::{State, flag};
 use crate::gate::Gate;
 
@@ -28,7 +28,10 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
         let opening = matches!(flow.state(), State::SynSent | State::SynReceived);
         if self.tcp.flags.ack() {
             if toward == flow.opened() {
-                return if enforce { Fate::Drop(Reason::SplitHandshake) } else { Fate::Forward };
+                if enforce && opening {
+                    end(self.arena, self.scene, self.id, Action::Reset, Reason::SplitHandshake);
+                }
+                return if enforce { self.refused(Reason::SplitHandshake) } else { Fate::Forward };
             }
             let opener = flow.end(flow.opened());
             if !opening {
@@ -53,6 +56,8 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
         }
         if toward != flow.opened() {
             if enforce && opening {
+                // Its own number is what its reset has to acknowledge.
+                begin_end(flow.end_mut(toward), self.tcp, guarded);
                 end(self.arena, self.scene, self.id, Action::Reset, Reason::SplitHandshake);
                 return self.refused(Reason::SplitHandshake);
             }
@@ -118,6 +123,7 @@ pub(super) fn pass_syn(scene: &mut Scene<'_>, packet: &link::Packet<'_>, tcp: &T
     if is_plain(tcp) {
         return Fate::Forward;
     }
+    let key = FlowKey::of(packet, scene.toward);
     let Some(template) = Template::along(packet) else { return Fate::Drop(Reason::EngineFault) };
     let options = tcp.option_summary();
     let ack = if tcp.flags.ack() { TcpFlags::ACK.0 } else { 0 };
@@ -133,6 +139,9 @@ pub(super) fn pass_syn(scene: &mut Scene<'_>, packet: &link::Packet<'_>, tcp: &T
     };
     if scene.actions.send(scene.toward, &template, &segment) {
         Counters::add(&mut scene.counters.crafted, scene.toward);
+    }
+    if !tcp.payload.is_empty() {
+        scene.refuse_frame(Some(packet), key, Reason::DataOutsideStream, RuleId::NONE);
     }
     Fate::Absorb
 }

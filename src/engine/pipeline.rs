@@ -212,6 +212,10 @@ impl<'m, O: Observer> Pipeline<'m, O> {
         };
         guard::learn(&mut arena.bindings, &packet, toward, scene.enforce);
         if !is_ip {
+            if scene.enforce && toward == Toward::Robot && !scene.budgets.take_listed(now_ns) {
+                scene.refuse_frame(Some(&packet), None, Reason::Overload, RuleId::NONE);
+                return Fate::Drop(Reason::Overload);
+            }
             return Fate::Forward;
         }
         match packet.transport() {

@@ -7,7 +7,7 @@ use link::craft::{Segment, Template};
 use super::arena::Watched;
 use super::lines::stamps;
 use super::scene::Scene;
-use crate::flow::Flow;
+use crate::flow::{End, Flow};
 
 /// A template for frames of this flow that travel `toward` a side, as if its other end had sent them.
 pub(super) fn template(flow: &Flow, toward: Toward) -> Option<Template> {
@@ -29,6 +29,10 @@ pub(super) fn both(scene: &mut Scene<'_>, flow: &Flow, watched: Option<&Watched>
     let (client, server) = (flow.end(Toward::Robot), flow.end(Toward::Plant));
     match watched {
         Some(watched) => robot(scene, flow, watched),
+        None if !client.is(End::ACKED) => {
+            // It has not heard of the other end's number, so its own is the only one that counts for it.
+            send_all(scene, flow, Toward::Robot, core::iter::once(server.acked), server.next);
+        }
         None => {
             let last = (client.next != server.acked).then_some(client.next);
             send_all(scene, flow, Toward::Robot, core::iter::once(server.acked).chain(last), client.acked);
@@ -45,7 +49,9 @@ pub(super) fn both(scene: &mut Scene<'_>, flow: &Flow, watched: Option<&Watched>
 
 /// Sends resets to the robot alone.
 pub(super) fn robot(scene: &mut Scene<'_>, flow: &Flow, watched: &Watched) {
-    let ack = watched.gate.spliced_numbers().map_or(flow.end(Toward::Robot).acked, |numbers| numbers.robot_received);
+    let client = flow.end(Toward::Robot);
+    let fast = if client.is(End::ACKED) { client.acked } else { flow.end(Toward::Plant).next };
+    let ack = watched.gate.spliced_numbers().map_or(fast, |numbers| numbers.robot_received);
     send_all(scene, flow, Toward::Robot, watched.gate.robot_stands_at(), ack);
 }
 

@@ -14,7 +14,7 @@ use super::rules::{Checksums, Rules};
 use super::scene::Scene;
 use super::spliced::{Told, Watch, slot_of};
 use crate::command::Service;
-use crate::event::{Action, FlowEnd, Notice, Reason, Record};
+use crate::event::{Action, FlowEnd, Notice, Reason, Record, RuleId};
 use crate::flow::{End, Flow, FlowId, State, flag};
 use crate::gate::{self, Exactness, Outcome, Releases, SpliceSegment};
 use crate::inspect;
@@ -157,7 +157,13 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
         let exact =
             seq_number == flow.end(toward).next || seq_number == flow.end(toward.reverse()).acked || refuses_syn;
         let enforced = flow.is(flag::ENFORCED) && toward == Toward::Robot;
+        let dissected = flow.is(flag::DISSECTED);
         let watched = slot.and_then(|slot| self.arena.watched.get(slot));
+        let with_data = (enforced || self.scene.enforce) && dissected && !self.tcp.payload.is_empty();
+        if with_data {
+            let (packet, key) = (Some(self.packet), Some(self.key));
+            self.scene.refuse_frame(packet, key, Reason::DataOutsideStream, RuleId::NONE);
+        }
         if let (Some(slot), Some(watched)) = (slot, watched)
             && watched.gate.is_spliced()
         {
@@ -252,7 +258,10 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
         }
         if enforce && dissected && has_data && toward == Toward::Robot && flow.state() == State::Closed {
             // Whether the robot took the end of the connection is not known for sure.
-            return self.refused(Reason::ConnectionEnded);
+            return self.refused(Reason::DataOutsideStream);
+        }
+        if enforce && dissected && self.is_signed() {
+            return self.refused(Reason::TcpOption);
         }
         // Spliced, the box is the receiver, and sends with timestamps of its own choice: nothing can be ambiguous.
         let spliced = slot
@@ -302,6 +311,16 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
         }
         self.note_segment(slot, fate);
         fate
+    }
+
+    /// Whether it carries a signature, which a receiver without the key has its own way with (RFC 2385, 5925).
+    fn is_signed(&self) -> bool {
+        // No options, or timestamps alone: nearly every segment.
+        if matches!(self.tcp.option_bytes, [] | [1, 1, 8, 10, ..]) && self.tcp.option_bytes.len() <= 12 {
+            return false;
+        }
+        let options = self.tcp.option_summary();
+        options.md5 || options.authentication
     }
 
     /// Whether the robot would drop the segment for its timestamp. Source: RFC 7323 section 5.3.
@@ -577,7 +596,12 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
         }
         if !self.tcp.payload.is_empty() {
             let (start, payload) = (self.tcp.seq, self.tcp.payload);
-            self.watch(slot).with(|gate, stores, outside| gate.pass_reply(stores.answers, start, payload, outside));
+            let passed =
+                self.watch(slot).with(|gate, stores, outside| gate.pass_reply(stores.answers, start, payload, outside));
+            if let (true, Some((false, told))) = (enforce, passed) {
+                self.watch(slot).refuse(Action::Reset, Reason::Malformed, told, true);
+                return Fate::Drop(Reason::Malformed);
+            }
         }
         Fate::Forward
     }

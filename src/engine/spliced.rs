@@ -11,7 +11,7 @@ use super::reset;
 use super::rules::Rules;
 use super::scene::Scene;
 use crate::command::Service;
-use crate::event::{Action, FlowEnd, Reason, Verdict};
+use crate::event::{Action, FlowEnd, Reason, RuleId, Verdict};
 use crate::flow::{FlowId, State, flag};
 use crate::gate::{Gate, Peers, Spliced, Stores};
 use crate::policy::Client;
@@ -69,7 +69,12 @@ impl<O: Observer> Watch<'_, '_, O> {
         if watched.gate.is_spliced() {
             outside.lines = Some(Lines::of(flow));
         }
+        let conflicts = watched.gate.conflicts();
         let result = act(&mut watched.gate, &mut stores, &mut outside);
+        if watched.gate.conflicts() != conflicts && outside.scene.enforce {
+            // The first copy counts; that there was another is worth knowing all the same.
+            outside.scene.refuse_frame(None, Some(who.key), Reason::RetransmissionConflict, RuleId::NONE);
+        }
         let (counts, refusal) = (outside.counts, outside.refusal);
         for (total, count) in flow.commands.iter_mut().zip(counts) {
             *total = total.saturating_add(count);

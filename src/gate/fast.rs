@@ -4,7 +4,7 @@ use link::seq;
 
 use super::stream::span;
 use super::{
-    COPY_LOST, CRUMBS, Gate, HALF_CLOSED, HOLD_BYTES, Judge, Judgement, Outcome, REPLIES_LOST, Reply, STORE, Segment, Stream,
+    COPY_LOST, CRUMBS, Gate, HALF_CLOSED, HOLD_BYTES, Judge, Judgement, Outcome, REPLIES_BROKEN, REPLIES_LOST, Reply, STORE, Segment, Stream,
     outgoing_action,
 };
 use crate::event::{Action, Reason};
@@ -261,7 +261,7 @@ impl Gate {
     }
 
     /// Takes bytes of the robot that pass: keeps a copy until the client has them, and reads them.
-    /// Says whether they can't be read any more from now on.
+    /// Says whether they may go on: not where the judge called them broken.
     pub fn pass_reply<J: Judge>(&mut self, store: &mut [u8], start: u32, payload: &[u8], judge: &mut J) -> bool {
         let end = start.wrapping_add(u32::try_from(payload.len()).unwrap_or_default());
         self.passed = seq::max(self.passed, end);
@@ -269,22 +269,17 @@ impl Gate {
         if stream.insert(store, start, payload).is_err() {
             // What is under way is not known any more; the next acknowledgement of the client begins anew.
             self.flags |= COPY_LOST;
-            return self.lose_replies();
+            self.lose_replies();
+            return true;
         }
         let held = span(stream.released(), stream.accepted());
         stream.release(held as usize);
-        self.read_replies(store, judge)
-    }
-
-    /// Tells the robot's units apart as far as they came. Says whether that failed now.
-    pub(super) fn read_replies<J: Judge>(&mut self, store: &[u8], judge: &mut J) -> bool {
-        let mut lost = false;
-        while !lost && self.step_reply(store, judge, &mut lost) {}
-        lost
+        while self.step_reply(store, judge) {}
+        !self.is(REPLIES_BROKEN)
     }
 
     /// Reads one unit of the robot's; says whether there was one. Without framing, all that came counts as read.
-    pub(super) fn step_reply<J: Judge>(&mut self, store: &[u8], judge: &mut J, lost: &mut bool) -> bool {
+    pub(super) fn step_reply<J: Judge>(&mut self, store: &[u8], judge: &mut J) -> bool {
         let stream = &self.answers.stream;
         let end = stream.accepted();
         if self.framed == end {
@@ -302,17 +297,20 @@ impl Gate {
             }
             Reply::Partial if span(self.framed, end) <= LONGEST_REPLY => false,
             Reply::Partial | Reply::Unreadable => {
-                *lost = self.lose_replies();
+                self.lose_replies();
+                false
+            }
+            Reply::Broken => {
+                self.flags |= REPLIES_BROKEN;
+                self.lose_replies();
                 false
             }
         }
     }
 
-    fn lose_replies(&mut self) -> bool {
+    fn lose_replies(&mut self) {
         self.framed = self.answers.stream.accepted();
-        let lost = !self.is(REPLIES_LOST);
         self.flags |= REPLIES_LOST;
-        lost
     }
 
     /// Takes an acknowledgement of the client's while frames pass.

@@ -132,6 +132,8 @@ pub enum Reply {
     Partial,
     /// The bytes begin no unit: the robot's units can't be told apart from here on.
     Unreadable,
+    /// The bytes are what no receiver should have to interpret: they don't go on, and the connection ends.
+    Broken,
 }
 
 /// How a refused unit is answered in the robot's place.
@@ -279,6 +281,8 @@ const REPLIES_LOST: u32 = 2;
 const COPY_LOST: u32 = 4;
 /// The client ended the connection with a reset; what it sent before is still delivered.
 const CLIENT_RESET: u32 = 8;
+/// The robot said what no receiver should have to interpret.
+const REPLIES_BROKEN: u32 = 32;
 /// A FIN passed in Fast, so that its number can't be shifted any more.
 const HALF_CLOSED: u32 = 16;
 
@@ -348,6 +352,12 @@ impl Gate {
     #[must_use]
     pub fn unit_due_ns(&self) -> Option<u64> {
         (self.unit_ns != 0).then_some(self.unit_ns)
+    }
+
+    /// Repetitions that differed from the first copy.
+    #[must_use]
+    pub fn conflicts(&self) -> u32 {
+        self.conflicts
     }
 
     /// Outside enforcement: nothing is waited for any more, all that is held goes on.

@@ -8,7 +8,7 @@ use super::sender::{Acknowledged, Due, Sender};
 use super::stream::span;
 use super::{
     ACK_OWED, Answer, BOUNDARIES, CLIENT_RESET, DISCARDED, FIN_SEEN, Gate, Half, Judge, Judgement, PROBED,
-    REPLIES_LOST, SPLICED, outgoing_action,
+    REPLIES_BROKEN, REPLIES_LOST, SPLICED, outgoing_action,
 };
 use crate::event::{Action, Reason};
 
@@ -349,14 +349,16 @@ impl Gate {
 
     /// Lets the robot's bytes go on to the client, and puts a waiting answer between two of its units.
     fn move_answers<J: Judge>(&mut self, stores: &mut Stores<'_>, judge: &mut J) -> Result<(), Spliced> {
-        let mut lost = false;
         loop {
             if self.refused_len != 0 {
                 self.place_answer(stores, judge)?;
             }
-            if !self.step_reply(stores.answers, judge, &mut lost) {
+            if !self.step_reply(stores.answers, judge) {
                 break;
             }
+        }
+        if self.is(REPLIES_BROKEN) {
+            return Err(Spliced::Refuse { action: Action::Reset, reason: Reason::Malformed });
         }
         let half = &mut self.answers;
         let held = span(half.stream.released(), half.stream.accepted());
