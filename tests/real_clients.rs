@@ -105,10 +105,6 @@ fn through_the_appliance_while_it_shadows_a_policy_that_refuses_all() {
     }
 }
 
-/// Clients whose programs are longer than what a sender has in flight before an acknowledgement: they need the box to
-/// acknowledge on the robot's behalf, which it does not do yet.
-const NEED_ACKNOWLEDGEMENTS: &[&str] = &["ur_rtde_control"];
-
 /// Every client once, through the box while it observes, and the capture of it, made at the robot: frames that the box
 /// sends past the queueing discipline are not seen at its own ports.
 fn recorded(cell: &mut Cell) -> PathBuf {
@@ -176,7 +172,6 @@ fn through_the_appliance_while_it_enforces_what_was_learned() {
     cell.process("controller").unwrap().wait_for("\"inputs\"", Duration::from_secs(10)).unwrap();
     let differing: Vec<String> = CLIENTS
         .iter()
-        .filter(|client| !NEED_ACKNOWLEDGEMENTS.contains(client))
         .filter_map(|client| {
             let (found, wanted) = (transcript(&cell, client), expected(client));
             (found != wanted).then(|| format!("== {client}: expected\n{wanted}-- found\n{found}"))
