@@ -23,6 +23,7 @@ use support::{Case, Frames, Rig};
 use vambrace::command::Command;
 use vambrace::engine::{Mode, Rules};
 use vambrace::flow::Table;
+use vambrace::event::Reason;
 use vambrace::gate;
 use vambrace::policy::Ask;
 use vambrace::robot::{Rates, State};
@@ -180,10 +181,28 @@ impl gate::Judge for Twelve {
         black_box(bytes);
         gate::Judgement::Allow { len: 12 }
     }
+
+    fn clamp(&mut self, _: &mut [u8]) {}
+
+    fn reply(&mut self, _: &[u8]) -> gate::Reply {
+        gate::Reply::Unreadable
+    }
+
+    fn frames_replies(&self) -> bool {
+        false
+    }
+
+    fn outstanding(&self) -> u32 {
+        0
+    }
+
+    fn answer(&mut self, _: &[u8], _: Reason, _: &mut [u8]) -> gate::Answer {
+        gate::Answer::Silent
+    }
 }
 
 fn gate_and_store() -> (gate::Gate, Vec<u8>) {
-    (gate::Gate::new(1000), vec![0; gate::STORE])
+    (gate::Gate::new(1000, 1), vec![0; gate::STORE])
 }
 
 #[library_benchmark(setup = gate_and_store, config = at_most(MEASURED.gate))]

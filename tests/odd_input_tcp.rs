@@ -411,7 +411,8 @@ fn syns_again(name: &str, payload: &[u8]) {
     let segments = cell.cable.segments(&tcp);
     let syns: Vec<Tcp<'_>> = segments[mark..].iter().filter_map(Seen::tcp).filter(|tcp| tcp.flags.syn()).collect();
     assert!(syns.is_empty(), "the box answers it, so nothing has to reach the robot: {syns:?}");
-    let challenges = tcp.heard_since(heard).iter().filter(|tcp| tcp.flags == TcpFlags::ACK && tcp.payload.is_empty()).count();
+    let challenges =
+        tcp.heard_since(heard).iter().filter(|tcp| tcp.flags == TcpFlags::ACK && tcp.payload.is_empty()).count();
     assert_eq!(challenges, 1, "one a second");
     cell.assert_recorded(&tcp, Reason::SynOnLive);
     cell.assert_lives(&mut tcp, &write(128, 1));

@@ -45,14 +45,7 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
 
     /// The connection without its frame.
     pub(super) fn watch(&mut self, slot: usize) -> Watch<'_, 's, O> {
-        Watch {
-            arena: self.arena,
-            rules: self.rules,
-            observer: self.observer,
-            scene: self.scene,
-            id: self.id,
-            slot,
-        }
+        Watch { arena: self.arena, rules: self.rules, observer: self.observer, scene: self.scene, id: self.id, slot }
     }
 
     pub(super) fn refused(&mut self, reason: Reason) -> Fate {
@@ -264,9 +257,8 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
             return self.refused(Reason::TcpOption);
         }
         // Spliced, the box is the receiver, and sends with timestamps of its own choice: nothing can be ambiguous.
-        let spliced = slot
-            .and_then(|slot| self.arena.watched.get(slot))
-            .is_some_and(|watched| watched.gate.is_spliced());
+        let spliced =
+            slot.and_then(|slot| self.arena.watched.get(slot)).is_some_and(|watched| watched.gate.is_spliced());
         if enforce && dissected && !spliced && toward == Toward::Robot && self.is_old() {
             // What brings nothing new is an old copy that was overtaken: nobody's mistake.
             let news = slot.and_then(|slot| self.arena.watched.get(slot)).is_some_and(|watched| {

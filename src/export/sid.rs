@@ -73,6 +73,11 @@ const NUMBERED: &[&str] = &[
     "transmit_full",
     "transmit_failed",
     "overload",
+    "syn_on_live",
+    "icmp_quote",
+    "old_timestamp",
+    "answer_timeout",
+    "peer_silent",
 ];
 
 /// Signature id of alerts with this reason: 9100001 and on; 9100000 stands for a reason that has no number yet.

@@ -4,8 +4,8 @@ use link::seq;
 
 use super::stream::span;
 use super::{
-    COPY_LOST, CRUMBS, Gate, HALF_CLOSED, HOLD_BYTES, Judge, Judgement, Outcome, REPLIES_BROKEN, REPLIES_LOST, Reply, STORE, Segment, Stream,
-    outgoing_action,
+    COPY_LOST, CRUMBS, Gate, HALF_CLOSED, HOLD_BYTES, Judge, Judgement, Outcome, REPLIES_BROKEN, REPLIES_LOST, Reply,
+    STORE, Segment, Stream, outgoing_action,
 };
 use crate::event::{Action, Reason};
 
@@ -324,7 +324,11 @@ impl Gate {
             self.framed = ack;
             self.passed = seq::max(self.passed, ack);
             self.flags |= REPLIES_LOST;
-            if all { self.flags &= !COPY_LOST } else { self.flags |= COPY_LOST }
+            if all {
+                self.flags &= !COPY_LOST
+            } else {
+                self.flags |= COPY_LOST
+            }
             return;
         }
         let upto = seq::min(seq::min(stream.released(), self.framed), ack);

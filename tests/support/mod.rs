@@ -14,15 +14,15 @@ pub mod adversary;
 #[cfg(feature = "lab")]
 pub mod clients;
 pub mod corpus;
+pub mod guarded;
 pub mod modbus_load;
+pub mod netns;
 pub mod raw;
 pub mod reader;
 pub mod replayed;
+pub mod robot;
 pub mod tshark;
 pub mod virtual_net;
-pub mod guarded;
-pub mod netns;
-pub mod robot;
 pub mod wire;
 
 use std::io::Write;
