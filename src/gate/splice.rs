@@ -158,6 +158,8 @@ impl Gate {
         answers.sender = Sender::new(una, sent, peers.plant_edge, peers.plant_mss, now_ns);
         answers.sender.passed(self.passed);
         answers.edge = peers.plant_edge;
+        // The client may not have acknowledged yet what passed; the robot must not repeat it for that.
+        answers.flags |= ACK_OWED;
         self.hold_ns = 0;
         self.flags |= SPLICED;
     }
