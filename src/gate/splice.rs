@@ -202,6 +202,10 @@ impl Gate {
             Acknowledged::New => {
                 let ack = seq::min(ack, half.stream.released());
                 half.stream.acknowledge(if about == Toward::Plant { seq::min(ack, framed) } else { ack });
+                if half.sender.fin_acknowledged() {
+                    // Its sender learns of that now, not when it repeats its FIN.
+                    half.set(ACK_OWED, true);
+                }
                 None
             }
             Acknowledged::Same | Acknowledged::Old => None,

@@ -13,3 +13,14 @@ fn the_robot_is_acknowledged_what_passed_when_the_connection_is_spliced() {
     let toward_robot = out.frames.iter().find(|frame| frame.toward == Toward::Robot);
     assert_eq!(toward_robot.map(|frame| frame.ack), Some(7 + said(NEWS, 3).len() as u32));
 }
+
+#[test]
+fn a_fin_is_acknowledged_as_soon_as_the_other_end_has_acknowledged_it() {
+    let mut bench = fast([100, 7]);
+    bench.splice_from_the_start();
+    bench.take(&Sent { toward: Toward::Robot, seq: 100, ack: 7, window: 60_000, fin: true, payload: &[] });
+    assert!(bench.toy.wire.frames.iter().any(|frame| frame.toward == Toward::Robot && frame.fin));
+    assert!(bench.toy.wire.frames.iter().all(|frame| frame.toward == Toward::Robot || frame.ack == 100));
+    let out = bench.robot(0, &[], 1);
+    assert_eq!(out.frames.iter().map(|frame| (frame.toward, frame.ack)).collect::<Vec<_>>(), [(Toward::Plant, 101)]);
+}
