@@ -368,7 +368,8 @@ impl Gate {
         let held = span(half.stream.released(), half.stream.accepted());
         half.stream.release(held as usize);
         if half.is(DISCARDED) {
-            let upto = half.stream.released();
+            // As far as it was read: what follows is read from the store.
+            let upto = seq::min(half.stream.released(), self.framed);
             half.stream.acknowledge(upto);
         }
         if half.fin_in_order() && self.refused_len == 0 {

@@ -24,3 +24,17 @@ fn a_fin_is_acknowledged_as_soon_as_the_other_end_has_acknowledged_it() {
     let out = bench.robot(0, &[], 1);
     assert_eq!(out.frames.iter().map(|frame| (frame.toward, frame.ack)).collect::<Vec<_>>(), [(Toward::Plant, 101)]);
 }
+
+#[test]
+fn a_reply_in_two_parts_is_read_whole_after_the_client_is_gone() {
+    let mut bench = fast([100, 7]);
+    bench.splice_from_the_start();
+    let command = units(&[(ALLOW, 3)]);
+    bench.client(0, &command);
+    bench.reset(Toward::Robot, 100 + command.len() as u32);
+    let reply = said(REPLY, 2);
+    // The judge is never asked about bytes that were forgotten.
+    bench.robot(0, &reply[..1], 0);
+    bench.robot(1, &reply[1..], 0);
+    assert_eq!(bench.toy.outstanding(), 0);
+}
