@@ -392,6 +392,8 @@ impl Gate {
             _ if self.is(CLIENT_RESET) => 0,
             Answer::Impossible => return refuse,
             Answer::Bytes { .. } if self.is(REPLIES_LOST) || !judge.frames_replies() => return refuse,
+            // The robot has closed and the client knows it: nothing can follow its FIN.
+            Answer::Bytes { .. } if self.answers.sender.is_ending() => return refuse,
             Answer::Bytes { len } => {
                 let over = self.answers.fin_in_order();
                 let stream = &self.answers.stream;

@@ -38,3 +38,14 @@ fn a_reply_in_two_parts_is_read_whole_after_the_client_is_gone() {
     bench.robot(1, &reply[1..], 0);
     assert_eq!(bench.toy.outstanding(), 0);
 }
+
+#[test]
+fn no_answer_is_put_behind_the_fin_of_the_robot() {
+    let mut bench = fast([100, 7]);
+    bench.splice_from_the_start();
+    bench.take(&Sent { toward: Toward::Plant, seq: 7, ack: 100, window: 60_000, fin: true, payload: &[] });
+    assert!(bench.toy.wire.frames.iter().any(|frame| frame.toward == Toward::Plant && frame.fin));
+    bench.client(0, &units(&[(REFUSE, 3)]));
+    assert!(bench.at_client().is_empty());
+    assert_eq!(bench.ended, Some(Ended::Refused(Action::Reset, Reason::ValueNotAllowed)));
+}
