@@ -9,7 +9,8 @@ impl Bench {
     /// Checks everything that left in this event.
     pub(in super::super) fn check(&mut self) {
         assert!(self.toy.wire.frames.len() <= MOST_FRAMES.max(RELEASES + 2), "I10: too many frames for one event");
-        assert!(self.toy.calls < 1_000, "I10: too much work for one event");
+        // A store full of the shortest units.
+        assert!((self.toy.calls as usize) < STORE / 3 + 100, "I10: too much work for one event");
         for (stream, store) in [self.gate.commands(), self.gate.answers()].into_iter().zip(&self.stores) {
             assert!(stream.buffered() as usize <= store.len(), "I10: more is kept than the store takes");
         }
@@ -33,6 +34,9 @@ impl Bench {
         }
         let to = index(frame.toward);
         let place = self.seen[to].place(frame.seq);
+        // A robot's probe passes in Fast with its meaningless byte: the client has the right one.
+        let probe = !frame.own && to == 1 && frame.len == 1 && !self.toy.sent[1].may_be(place as usize, payload);
+        let payload = if probe { &[] } else { payload };
         if !payload.is_empty() || frame.fin {
             assert!(place >= 0, "data before the first byte left the box");
             let (at, end) = (place as usize, place as usize + payload.len());

@@ -49,3 +49,25 @@ fn no_answer_is_put_behind_the_fin_of_the_robot() {
     assert!(bench.at_client().is_empty());
     assert_eq!(bench.ended, Some(Ended::Refused(Action::Reset, Reason::ValueNotAllowed)));
 }
+
+#[test]
+fn a_shut_window_that_opens_bit_by_bit_is_told() {
+    let mut bench = fast([100, 7]);
+    bench.splice_from_the_start();
+    // The robot takes nothing: the store fills up and the client's window shuts.
+    bench.take(&Sent { toward: Toward::Plant, seq: 7, ack: 100, window: 0, fin: false, payload: &[] });
+    let unit = units(&[(QUIET, 8)]).repeat(146);
+    let mut place = 0;
+    while place < STORE - unit.len() {
+        bench.client(place, &unit);
+        place += unit.len();
+    }
+    bench.client(place, &unit[..STORE - place]);
+    assert_eq!(bench.toy.wire.frames.last().map(|frame| (frame.toward, frame.window)), Some((Toward::Plant, 0)));
+    // It opens its window by a little again and again.
+    let told = (0..40).any(|step| {
+        let out = bench.robot(0, &[], step * unit.len());
+        out.frames.iter().any(|frame| frame.toward == Toward::Plant && frame.window > 16_384)
+    });
+    assert!(told);
+}
