@@ -166,6 +166,11 @@ impl Sender {
         self.set(FIN_QUEUED, true);
     }
 
+    /// Whether a FIN stands behind the last byte let go, so that nothing can be put there any more.
+    pub(super) fn is_ending(&self) -> bool {
+        self.is(FIN_QUEUED)
+    }
+
     /// Whether bytes that were not let go yet wait for the window to open.
     pub(super) fn keep_asking(&mut self, waiting: bool) {
         self.set(ASKING, waiting);

@@ -158,6 +158,8 @@ impl Gate {
         answers.sender = Sender::new(una, sent, peers.plant_edge, peers.plant_mss, now_ns);
         answers.sender.passed(self.passed);
         answers.edge = peers.plant_edge;
+        // The client may not have acknowledged yet what passed; the robot must not repeat it for that.
+        answers.flags |= ACK_OWED;
         self.hold_ns = 0;
         self.flags |= SPLICED;
     }
@@ -200,6 +202,10 @@ impl Gate {
             Acknowledged::New => {
                 let ack = seq::min(ack, half.stream.released());
                 half.stream.acknowledge(if about == Toward::Plant { seq::min(ack, framed) } else { ack });
+                if half.sender.fin_acknowledged() {
+                    // Its sender learns of that now, not when it repeats its FIN.
+                    half.set(ACK_OWED, true);
+                }
                 None
             }
             Acknowledged::Same | Acknowledged::Old => None,
@@ -275,14 +281,15 @@ impl Gate {
     fn probe<W: Wire>(&mut self, toward: Toward, stores: &Stores<'_>, wire: &mut W) {
         let at = self.half(toward).sender.una().wrapping_sub(1);
         let out = self.outgoing(toward, at, stores);
+        self.tell(&out);
         wire.send(&out);
     }
 
     /// An empty segment `toward` a side, that says how far its other side was received.
-    fn outgoing(&mut self, toward: Toward, seq: u32, stores: &Stores<'_>) -> SpliceOut<'static> {
+    fn outgoing(&self, toward: Toward, seq: u32, stores: &Stores<'_>) -> SpliceOut<'static> {
         let back = toward.reverse();
         let ack = self.received(back);
-        let window = self.offer(back, stores);
+        let window = self.window(back, stores);
         let mut sack = Sack::default();
         for (slot, range) in sack.blocks.iter_mut().zip(self.half(back).stream.ranges_ahead()) {
             *slot = range;
@@ -291,18 +298,27 @@ impl Gate {
         SpliceOut { toward, seq, ack, window, fin: false, payload: &[], sack }
     }
 
-    /// The window to offer to the sender of frames `toward` a side. Its right edge never moves back.
-    fn offer(&mut self, toward: Toward, stores: &Stores<'_>) -> u32 {
+    /// Bytes of the sender of frames `toward` a side that its store takes.
+    fn capacity(toward: Toward, stores: &Stores<'_>) -> u32 {
         let capacity = match toward {
             Toward::Robot => stores.commands.len(),
             Toward::Plant => stores.answers.len().saturating_sub(ANSWER),
         };
-        let half = self.half_mut(toward);
-        let capacity = u32::try_from(capacity).unwrap_or(u32::MAX);
-        let free = capacity.saturating_sub(half.stream.buffered()).min(LARGEST_WINDOW);
+        u32::try_from(capacity).unwrap_or(u32::MAX)
+    }
+
+    /// The window to offer to the sender of frames `toward` a side. Its right edge never moves back.
+    fn window(&self, toward: Toward, stores: &Stores<'_>) -> u32 {
+        let half = self.half(toward);
+        let free = Self::capacity(toward, stores).saturating_sub(half.stream.buffered()).min(LARGEST_WINDOW);
         let expected = half.expected();
-        half.edge = seq::max(half.edge, expected.wrapping_add(free));
-        span(expected, half.edge)
+        span(expected, seq::max(half.edge, expected.wrapping_add(free)))
+    }
+
+    /// The other side is told with `out` how far it may send.
+    fn tell(&mut self, out: &SpliceOut<'_>) {
+        let half = self.half_mut(out.toward.reverse());
+        half.edge = half.expected().wrapping_add(out.window);
     }
 
     /// Does whatever can be done now: judges, places answers, sends.
@@ -359,7 +375,8 @@ impl Gate {
         let held = span(half.stream.released(), half.stream.accepted());
         half.stream.release(held as usize);
         if half.is(DISCARDED) {
-            let upto = half.stream.released();
+            // As far as it was read: what follows is read from the store.
+            let upto = seq::min(half.stream.released(), self.framed);
             half.stream.acknowledge(upto);
         }
         if half.fin_in_order() && self.refused_len == 0 {
@@ -382,6 +399,8 @@ impl Gate {
             _ if self.is(CLIENT_RESET) => 0,
             Answer::Impossible => return refuse,
             Answer::Bytes { .. } if self.is(REPLIES_LOST) || !judge.frames_replies() => return refuse,
+            // The robot has closed and the client knows it: nothing can follow its FIN.
+            Answer::Bytes { .. } if self.answers.sender.is_ending() => return refuse,
             Answer::Bytes { len } => {
                 let over = self.answers.fin_in_order();
                 let stream = &self.answers.stream;
@@ -483,9 +502,10 @@ impl Gate {
         }
         // A sender whose window was shut learns that it is open.
         let back = toward.reverse();
-        let offered = span(self.half(back).expected(), self.half(back).edge);
+        let told = span(self.half(back).expected(), self.half(back).edge);
         let head = self.outgoing(toward, 0, stores);
-        if offered < LARGEST_WINDOW / 4 && head.window >= LARGEST_WINDOW / 2 {
+        let most = Self::capacity(back, stores).min(LARGEST_WINDOW);
+        if told < most / 4 && head.window >= most / 2 {
             self.half_mut(back).set(ACK_OWED, true);
         }
         let Self { commands, answers, boundaries, boundaries_len, .. } = self;
@@ -511,9 +531,13 @@ impl Gate {
             }
         });
         if !sent && other.is(ACK_OWED) {
+            sent = true;
             wire.send(&SpliceOut { seq: sender.high(), ..head });
         }
         other.set(ACK_OWED, false);
+        if sent {
+            self.tell(&head);
+        }
     }
 
     /// Asks the sender of frames `toward` a side to say where it stands, by telling it where it is expected: the answer
@@ -522,6 +546,7 @@ impl Gate {
         let back = toward.reverse();
         let at = self.half(back).sender.high();
         let out = self.outgoing(back, at, stores);
+        self.tell(&out);
         wire.send(&out);
     }
 

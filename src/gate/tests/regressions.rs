@@ -1,0 +1,73 @@
+//! Faults that were found, each as the smallest case that shows it.
+
+use super::bench::{Ended, Sent};
+use super::examples::{fast, units};
+use super::toy::*;
+use super::*;
+
+#[test]
+fn the_robot_is_acknowledged_what_passed_when_the_connection_is_spliced() {
+    let mut bench = fast([100, 7]);
+    bench.robot(0, &said(NEWS, 3), 0);
+    let out = bench.client(0, &units(&[(REFUSE, 4)]));
+    let toward_robot = out.frames.iter().find(|frame| frame.toward == Toward::Robot);
+    assert_eq!(toward_robot.map(|frame| frame.ack), Some(7 + said(NEWS, 3).len() as u32));
+}
+
+#[test]
+fn a_fin_is_acknowledged_as_soon_as_the_other_end_has_acknowledged_it() {
+    let mut bench = fast([100, 7]);
+    bench.splice_from_the_start();
+    bench.take(&Sent { toward: Toward::Robot, seq: 100, ack: 7, window: 60_000, fin: true, payload: &[] });
+    assert!(bench.toy.wire.frames.iter().any(|frame| frame.toward == Toward::Robot && frame.fin));
+    assert!(bench.toy.wire.frames.iter().all(|frame| frame.toward == Toward::Robot || frame.ack == 100));
+    let out = bench.robot(0, &[], 1);
+    assert_eq!(out.frames.iter().map(|frame| (frame.toward, frame.ack)).collect::<Vec<_>>(), [(Toward::Plant, 101)]);
+}
+
+#[test]
+fn a_reply_in_two_parts_is_read_whole_after_the_client_is_gone() {
+    let mut bench = fast([100, 7]);
+    bench.splice_from_the_start();
+    let command = units(&[(ALLOW, 3)]);
+    bench.client(0, &command);
+    bench.reset(Toward::Robot, 100 + command.len() as u32);
+    let reply = said(REPLY, 2);
+    // The judge is never asked about bytes that were forgotten.
+    bench.robot(0, &reply[..1], 0);
+    bench.robot(1, &reply[1..], 0);
+    assert_eq!(bench.toy.outstanding(), 0);
+}
+
+#[test]
+fn no_answer_is_put_behind_the_fin_of_the_robot() {
+    let mut bench = fast([100, 7]);
+    bench.splice_from_the_start();
+    bench.take(&Sent { toward: Toward::Plant, seq: 7, ack: 100, window: 60_000, fin: true, payload: &[] });
+    assert!(bench.toy.wire.frames.iter().any(|frame| frame.toward == Toward::Plant && frame.fin));
+    bench.client(0, &units(&[(REFUSE, 3)]));
+    assert!(bench.at_client().is_empty());
+    assert_eq!(bench.ended, Some(Ended::Refused(Action::Reset, Reason::ValueNotAllowed)));
+}
+
+#[test]
+fn a_shut_window_that_opens_bit_by_bit_is_told() {
+    let mut bench = fast([100, 7]);
+    bench.splice_from_the_start();
+    // The robot takes nothing: the store fills up and the client's window shuts.
+    bench.take(&Sent { toward: Toward::Plant, seq: 7, ack: 100, window: 0, fin: false, payload: &[] });
+    let unit = units(&[(QUIET, 8)]).repeat(146);
+    let mut place = 0;
+    while place < STORE - unit.len() {
+        bench.client(place, &unit);
+        place += unit.len();
+    }
+    bench.client(place, &unit[..STORE - place]);
+    assert_eq!(bench.toy.wire.frames.last().map(|frame| (frame.toward, frame.window)), Some((Toward::Plant, 0)));
+    // It opens its window by a little again and again.
+    let told = (0..40).any(|step| {
+        let out = bench.robot(0, &[], step * unit.len());
+        out.frames.iter().any(|frame| frame.toward == Toward::Plant && frame.window > 16_384)
+    });
+    assert!(told);
+}
