@@ -71,3 +71,17 @@ fn a_shut_window_that_opens_bit_by_bit_is_told() {
     });
     assert!(told);
 }
+
+#[test]
+fn a_fast_retransmission_stays_inside_the_window_of_the_peer() {
+    let mut bench = fast([100, 7]);
+    bench.offer([60_000, 20]);
+    bench.splice_from_the_start();
+    bench.client(0, &units(&[(QUIET, 9); 5]));
+    let lengths = |out: &Frames| out.frames.iter().filter(|frame| frame.own).map(|frame| frame.len).collect::<Vec<_>>();
+    for _ in 0..3 {
+        let ack = Sent { toward: Toward::Plant, seq: 7, ack: 100, window: 20, fin: false, payload: &[] };
+        bench.take(&ack);
+    }
+    assert_eq!(lengths(&bench.toy.wire), [20]);
+}
