@@ -85,3 +85,14 @@ fn a_fast_retransmission_stays_inside_the_window_of_the_peer() {
     }
     assert_eq!(lengths(&bench.toy.wire), [20]);
 }
+
+#[test]
+fn an_answer_comes_behind_the_reply_that_the_robot_closes_with() {
+    let mut bench = fast([100, 7]);
+    bench.splice_from_the_start();
+    bench.client(0, &units(&[(ALLOW, 3), (REFUSE, 4)]));
+    let reply = said(REPLY, 0);
+    bench.take(&Sent { toward: Toward::Plant, seq: 7, ack: 105, window: 60_000, fin: true, payload: &reply });
+    assert_eq!(bench.at_client(), [reply, answer_to(0)].concat());
+    assert_eq!(bench.seen[1].fin, Some(bench.at_client().len()));
+}
