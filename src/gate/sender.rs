@@ -300,6 +300,11 @@ impl Sender {
             self.duplicates = 0;
             self.timed_ns = 0;
             self.rto_ns = self.rto_ns.saturating_mul(2).min(GREATEST_RTO_NS);
+            if self.room() == 0 {
+                // The window closed over what was sent: nothing can be sent again, so the peer is asked.
+                self.timer_ns = now_ns.saturating_add(self.rto_ns);
+                return Due::Probe;
+            }
             return Due::Resend;
         }
         if self.room() == 0 && waiting {

@@ -249,6 +249,7 @@ impl Case {
         self.cell.client.ack_owed = self.cell.random.one_in(2);
         self.cell.robot.ack_owed = self.cell.random.one_in(2);
         let settled = self.cell.settle([habit; 2], 200 * SECOND);
+        if std::env::var_os("DBG").is_some() { eprintln!("{:?} now {} ended {:?}\nclient {:?}\nrobot {:?}\ngate {:?} allowed {} judged {}", self.plan, self.cell.bench.now_ns, self.cell.bench.ended, self.cell.client, self.cell.robot, self.cell.bench.gate, self.cell.bench.toy.allowed.len(), self.cell.bench.toy.judged()); }
         assert!(settled, "I6: something waits on nothing");
         let reference = Reference::of(&self.cell.client.stream);
         if std::env::var_os("DBG").is_some() { eprintln!("{:?} ended {:?} client {:?} robot {:?} gate {:?} allowed {} judged {}", self.plan, self.cell.bench.ended, self.cell.client, self.cell.robot, self.cell.bench.gate, self.cell.bench.toy.allowed.len(), self.cell.bench.toy.judged()); }

@@ -96,3 +96,15 @@ fn an_answer_comes_behind_the_reply_that_the_robot_closes_with() {
     assert_eq!(bench.at_client(), [reply, answer_to(0)].concat());
     assert_eq!(bench.seen[1].fin, Some(bench.at_client().len()));
 }
+
+#[test]
+fn a_window_that_closed_over_what_was_sent_is_asked_about() {
+    let mut bench = fast([100, 7]);
+    bench.splice_from_the_start();
+    bench.client(0, &units(&[(QUIET, 9)]));
+    // The bytes were lost, and the robot takes back its window.
+    bench.take(&Sent { toward: Toward::Plant, seq: 7, ack: 100, window: 0, fin: false, payload: &[] });
+    bench.time(bench.gate.due_ns().unwrap());
+    let asked: Vec<_> = bench.toy.wire.frames.iter().map(|frame| (frame.toward, frame.seq, frame.len)).collect();
+    assert_eq!(asked, [(Toward::Robot, 99, 0)]);
+}
