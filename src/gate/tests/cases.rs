@@ -78,6 +78,7 @@ impl Case {
         let mut bench = Bench::new(starts, [room, room + ANSWER], toy);
         let mss = [random.of(&[1, 3, 12, 40, 1460]), random.of(&[1, 3, 12, 40, 1460])];
         bench.mss = mss;
+        bench.lies = plan.lies;
         let windows = if plan.spliced { [random.of(&[0, 20, 65_535]), random.of(&[0, 20, 65_535])] } else { [65_535; 2] };
         bench.offer(windows);
         if plan.spliced {
