@@ -284,12 +284,14 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
         {
             return self.spliced(slot);
         }
+        // Without its FIN: the last data may be repeated together with it.
+        let data_end = self.tcp.seq_end().wrapping_sub(u32::from(self.tcp.flags.fin()));
         let Some(flow) = self.arena.flows.flow_mut(self.id) else { return Fate::Drop(Reason::EngineFault) };
         if enforce
             && flow.is(flag::ENFORCED)
             && flow.end(toward).is(End::FIN)
             && has_data
-            && seq::before(flow.end(toward).next.wrapping_sub(1), self.tcp.seq_end())
+            && seq::before(flow.end(toward).next.wrapping_sub(1), data_end)
         {
             return self.refused(Reason::DataOutsideStream);
         }

@@ -300,6 +300,11 @@ impl Sender {
             self.duplicates = 0;
             self.timed_ns = 0;
             self.rto_ns = self.rto_ns.saturating_mul(2).min(GREATEST_RTO_NS);
+            if self.room() == 0 {
+                // The window closed over what was sent: nothing can be sent again, so the peer is asked.
+                self.timer_ns = now_ns.saturating_add(self.rto_ns);
+                return Due::Probe;
+            }
             return Due::Resend;
         }
         if self.room() == 0 && waiting {
@@ -320,7 +325,9 @@ impl Sender {
         if self.is(RESEND) && self.una != self.high {
             self.set(RESEND, false);
             self.timed_ns = 0;
-            let len = if seq::before(self.una, released) { span(self.una, released).min(self.mss) } else { 0 };
+            // Never more than went out before: the peer's window may end there.
+            let last = seq::min(self.high, released);
+            let len = if seq::before(self.una, last) { span(self.una, last).min(self.mss) } else { 0 };
             let end = self.una.wrapping_add(len);
             let fin = self.is(FIN_QUEUED) && end == released && seq::before(released, self.high);
             if len != 0 || fin {

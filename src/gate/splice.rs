@@ -362,7 +362,7 @@ impl Gate {
     fn move_answers<J: Judge>(&mut self, stores: &mut Stores<'_>, judge: &mut J) -> Result<(), Spliced> {
         loop {
             if self.refused_len != 0 {
-                self.place_answer(stores, judge)?;
+                self.place_answer(stores, judge, false)?;
             }
             if !self.step_reply(stores.answers, judge) {
                 break;
@@ -370,6 +370,10 @@ impl Gate {
         }
         if self.is(REPLIES_BROKEN) {
             return Err(Spliced::Refuse { action: Action::Reset, reason: Reason::Malformed });
+        }
+        if self.refused_len != 0 && self.answers.fin_in_order() {
+            // All that the robot said was read: no reply will come any more.
+            self.place_answer(stores, judge, true)?;
         }
         let half = &mut self.answers;
         let held = span(half.stream.released(), half.stream.accepted());
@@ -388,8 +392,9 @@ impl Gate {
         Ok(())
     }
 
-    /// Puts the answer to the refused unit in, if its place has come, and cuts the unit out.
-    fn place_answer<J: Judge>(&mut self, stores: &mut Stores<'_>, judge: &mut J) -> Result<(), Spliced> {
+    /// Puts the answer to the refused unit in, if its place has come, and cuts the unit out. `over` = the robot has closed
+    /// and all that it said was read.
+    fn place_answer<J: Judge>(&mut self, stores: &mut Stores<'_>, judge: &mut J, over: bool) -> Result<(), Spliced> {
         let reason = Reason::ALL.get(self.refused_reason as usize).copied().unwrap_or(Reason::EngineFault);
         let refuse = Err(Spliced::Refuse { action: Action::Reset, reason });
         let unit = self.commands.stream.held(stores.commands).get(..self.refused_len as usize).unwrap_or_default();
@@ -402,14 +407,13 @@ impl Gate {
             // The robot has closed and the client knows it: nothing can follow its FIN.
             Answer::Bytes { .. } if self.answers.sender.is_ending() => return refuse,
             Answer::Bytes { len } => {
-                let over = self.answers.fin_in_order();
                 let stream = &self.answers.stream;
                 let at_border = !seq::before(self.framed, stream.released());
-                let no_hole_below = !seq::before(self.framed, self.passed) && (at_border || over);
-                if over && !(at_border && no_hole_below) {
-                    return refuse;
+                let no_hole_below = !seq::before(self.framed, self.passed);
+                if !at_border || !no_hole_below {
+                    return if over { refuse } else { Ok(()) };
                 }
-                if (judge.outstanding() != 0 && !over) || !at_border || !no_hole_below {
+                if judge.outstanding() != 0 && !over {
                     return Ok(());
                 }
                 len

@@ -78,6 +78,7 @@ impl Case {
         let mut bench = Bench::new(starts, [room, room + ANSWER], toy);
         let mss = [random.of(&[1, 3, 12, 40, 1460]), random.of(&[1, 3, 12, 40, 1460])];
         bench.mss = mss;
+        bench.lies = plan.lies;
         let windows = if plan.spliced { [random.of(&[0, 20, 65_535]), random.of(&[0, 20, 65_535])] } else { [65_535; 2] };
         bench.offer(windows);
         if plan.spliced {
@@ -154,6 +155,7 @@ impl Case {
     }
 
     fn step(&mut self) {
+        if std::env::var_os("DBG").is_some() { let b = &self.cell.bench; eprintln!("c una {} nxt {} of {} | r una {} nxt {} of {} | sp {} judged {} script {:?} atclient {:?} fin {:?}", self.cell.client.una, self.cell.client.nxt, self.cell.client.stream.len(), self.cell.robot.una, self.cell.robot.nxt, self.cell.robot.stream.len(), b.gate.is_spliced(), b.toy.judged(), b.toy.script, b.at_client(), b.seen[1].fin); }
         let random = &mut self.cell.random;
         let (pick, len, shift) = (random.below(100), random.within(1, 60), random.within(0, 24) as isize - 12);
         let value = random.next();
@@ -244,9 +246,14 @@ impl Case {
         let habit = Habit { shut_ns: (0, 0), window: 65_535, closes: false };
         self.cell.client.go_back();
         self.cell.robot.go_back();
+        // Where they do not tell that their windows are open again, the gate has to ask.
+        self.cell.client.ack_owed = self.cell.random.one_in(2);
+        self.cell.robot.ack_owed = self.cell.random.one_in(2);
         let settled = self.cell.settle([habit; 2], 200 * SECOND);
+        if std::env::var_os("DBG").is_some() { eprintln!("{:?} now {} ended {:?}\nclient {:?}\nrobot {:?}\ngate {:?} allowed {} judged {}", self.plan, self.cell.bench.now_ns, self.cell.bench.ended, self.cell.client, self.cell.robot, self.cell.bench.gate, self.cell.bench.toy.allowed.len(), self.cell.bench.toy.judged()); }
         assert!(settled, "I6: something waits on nothing");
         let reference = Reference::of(&self.cell.client.stream);
+        if std::env::var_os("DBG").is_some() { eprintln!("{:?} ended {:?} client {:?} robot {:?} gate {:?} allowed {} judged {}", self.plan, self.cell.bench.ended, self.cell.client, self.cell.robot, self.cell.bench.gate, self.cell.bench.toy.allowed.len(), self.cell.bench.toy.judged()); }
         self.cell.check_settled(&reference);
         let Some(Ended::Refused(_, reason)) = self.cell.bench.ended else { return };
         let at_end = self.cell.bench.toy.judged() == reference.ends_at.unwrap_or(usize::MAX);

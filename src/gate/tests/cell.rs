@@ -183,10 +183,11 @@ impl Cell {
     /// Whether all that both ends have to say is acknowledged, and everything meant for the client was read.
     pub(super) fn is_settled(&self) -> bool {
         let robot_has = self.robot.got.in_order().len();
-        self.client.is_done()
+        self.bench.gate.commands().is_drained()
+            && self.client.is_done()
             && self.robot.is_done()
             && robot_has == self.bench.toy.allowed.len()
-            && self.bench.script_read() == self.bench.toy.script.len()
+            && self.bench.is_script_read()
             && (!self.client.closes || self.robot.heard_fin())
             && (!self.robot.closes || self.client.heard_fin())
     }

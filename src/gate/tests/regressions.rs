@@ -71,3 +71,40 @@ fn a_shut_window_that_opens_bit_by_bit_is_told() {
     });
     assert!(told);
 }
+
+#[test]
+fn a_fast_retransmission_stays_inside_the_window_of_the_peer() {
+    let mut bench = fast([100, 7]);
+    bench.offer([60_000, 20]);
+    bench.splice_from_the_start();
+    bench.client(0, &units(&[(QUIET, 9); 5]));
+    let lengths = |out: &Frames| out.frames.iter().filter(|frame| frame.own).map(|frame| frame.len).collect::<Vec<_>>();
+    for _ in 0..3 {
+        let ack = Sent { toward: Toward::Plant, seq: 7, ack: 100, window: 20, fin: false, payload: &[] };
+        bench.take(&ack);
+    }
+    assert_eq!(lengths(&bench.toy.wire), [20]);
+}
+
+#[test]
+fn an_answer_comes_behind_the_reply_that_the_robot_closes_with() {
+    let mut bench = fast([100, 7]);
+    bench.splice_from_the_start();
+    bench.client(0, &units(&[(ALLOW, 3), (REFUSE, 4)]));
+    let reply = said(REPLY, 0);
+    bench.take(&Sent { toward: Toward::Plant, seq: 7, ack: 105, window: 60_000, fin: true, payload: &reply });
+    assert_eq!(bench.at_client(), [reply, answer_to(0)].concat());
+    assert_eq!(bench.seen[1].fin, Some(bench.at_client().len()));
+}
+
+#[test]
+fn a_window_that_closed_over_what_was_sent_is_asked_about() {
+    let mut bench = fast([100, 7]);
+    bench.splice_from_the_start();
+    bench.client(0, &units(&[(QUIET, 9)]));
+    // The bytes were lost, and the robot takes back its window.
+    bench.take(&Sent { toward: Toward::Plant, seq: 7, ack: 100, window: 0, fin: false, payload: &[] });
+    bench.time(bench.gate.due_ns().unwrap());
+    let asked: Vec<_> = bench.toy.wire.frames.iter().map(|frame| (frame.toward, frame.seq, frame.len)).collect();
+    assert_eq!(asked, [(Toward::Robot, 99, 0)]);
+}
