@@ -11,7 +11,7 @@ use super::pipeline::Fate;
 use super::scene::Scene;
 use super::segment::Connection;
 use crate::event::{Action, Reason};
-use crate::flow::{State, flag};
+use crate::flow::{End, State, flag};
 use crate::gate::Gate;
 
 /// Time between two answers to SYNs on a connection that lives.
@@ -44,7 +44,11 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
             if ack_number != opener.isn.wrapping_add(1) {
                 return if enforce { Fate::Drop(Reason::BadFlags) } else { Fate::Forward };
             }
-            begin_end(flow.end_mut(toward), self.tcp, guarded);
+            let end = flow.end_mut(toward);
+            begin_end(end, self.tcp, guarded);
+            // A connection may be spliced before its receiver says anything more: its window begins here.
+            end.acked = ack_number;
+            end.flags |= End::ACKED;
             flow.set_state(State::SynReceived);
             if let Some(watched) = slot.and_then(|slot| self.arena.watched.get_mut(slot)) {
                 watched.gate = Gate::new(ack_number, seq_number.wrapping_add(1));

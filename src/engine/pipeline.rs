@@ -111,6 +111,12 @@ impl<'m, O: Observer> Pipeline<'m, O> {
         self.observer
     }
 
+    /// Ends the pipeline and hands its state out, for a successor.
+    #[must_use]
+    pub fn into_arena(self) -> &'m mut Arena {
+        self.arena
+    }
+
     /// After a crash of a predecessor: the connection that it was changing ends, and both its ends are told; all others
     /// go on as they were. Nothing where the predecessor ended between two events.
     pub fn recover(&mut self, now_ns: u64, wall_ns: u64, actions: &mut Actions) {
