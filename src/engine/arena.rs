@@ -1,5 +1,6 @@
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
+use super::flux::Flux;
 use crate::flow::{FlowId, Table};
 use crate::gate::{Gate, STORE, Stores};
 use crate::inspect::Session;
@@ -12,7 +13,7 @@ pub const WATCHED: usize = 256;
 pub const BINDINGS: usize = 64;
 
 /// Grows with every change of what lies in the arena; a successor with another number starts with an empty one.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// Connections whose unit may outgrow its store at one time. Source: the product's specification (availability,
 /// "memory").
@@ -58,18 +59,20 @@ pub struct Binding {
 
 /// All state of the packet path that outlives a frame. Plain data in shared memory, so that a new packet process goes
 /// on where the old one ended. All zero when new.
-#[derive(Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[derive(Debug, FromBytes, IntoBytes, KnownLayout)]
 #[repr(C)]
 pub struct Arena {
     magic: u64,
     layout: u32,
-    /// 1 while a frame is being handled: what a crash in the middle leaves behind is told by it.
-    pub busy: u32,
+    /// Explicit padding.
+    reserved: u32,
+    /// What is being changed: what a crash in the middle leaves torn is told by it.
+    pub(super) flux: Flux,
     /// Number of the last event.
     pub last_event: u64,
     /// Frames received so far, both ports.
     pub frames: u64,
-    shared: Shared,
+    pub(super) shared: Shared,
 }
 
 /// The part of the arena that frames change.
@@ -129,10 +132,12 @@ impl Arena {
         arena
     }
 
+    /// The number that makes it an arena comes last: who is killed before leaves none.
     fn begin(&mut self, seed: u64) {
-        self.magic = MAGIC;
-        self.layout = LAYOUT;
         self.shared.flows.seed(seed);
+        self.layout = LAYOUT;
+        self.flux.settled(&mut self.shared);
+        self.magic = MAGIC;
     }
 
     /// What frames change.
@@ -141,9 +146,20 @@ impl Arena {
         &self.shared
     }
 
-    /// What frames change, and the number of the last event.
-    pub(super) fn split(&mut self) -> (&mut Shared, &mut u64) {
-        (&mut self.shared, &mut self.last_event)
+    /// What frames change, the number of the last event, and what says what changes.
+    pub(super) fn split(&mut self) -> (&mut Shared, &mut u64, &Flux) {
+        (&mut self.shared, &mut self.last_event, &self.flux)
+    }
+
+    /// Publishes what was changed.
+    pub(super) fn settle(&mut self) {
+        self.flux.settled(&mut self.shared);
+    }
+
+    /// What was in flux when the predecessor ended.
+    #[must_use]
+    pub fn torn(&self) -> Option<super::flux::Torn> {
+        self.flux.torn()
     }
 }
 

@@ -53,9 +53,10 @@ pub(super) fn tcp<O: Observer>(
                 _ => false,
             });
         if !starts_anew {
+            scene.flux.conversation(id, arena);
             return Connection { arena, rules, observer, scene, packet, tcp, key, id }.take();
         }
-        remove(arena, id);
+        remove(arena, scene, id);
     }
     open(arena, rules, observer, scene, packet, tcp, key)
 }
@@ -101,8 +102,9 @@ pub(super) fn admit(
 
 /// Adds a conversation; where the table is full, takes out one of a few that nobody misses.
 pub(super) fn insert(arena: &mut SharedArena, scene: &mut Scene<'_>, key: &FlowKey) -> Option<FlowId> {
-    if let Some(id) = arena.flows.insert(key) {
-        return Some(id);
+    if let Some(id) = arena.flows.place() {
+        scene.flux.entry(id, arena);
+        return arena.flows.insert_at(id, key);
     }
     // A bounded search from a place that differs from frame to frame: half-open and ended ones go first; never one
     // that is established.
@@ -113,9 +115,11 @@ pub(super) fn insert(arena: &mut SharedArena, scene: &mut Scene<'_>, key: &FlowK
             matches!(flow.state(), State::SynSent | State::SynReceived | State::Closed | State::Datagrams)
         })
     })?;
+    scene.flux.entry(victim, arena);
     report(arena, scene, victim, FlowEnd::TimedOut);
-    remove(arena, victim);
-    arena.flows.insert(key)
+    remove(arena, scene, victim);
+    // The same place: it stays named.
+    arena.flows.insert_at(victim, key)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "4096")]
@@ -161,7 +165,7 @@ fn open<O: Observer>(
     let slot = if dissected { arena.watch(u32::from(id.0)) } else { None };
     if dissected && slot.is_none() {
         if scene.enforce {
-            remove(arena, id);
+            remove(arena, scene, id);
         }
         return full(scene);
     }
@@ -203,6 +207,7 @@ fn open<O: Observer>(
         flow.end_mut(toward).next = at;
         flow.end_mut(toward).mss = DEFAULT_MSS;
     }
+    scene.flux.conversation(id, arena);
     match (Connection { arena, rules, observer, scene, packet, tcp, key, id }.take()) {
         Fate::Forward => fate,
         other => other,
@@ -286,9 +291,15 @@ pub(super) fn end(arena: &mut SharedArena, scene: &mut Scene<'_>, id: FlowId, ac
     flow.set_state(State::Dead);
     flow.reason = reason as u8;
     flow.set(flag::SILENT, action == Action::Drop);
+    tell_end(arena, scene, id);
+}
+
+/// Tells both ends of a connection that it is over, unless it is to be silent, and records it.
+pub(super) fn tell_end(arena: &mut SharedArena, scene: &mut Scene<'_>, id: FlowId) {
+    let Some(flow) = arena.flows.flow_mut(id) else { return };
     flow.last_ns = scene.now_ns;
     let slot = (flow.stream as usize).checked_sub(1);
-    if action != Action::Drop {
+    if !flow.is(flag::SILENT) {
         let watched = slot.and_then(|slot| arena.watched.get(slot));
         reset::both(scene, flow, watched);
         flow.resets = u8::try_from(RESET_AGAIN_NS.len()).unwrap_or_default();
@@ -334,20 +345,6 @@ pub(super) fn unfinished(arena: &mut SharedArena, scene: &mut Scene<'_>, id: Flo
     }
 }
 
-/// Ends the connection that is watched in a slot.
-pub(super) fn end_watched(arena: &mut SharedArena, rules: &Rules, scene: &mut Scene<'_>, slot: usize, reason: Reason) {
-    let Some(watched) = arena.watched.get(slot) else { return };
-    if watched.used == 0 {
-        return;
-    }
-    let Ok(id) = u16::try_from(watched.flow).map(FlowId) else { return };
-    if rules.mode.enforces() {
-        end(arena, scene, id, Action::Reset, reason);
-    } else if let Some(flow) = arena.flows.flow_mut(id) {
-        flow.set(flag::UNREADABLE, true);
-    }
-}
-
 /// Records that a conversation is over, and gives its slot back.
 pub(super) fn close(arena: &mut SharedArena, scene: &mut Scene<'_>, id: FlowId, how: FlowEnd) {
     report(arena, scene, id, how);
@@ -371,6 +368,7 @@ pub(super) fn due<O: Observer>(
 ) {
     let Some(watched) = arena.watched.get(slot) else { return };
     let Ok(id) = u16::try_from(watched.flow).map(FlowId) else { return };
+    scene.flux.conversation(id, arena);
     let Some(flow) = arena.flows.flow_mut(id) else { return };
     if flow.state() != State::Dead {
         let now_ns = scene.now_ns;
@@ -405,6 +403,8 @@ pub(super) fn due<O: Observer>(
     if let Some(due) = arena.due.get_mut(slot) {
         *due = scene.now_ns.saturating_add(second);
     }
+    // Of a connection that ended with a predecessor.
+    report(arena, scene, id, FlowEnd::Refused);
 }
 
 /// Records a conversation, once.
@@ -439,7 +439,8 @@ pub(super) fn report(arena: &mut SharedArena, scene: &mut Scene<'_>, id: FlowId,
 }
 
 /// Takes a conversation out of the table.
-pub(super) fn remove(arena: &mut SharedArena, id: FlowId) {
+pub(super) fn remove(arena: &mut SharedArena, scene: &Scene<'_>, id: FlowId) {
+    scene.flux.entry(id, arena);
     let slot = arena.flows.flow(id).and_then(|flow| (flow.stream as usize).checked_sub(1));
     if let Some(slot) = slot.filter(|slot| *slot < WATCHED) {
         arena.unwatch(slot);

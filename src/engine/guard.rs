@@ -6,6 +6,7 @@ use dissect::Toward;
 use link::{EtherType, Ipv4Options, LinkProtocol, Mac, Network, Packet, Transport};
 
 use super::arena::Binding;
+use super::flux::Flux;
 use super::rules::{Device, Rules};
 use crate::event::Reason;
 
@@ -99,7 +100,7 @@ fn check_binding(bindings: &[Binding], address: Ipv4Addr, mac: Mac, toward: Towa
 
 /// Writes the configuration's devices into the bindings; what was learned of the same address stays where the
 /// configuration gives no MAC.
-pub(super) fn configure(bindings: &mut [Binding], devices: &[Device]) {
+pub(super) fn configure(bindings: &mut [Binding], devices: &[Device], flux: &Flux) {
     for device in devices {
         let IpAddr::V4(address) = device.address else { continue };
         let octets = address.octets();
@@ -108,20 +109,22 @@ pub(super) fn configure(bindings: &mut [Binding], devices: &[Device]) {
             .iter()
             .position(|binding| binding.address == octets)
             .or_else(|| bindings.iter().position(|binding| binding.address == [0; 4]));
-        let Some(binding) = place.and_then(|at| bindings.get_mut(at)) else { return };
+        let Some((place, binding)) = place.and_then(|at| Some((at, bindings.get_mut(at)?))) else { return };
         let learned = if binding.address == octets && binding.configured == 0 { binding.mac } else { [0; 6] };
+        flux.binding(place, binding);
         *binding = Binding {
             address: octets,
             mac: device.mac.map_or(learned, |mac| mac.0),
             side,
             configured: u8::from(device.mac.is_some()),
         };
+        flux.settled(binding);
     }
 }
 
 /// Learns the MAC of a bound address from a frame of its own side: always where none is known, and anew outside
 /// enforcement, where a device may have been replaced.
-pub(super) fn learn(bindings: &mut [Binding], packet: &Packet<'_>, toward: Toward, enforce: bool) {
+pub(super) fn learn(bindings: &mut [Binding], packet: &Packet<'_>, toward: Toward, enforce: bool, flux: &Flux) {
     let (address, mac) = match &packet.network {
         Network::Arp(arp) => (arp.sender_ip, arp.sender_mac),
         Network::Ipv4(ip) => (ip.source, packet.source),
@@ -132,10 +135,13 @@ pub(super) fn learn(bindings: &mut [Binding], packet: &Packet<'_>, toward: Towar
     }
     let octets = address.octets();
     let used = bindings.iter_mut().take_while(|binding| binding.address != [0; 4]);
-    for binding in used.filter(|binding| binding.address == octets && binding.configured == 0) {
+    let learns = |binding: &Binding| binding.address == octets && binding.configured == 0;
+    for (place, binding) in used.enumerate().filter(|(_, binding)| learns(binding)) {
         let own_side = binding.side == toward.reverse() as u8;
-        if own_side && (binding.mac == [0; 6] || !enforce) {
+        if own_side && binding.mac != mac.0 && (binding.mac == [0; 6] || !enforce) {
+            flux.binding(place, binding);
             binding.mac = mac.0;
+            flux.settled(binding);
         }
     }
 }

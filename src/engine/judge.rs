@@ -2,6 +2,7 @@ use dissect::{DissectError, ErrorKind, Step, Toward};
 use link::FlowKey;
 
 use super::detail;
+use super::flux::Part;
 use super::lines::Lines;
 use super::rules::Rules;
 use super::scene::Scene;
@@ -73,7 +74,9 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
         let Self { who, client, rules, robot, rates, observer, scene, counts, refusal, .. } = self;
         let mut verdict = None;
         let step = self.session.command(service, self.port, bytes, |command, unit| {
+            scene.flux.part(Part::Rates, *rates);
             let decided = decide(rules, *client, who.opened, command, robot, rates, scene.now_ns);
+            scene.flux.part_done(Part::Rates, *rates);
             verdict = Some(decided);
             observer.command(who, command, &decided);
             let id = scene.next_event();
@@ -117,7 +120,10 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
     fn reply(&mut self, bytes: &[u8]) -> Reply {
         let (service, key) = (self.who.service, self.who.key);
         let scene = &mut *self.scene;
-        match inspect::read_answer(self.session, service, bytes, self.robot, scene.now_ns) {
+        scene.flux.part(Part::Robot, self.robot);
+        let read = inspect::read_answer(self.session, service, bytes, self.robot, scene.now_ns);
+        scene.flux.part_done(Part::Robot, self.robot);
+        match read {
             Ok(Step::Partial { .. }) => Reply::Partial,
             Ok(Step::Whole { unit, len }) => {
                 if unit.recorded {

@@ -49,11 +49,15 @@ pub struct Pipeline<'m, O = ()> {
     next_tick_ns: u64,
     sweep: u16,
     wall_ns: u64,
+    /// A connection that was torn and of which both ends are still to be told.
+    torn: Option<FlowId>,
 }
 
 impl<'m, O: Observer> Pipeline<'m, O> {
-    /// A pipeline over `arena` that judges by `rules`.
+    /// A pipeline over `arena` that judges by `rules`. What a predecessor left torn is made whole; call
+    /// [`Pipeline::recover`] next.
     pub fn new(arena: &'m mut Arena, rules: Arc<Rules>, observer: O) -> Self {
+        let torn = arena.repair(rules.mode.enforces());
         let mut pipeline = Self {
             arena,
             rules: Arc::clone(&rules),
@@ -63,6 +67,7 @@ impl<'m, O: Observer> Pipeline<'m, O> {
             next_tick_ns: 0,
             sweep: 0,
             wall_ns: 0,
+            torn,
         };
         pipeline.set_rules(rules);
         pipeline
@@ -71,7 +76,8 @@ impl<'m, O: Observer> Pipeline<'m, O> {
     /// Judges by other rules from the next frame on.
     pub fn set_rules(&mut self, rules: Arc<Rules>) {
         if rules.bind {
-            guard::configure(&mut self.arena.split().0.bindings, &rules.devices);
+            let (arena, _, flux) = self.arena.split();
+            guard::configure(&mut arena.bindings, &rules.devices, flux);
         }
         self.rules = rules;
     }
@@ -105,17 +111,20 @@ impl<'m, O: Observer> Pipeline<'m, O> {
         self.observer
     }
 
-    /// After a crash in the middle of a frame: what was being changed can't be told, so every connection that is read
-    /// ends; the others go on.
+    /// Ends the pipeline and hands its state out, for a successor.
+    #[must_use]
+    pub fn into_arena(self) -> &'m mut Arena {
+        self.arena
+    }
+
+    /// After a crash of a predecessor: the connection that it was changing ends, and both its ends are told; all others
+    /// go on as they were. Nothing where the predecessor ended between two events.
     pub fn recover(&mut self, now_ns: u64, wall_ns: u64, actions: &mut Actions) {
-        if self.arena.busy == 0 {
-            return;
-        }
-        self.arena.busy = 0;
-        let (arena, rules, _, mut scene) = self.parts(Toward::Robot, now_ns, wall_ns, 0, actions);
-        for slot in 0..WATCHED {
-            connection::end_watched(arena, rules, &mut scene, slot, Reason::EngineFault);
-        }
+        let Some(id) = self.torn.take() else { return };
+        let (arena, _, _, mut scene) = self.parts(Toward::Robot, now_ns, wall_ns, 0, actions);
+        scene.flux.conversation(id, arena);
+        connection::tell_end(arena, &mut scene, id);
+        self.arena.settle();
     }
 
     /// Records something that happened outside the path.
@@ -133,7 +142,7 @@ impl<'m, O: Observer> Pipeline<'m, O> {
         actions: &'x mut Actions,
     ) -> (&'x mut SharedArena, &'x Rules, &'x mut O, Scene<'x>) {
         let Self { arena, rules, observer, counters, budgets, .. } = self;
-        let (shared, last_event) = arena.split();
+        let (shared, last_event, flux) = arena.split();
         let scene = Scene {
             toward,
             now_ns,
@@ -146,6 +155,7 @@ impl<'m, O: Observer> Pipeline<'m, O> {
             actions,
             counters,
             last_event,
+            flux,
             budgets,
         };
         (shared, rules, observer, scene)
@@ -154,11 +164,12 @@ impl<'m, O: Observer> Pipeline<'m, O> {
     /// Takes one frame that travels `toward` a side, at monotonic time `now_ns`; what comes of it is added to
     /// `actions`, which must have room ([`Actions::has_room`]).
     pub fn handle(&mut self, toward: Toward, frame: &Frame<'_>, now_ns: u64, actions: &mut Actions) -> Fate {
-        self.arena.busy = 1;
         self.arena.frames = self.arena.frames.saturating_add(1);
         self.wall_ns = frame.meta.received_ns;
         Counters::add(&mut self.counters.received, toward);
         let fate = self.judge(toward, frame, now_ns, actions);
+        // Published: nothing of it has left yet, as what leaves is carried out after this.
+        self.arena.settle();
         let enforce = self.rules.mode.enforces();
         match fate {
             Fate::Absorb if enforce => Counters::add(&mut self.counters.absorbed, toward),
@@ -168,7 +179,6 @@ impl<'m, O: Observer> Pipeline<'m, O> {
                 Counters::add(&mut self.counters.forwarded, toward);
             }
         }
-        self.arena.busy = 0;
         fate
     }
 
@@ -176,7 +186,7 @@ impl<'m, O: Observer> Pipeline<'m, O> {
         let judges = self.rules.mode.judges();
         let number = self.arena.frames;
         let Self { arena, rules, observer, counters, budgets, .. } = self;
-        let (arena, last_event) = arena.split();
+        let (arena, last_event, flux) = arena.split();
         let mut scene = Scene {
             toward,
             now_ns,
@@ -189,6 +199,7 @@ impl<'m, O: Observer> Pipeline<'m, O> {
             actions,
             counters,
             last_event,
+            flux,
             budgets,
         };
         let packet = match link::parse(frame.bytes) {
@@ -210,7 +221,7 @@ impl<'m, O: Observer> Pipeline<'m, O> {
                 matches!(packet.network, Network::Ipv4(_) | Network::Ipv6(_))
             }
         };
-        guard::learn(&mut arena.bindings, &packet, toward, scene.enforce);
+        guard::learn(&mut arena.bindings, &packet, toward, scene.enforce, flux);
         if !is_ip {
             if scene.enforce && toward == Toward::Robot && !scene.budgets.take_listed(now_ns) {
                 scene.refuse_frame(Some(&packet), None, Reason::Overload, RuleId::NONE);
@@ -266,6 +277,7 @@ impl<'m, O: Observer> Pipeline<'m, O> {
             }
         }
         self.sweep = sweep;
+        self.arena.settle();
         self.next_tick_ns
     }
 
@@ -308,8 +320,9 @@ fn idle(arena: &mut SharedArena, scene: &mut Scene<'_>, id: FlowId) {
         State::Dead => connection::DEAD_NS,
     };
     if idle_ns > limit_ns {
+        scene.flux.entry(id, arena);
         connection::report(arena, scene, id, FlowEnd::TimedOut);
-        connection::remove(arena, id);
+        connection::remove(arena, scene, id);
     }
 }
 
@@ -344,7 +357,10 @@ fn datagram<O: Observer>(
         }
     }
     let id = match id {
-        Some(id) => Some(id),
+        Some(id) => {
+            scene.flux.conversation(id, arena);
+            Some(id)
+        }
         None => connection::insert(arena, scene, &key),
     };
     let Some(flow) = id.and_then(|id| arena.flows.flow_mut(id)) else {

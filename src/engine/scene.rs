@@ -3,6 +3,7 @@ use link::{FlowKey, Packet};
 
 use super::actions::Actions;
 use super::counters::Counters;
+use super::flux::Flux;
 use crate::event::{Event, EventId, FrameRecord, Reason, Record, RuleId, Verdict};
 
 /// One frame (or one moment of a timer) and where its consequences go.
@@ -29,6 +30,8 @@ pub(super) struct Scene<'x> {
     pub(super) counters: &'x mut Counters,
     /// Number of the last event.
     pub(super) last_event: &'x mut u64,
+    /// What is being changed.
+    pub(super) flux: &'x Flux,
     /// How often records of one reason were made lately.
     pub(super) budgets: &'x mut Budgets,
 }

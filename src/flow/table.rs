@@ -106,7 +106,12 @@ impl Table {
 
     /// Adds a conversation that is not in the table; absent where there is no room.
     pub fn insert(&mut self, key: &FlowKey) -> Option<FlowId> {
-        let id = self.next_free()?;
+        self.insert_at(self.place()?, key)
+    }
+
+    /// Adds a conversation that is not in the table at a free place ([`Table::place`]).
+    pub fn insert_at(&mut self, id: FlowId, key: &FlowKey) -> Option<FlowId> {
+        self.free = u32::from(id.0).wrapping_add(1);
         let hash = self.hash(key);
         let mut at = hash as usize & MASK;
         while self.slot(at) != 0 {
@@ -122,15 +127,12 @@ impl Table {
         Some(id)
     }
 
-    fn next_free(&mut self) -> Option<FlowId> {
-        for _ in 0..CAPACITY {
-            let at = self.free as usize % CAPACITY;
-            self.free = self.free.wrapping_add(1);
-            if self.flows.get(at).is_some_and(|flow| flow.state() == State::Free) {
-                return u16::try_from(at).ok().map(FlowId);
-            }
-        }
-        None
+    /// The free place for the next conversation; absent where there is none.
+    #[must_use]
+    pub fn place(&self) -> Option<FlowId> {
+        let is_free = |at: &usize| self.flows.get(*at).is_some_and(|flow| flow.state() == State::Free);
+        let start = self.free as usize % CAPACITY;
+        (start..CAPACITY).chain(0..start).find(is_free).and_then(|at| u16::try_from(at).ok()).map(FlowId)
     }
 
     /// Takes a conversation out.
@@ -150,6 +152,34 @@ impl Table {
         }
         self.close_gap(at);
         self.used = self.used.saturating_sub(1);
+    }
+
+    /// Empties a place without looking at the index: [`Table::rebuild`] has to follow.
+    pub fn clear(&mut self, id: FlowId) {
+        if let Some(flow) = self.flow_mut(id) {
+            flow.zero();
+        }
+    }
+
+    /// Makes the index anew from the flows, after a change that was not brought to its end. A flow whose key is not
+    /// whole, or stands twice, is taken out.
+    pub fn rebuild(&mut self) {
+        self.index.fill(0);
+        self.used = 0;
+        for id in (0..CAPACITY).filter_map(|at| u16::try_from(at).ok()) {
+            let Some(flow) = self.flow(FlowId(id)) else { continue };
+            let hash = self.hash(&flow.key);
+            if flow.state() == State::Free || flow.hash != hash || self.find(&flow.key).is_some() {
+                self.clear(FlowId(id));
+                continue;
+            }
+            let mut at = hash as usize & MASK;
+            while self.slot(at) != 0 {
+                at = at.wrapping_add(1) & MASK;
+            }
+            self.set_slot(at, id.saturating_add(1));
+            self.used = self.used.saturating_add(1);
+        }
     }
 
     /// Shifts what was pushed past `hole` by collisions back into it.
@@ -210,6 +240,23 @@ mod tests {
             for n in 0..300 {
                 prop_assert_eq!(table.find(&key(n)), model.get(&n).copied());
             }
+        }
+    }
+
+    #[test]
+    fn a_rebuilt_index_finds_what_was_whole() {
+        let mut table = Table::new_box_zeroed().unwrap();
+        table.seed(7);
+        let ids: Vec<_> = (0..300).map(|n| table.insert(&key(n)).unwrap()).collect();
+        // Any part of the index may be torn, and of some entries the key.
+        table.index.iter_mut().step_by(3).for_each(|slot| *slot = 77);
+        table.flow_mut(ids[5]).unwrap().key = key(6);
+        table.flow_mut(ids[7]).unwrap().hash ^= 1;
+        table.rebuild();
+        assert_eq!(table.len(), 298);
+        for n in 0..300_u16 {
+            let whole = n != 5 && n != 7;
+            assert_eq!(table.find(&key(n)), whole.then(|| ids[usize::from(n)]));
         }
     }
 

@@ -8,8 +8,10 @@
 //!
 //! Both sides are a [`Host`] with any number of [`Line`]s (one end of a TCP connection); either may listen or connect.
 
+mod crash;
 mod host;
 
+pub use crash::{Crashes, Tripwire};
 pub use host::{Host, Line, Service};
 
 use std::collections::{BTreeMap, VecDeque};
@@ -88,7 +90,9 @@ pub fn rules(mode: Mode, policy: &str) -> Arc<Rules> {
 
 /// The packet path between the cables, carried out as the worker does.
 struct Vambrace {
-    pipeline: Pipeline<'static>,
+    /// Absent only while a successor takes over.
+    pipeline: Option<Pipeline<'static, Tripwire>>,
+    crashes: Crashes,
     actions: Actions,
     batch: Vec<Vec<u8>>,
     next_poll_ns: u64,
@@ -122,9 +126,27 @@ impl Vambrace {
         self.trace.push_back(format!("{seconds}.{nanos:09} {what:8} toward {toward:?}: {text}"));
     }
 
+    fn rules(&self) -> &Arc<Rules> {
+        self.pipeline.as_ref().unwrap().rules()
+    }
+
+    /// The process is gone and another one takes its place, over the same arena. What was to leave is lost.
+    fn succeed(&mut self, now_ns: u64, cables: &mut [Impairment; 2]) {
+        self.actions.clear();
+        self.crashes.happened += 1;
+        self.trace.push_back(format!("{}.{:09} the process ends", now_ns / SECOND_NS, now_ns % SECOND_NS));
+        let mut gone = self.pipeline.take().unwrap();
+        let (rules, tripwire) = (Arc::clone(gone.rules()), gone.observer_mut().disarmed());
+        let mut pipeline = Pipeline::new(gone.into_arena(), rules, tripwire);
+        pipeline.recover(now_ns, now_ns, &mut self.actions);
+        self.pipeline = Some(pipeline);
+        self.next_poll_ns = 0;
+        self.carry_out(Toward::Robot, now_ns, cables);
+    }
+
     /// A batch of frames toward a side; what leaves is offered to the cables `[plant, robot]`.
     fn handle(&mut self, toward: Toward, now_ns: u64, cables: &mut [Impairment; 2]) {
-        let enforces = self.pipeline.rules().mode.enforces();
+        let enforces = self.rules().mode.enforces();
         for index in 0..self.batch.len() {
             if !self.actions.has_room() {
                 self.carry_out(toward, now_ns, cables);
@@ -133,8 +155,18 @@ impl Vambrace {
             let meta = FrameMeta { received_ns: now_ns, wire_len: bytes.len() as u32, checksum_partial: false };
             self.actions.begin(index, toward);
             let before = self.actions.outs().len();
-            let fate = self.pipeline.handle(toward, &Frame { bytes, meta }, now_ns, &mut self.actions);
+            let (pipeline, frame) = (self.pipeline.as_mut().unwrap(), Frame { bytes, meta });
+            let fate = crash::survive(|| pipeline.handle(toward, &frame, now_ns, &mut self.actions));
             self.frames += 1;
+            let Some(fate) = fate else {
+                self.succeed(now_ns, cables);
+                break;
+            };
+            if self.crashes.comes_after_event() {
+                // Published, not sent: what the batch has brought so far is lost, and what of it was not looked at.
+                self.succeed(now_ns, cables);
+                break;
+            }
             if self.trace_len != 0 {
                 let bytes = self.batch[index].clone();
                 self.note(&format!("{fate:?}"), toward, &bytes, now_ns);
@@ -154,9 +186,17 @@ impl Vambrace {
         if now_ns < self.next_poll_ns {
             return;
         }
-        self.next_poll_ns = self.pipeline.poll(now_ns, &mut self.actions);
-        let enforces = self.pipeline.rules().mode.enforces();
+        let pipeline = self.pipeline.as_mut().unwrap();
+        let Some(next_ns) = crash::survive(|| pipeline.poll(now_ns, &mut self.actions)) else {
+            return self.succeed(now_ns, cables);
+        };
+        self.next_poll_ns = next_ns;
+        let enforces = self.rules().mode.enforces();
         assert!(enforces || self.actions.outs().is_empty(), "silent outside enforcement");
+        let happened = !self.actions.outs().is_empty() || !self.actions.events().is_empty();
+        if happened && self.crashes.comes_after_event() {
+            return self.succeed(now_ns, cables);
+        }
         self.carry_out(Toward::Robot, now_ns, cables);
     }
 
@@ -227,7 +267,8 @@ impl Cell {
         // Never given back: the kernel gives pages only to what is touched.
         let arena = Box::leak(Arena::boxed(seed));
         let vambrace = Vambrace {
-            pipeline: Pipeline::new(arena, rules, ()),
+            pipeline: Some(Pipeline::new(arena, rules, Tripwire::default())),
+            crashes: Crashes::default(),
             actions: Actions::new(),
             batch: Vec::new(),
             next_poll_ns: 0,
@@ -327,9 +368,19 @@ impl Cell {
         self.vambrace.trace.iter().map(|line| format!("{line}\n")).collect()
     }
 
+    /// When the packet process ends unasked: between two events, or at a command in the middle of one.
+    pub fn crashes(&mut self) -> &mut Crashes {
+        &mut self.vambrace.crashes
+    }
+
+    /// Ends the packet process in the middle of the event that brings the `nth` command from now on.
+    pub fn trip_at(&mut self, nth: u64) {
+        self.vambrace.pipeline.as_mut().unwrap().observer_mut().arm(nth);
+    }
+
     /// Judges by other rules from now on.
     pub fn set_rules(&mut self, rules: Arc<Rules>) {
-        self.vambrace.pipeline.set_rules(rules);
+        self.vambrace.pipeline.as_mut().unwrap().set_rules(rules);
     }
 
     /// When something is due next; never before now.
@@ -407,7 +458,7 @@ impl Cell {
 
     /// Checks that the box's books balance and that it lost no action.
     pub fn assert_balanced(&self) {
-        assert!(self.vambrace.pipeline.counters().balance(), "every frame is accounted for");
+        assert!(self.vambrace.pipeline.as_ref().unwrap().counters().balance(), "every frame is accounted for");
         assert_eq!(self.vambrace.actions.lost(), 0, "actions that found no room");
     }
 }
