@@ -28,11 +28,14 @@ pub mod decisions {
     #[doc = include_str!("decisions/0003-sockets-and-state-are-the-supervisors.md")]
     pub mod d0003_sockets_and_state_are_the_supervisors {}
 
-    #[doc = include_str!("decisions/0004-refusals-reset-or-drop.md")]
-    pub mod d0004_refusals_reset_or_drop {}
+    #[doc = include_str!("decisions/0004-refuse-reset-or-drop.md")]
+    pub mod d0004_refuse_reset_or_drop {}
 
     #[doc = include_str!("decisions/0005-rooms-beside-the-plan.md")]
     pub mod d0005_rooms_beside_the_plan {}
+
+    #[doc = include_str!("decisions/0006-splice-is-a-proxy-in-both-directions.md")]
+    pub mod d0006_splice_is_a_proxy_in_both_directions {}
 }
 
 #[cfg(test)]
