@@ -22,8 +22,8 @@ use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, 
 use support::{Case, Frames, Rig};
 use vambrace::command::Command;
 use vambrace::engine::{Mode, Rules};
-use vambrace::flow::Table;
 use vambrace::event::Reason;
+use vambrace::flow::Table;
 use vambrace::gate;
 use vambrace::policy::Ask;
 use vambrace::robot::{Rates, State};

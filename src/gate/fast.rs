@@ -9,48 +9,51 @@ use super::{
 };
 use crate::event::{Action, Reason};
 
-/// Most pieces that one segment can release: a full store cut to the smallest segment size that TCP must accept.
+/// Most pieces that one segment can release: a full store cut to the smallest segment size that TCP must accept. What is
+/// beyond stays released and unacknowledged, and the sender's retransmission brings it.
 /// Source: RFC 9293 section 3.7.1, default send MSS 536.
 pub const RELEASES: usize = STORE / 536 + 2;
 
 /// A unit of the robot's that is longer is not waited for: the store must not fill up with it.
 const LONGEST_REPLY: u32 = 16 * 1024;
 
-/// Pieces of the store to send toward the robot, in order.
-#[derive(Clone, Copy, Debug)]
+/// Bytes of the store to send toward the robot: what was asked for again, then what was let go now.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Releases {
-    pieces: [(u32, u32); RELEASES],
-    len: usize,
-}
-
-impl Default for Releases {
-    fn default() -> Self {
-        Self { pieces: [(0, 0); RELEASES], len: 0 }
-    }
+    again: (u32, u32),
+    fresh: (u32, u32),
+    mss: u32,
 }
 
 impl Releases {
-    /// Forgets all pieces.
+    /// Forgets everything.
     pub fn clear(&mut self) {
-        self.len = 0;
+        *self = Self::default();
     }
 
-    /// The pieces as sequence number and length.
+    /// Pieces of at most one segment, in order, as sequence number and length.
     pub fn iter(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
-        self.pieces.iter().copied().take(self.len)
+        let mss = self.mss.max(1);
+        let runs = [self.again, self.fresh].into_iter().flat_map(move |(from, to)| {
+            let mut at = from;
+            core::iter::from_fn(move || {
+                let len = span(at, to).min(mss);
+                let piece = (at, len);
+                at = at.wrapping_add(len);
+                (len != 0).then_some(piece)
+            })
+        });
+        runs.take(RELEASES)
     }
 
-    /// Adds `from..to`, cut to `mss`. Pieces beyond the room are left out: they stay released and unacknowledged, and
-    /// the sender's retransmission brings them.
-    fn push(&mut self, from: u32, to: u32, mss: u32) {
-        let mut at = from;
-        while seq::before(at, to) {
-            let len = span(at, to).min(mss.max(1));
-            let Some(piece) = self.pieces.get_mut(self.len) else { return };
-            *piece = (at, len);
-            self.len = self.len.saturating_add(1);
-            at = at.wrapping_add(len);
-        }
+    fn again(&mut self, from: u32, to: u32, mss: u32) {
+        self.again = (from, to);
+        self.mss = mss;
+    }
+
+    fn fresh(&mut self, from: u32, to: u32, mss: u32) {
+        self.fresh = (from, to);
+        self.mss = mss;
     }
 }
 
@@ -97,7 +100,7 @@ impl Gate {
         }
         let stream = &mut self.commands.stream;
         if seq::before(start, stream.released()) {
-            releases.push(seq::max(start, base), seq::min(stream.released(), end), mss);
+            releases.again(seq::max(start, base), seq::min(stream.released(), end), mss);
         }
         let ahead = seq::before(stream.accepted(), start);
         match stream.insert(store, start, payload) {
@@ -166,7 +169,7 @@ impl Gate {
         loop {
             let held = self.commands.stream.held(store);
             if held.is_empty() {
-                releases.push(from, self.commands.stream.released(), mss);
+                releases.fresh(from, self.commands.stream.released(), mss);
                 return Outcome::Replace;
             }
             match Self::passive(judge.judge(held), enforce) {
@@ -217,7 +220,7 @@ impl Gate {
             }
             _ => {}
         }
-        releases.push(from, self.commands.stream.released(), mss);
+        releases.fresh(from, self.commands.stream.released(), mss);
         match stop {
             Judgement::Refuse { action, reason, .. } => Outcome::Refuse { action: outgoing_action(action), reason },
             Judgement::Broken { reason } => Outcome::Refuse { action: Action::Reset, reason },
