@@ -245,7 +245,11 @@ impl Gate {
         }
         let end = start.wrapping_add(len);
         let half = self.half_mut(toward);
-        if half.is(FIN_SEEN) && seq::before(half.fin, end) {
+        if half.is(FIN_SEEN) && (seq::before(half.fin, end) || (fin && half.fin != end)) {
+            return Ok(Some(Reason::DataOutsideStream));
+        }
+        if fin && seq::before(end, half.stream.incoming(half.stream.end())) {
+            // Bytes came that lie behind this FIN: it is made up.
             return Ok(Some(Reason::DataOutsideStream));
         }
         if seq::before(half.edge, end) {

@@ -98,7 +98,7 @@ impl Case {
         let client = &self.cell.client;
         let from = from.clamp(0, client.stream.len() as isize) as usize;
         let to = (from + len).min(client.stream.len());
-        let fin = fin && to == client.stream.len() && !self.plan.lies;
+        let fin = fin && (to == client.stream.len() || self.plan.lies);
         if from == to && !fin {
             return;
         }
@@ -166,9 +166,10 @@ impl Case {
             20..=29 => self.send(una + shift, len, false, None),
             30..=33 => self.send(nxt + shift * 4, len, false, None),
             34..=38 => self.send(nxt, 1, false, None),
-            39..=46 if self.plan.lies => self.send(una + shift, len, false, Some((value as usize, (value >> 32) as u8))),
+            39..=44 if self.plan.lies => self.send(una + shift, len, false, Some((value as usize, (value >> 32) as u8))),
             39..=44 => self.send(una, len * 2, false, None),
             45 => self.send(nxt, len, true, None),
+            46 if self.plan.lies => self.send(una + shift, len % 16, true, None),
             46 => self.send(self.cell.client.stream.len() as isize, 0, true, None),
             47..=49 => self.probe(value),
             50..=57 => self.acknowledge(Toward::Robot, value),

@@ -58,11 +58,6 @@ impl Cell {
         Self { bench, client, robot, random, link: Link::default(), flights: Vec::new(), robot_closes_after: false }
     }
 
-    /// Gives the box a segment, and the ends what comes of it; `lost` decides what they do not get.
-    pub(super) fn into_box(&mut self, sent: &Sent<'_>) {
-        self.bench.take(sent);
-    }
-
     /// The frames that just left reach the ends, but for one in `lost_one_in`.
     pub(super) fn deliver(&mut self, lost_one_in: usize) {
         let wire = std::mem::take(&mut self.bench.toy.wire);

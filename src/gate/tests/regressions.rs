@@ -108,3 +108,40 @@ fn a_window_that_closed_over_what_was_sent_is_asked_about() {
     let asked: Vec<_> = bench.toy.wire.frames.iter().map(|frame| (frame.toward, frame.seq, frame.len)).collect();
     assert_eq!(asked, [(Toward::Robot, 99, 0)]);
 }
+
+#[test]
+fn a_fin_below_bytes_that_came_changes_nothing() {
+    let stream = units(&[(QUIET, 9)]);
+    let fin = |bytes| Sent { toward: Toward::Robot, seq: 100, ack: 7, window: 60_000, fin: true, payload: bytes };
+    for spliced in [false, true] {
+        let mut bench = fast([100, 7]);
+        if spliced {
+            bench.splice_from_the_start();
+        }
+        bench.client(0, &stream);
+        bench.take(&fin(&stream[..4]));
+        assert!(bench.toy.wire.frames.iter().all(|frame| !frame.fin), "a FIN in the middle of a unit");
+        bench.client(stream.len(), &stream);
+        assert_eq!(bench.at_robot(), stream.repeat(2), "what follows is no data behind a FIN");
+    }
+}
+
+#[test]
+fn a_refused_unit_with_a_fin_is_answered_and_the_fin_goes_on() {
+    let mut bench = fast([100, 7]);
+    let stream = units(&[(REFUSE, 3)]);
+    bench.take(&Sent { toward: Toward::Robot, seq: 100, ack: 7, window: 60_000, fin: true, payload: &stream });
+    assert_eq!(bench.at_client(), answer_to(0));
+    assert_eq!((bench.ended, bench.seen[0].fin), (None, Some(0)));
+}
+
+#[test]
+fn no_byte_passes_behind_a_fin_that_passed() {
+    let mut bench = fast([100, 7]);
+    let stream = units(&[(QUIET, 3)]);
+    // A bare acknowledgement tells of bytes that were lost on their way.
+    bench.client(2 * stream.len(), &[]);
+    bench.take(&Sent { toward: Toward::Robot, seq: 100, ack: 7, window: 60_000, fin: true, payload: &stream });
+    bench.client(stream.len(), &stream);
+    assert_eq!(bench.at_robot(), stream);
+}
