@@ -494,6 +494,10 @@ impl Gate {
                 }
             }
         }
+        if self.refused_len == 0 && !self.commands.sender.is_ready(&self.commands.stream) {
+            // The robot is waited for, not the client: its unit may be whole by now.
+            self.unit_ns = 0;
+        }
         let half = &mut self.commands;
         let waits = self.refused_len == 0 && self.unit_ns == 0;
         half.sender.keep_asking(waits && half.stream.accepted() != half.stream.released());

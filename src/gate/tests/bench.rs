@@ -183,8 +183,8 @@ pub(super) struct Bench {
     releases: Releases,
     /// Everything that left, to be compared.
     pub(super) digest: u64,
-    /// Counts of what happened, to see that the cases get everywhere.
-    pub(super) spliced_later: bool,
+    /// Payload bytes that a spliced gate sent toward either side.
+    pub(super) own_bytes: [usize; 2],
 }
 
 const fn index(toward: Toward) -> usize {
@@ -215,7 +215,7 @@ impl Bench {
             client_gone: false,
             releases: Releases::default(),
             digest: 0,
-            spliced_later: false,
+            own_bytes: [0; 2],
         }
     }
 
@@ -402,7 +402,6 @@ impl Bench {
                 let client = &mut self.known[0];
                 client.window = sent.window;
                 client.acked = seq::max(client.acked, sent.ack);
-                self.spliced_later = true;
                 self.splice(Some(upto));
                 if sent.fin {
                     self.spliced(sent);

@@ -155,7 +155,6 @@ impl Case {
     }
 
     fn step(&mut self) {
-        if std::env::var_os("DBG").is_some() { let b = &self.cell.bench; eprintln!("c una {} nxt {} of {} | r una {} nxt {} of {} | sp {} judged {} script {:?} atclient {:?} fin {:?}", self.cell.client.una, self.cell.client.nxt, self.cell.client.stream.len(), self.cell.robot.una, self.cell.robot.nxt, self.cell.robot.stream.len(), b.gate.is_spliced(), b.toy.judged(), b.toy.script, b.at_client(), b.seen[1].fin); }
         let random = &mut self.cell.random;
         let (pick, len, shift) = (random.below(100), random.within(1, 60), random.within(0, 24) as isize - 12);
         let value = random.next();
@@ -251,10 +250,8 @@ impl Case {
         self.cell.client.ack_owed = self.cell.random.one_in(2);
         self.cell.robot.ack_owed = self.cell.random.one_in(2);
         let settled = self.cell.settle([habit; 2], 200 * SECOND);
-        if std::env::var_os("DBG").is_some() { eprintln!("{:?} now {} ended {:?}\nclient {:?}\nrobot {:?}\ngate {:?} allowed {} judged {}", self.plan, self.cell.bench.now_ns, self.cell.bench.ended, self.cell.client, self.cell.robot, self.cell.bench.gate, self.cell.bench.toy.allowed.len(), self.cell.bench.toy.judged()); }
         assert!(settled, "I6: something waits on nothing");
         let reference = Reference::of(&self.cell.client.stream);
-        if std::env::var_os("DBG").is_some() { eprintln!("{:?} ended {:?} client {:?} robot {:?} gate {:?} allowed {} judged {}", self.plan, self.cell.bench.ended, self.cell.client, self.cell.robot, self.cell.bench.gate, self.cell.bench.toy.allowed.len(), self.cell.bench.toy.judged()); }
         self.cell.check_settled(&reference);
         let Some(Ended::Refused(_, reason)) = self.cell.bench.ended else { return };
         let at_end = self.cell.bench.toy.judged() == reference.ends_at.unwrap_or(usize::MAX);
@@ -276,7 +273,7 @@ impl Case {
 }
 
 /// Tells the case that failed.
-struct Naming(u64);
+pub(super) struct Naming(pub(super) u64);
 
 impl Drop for Naming {
     fn drop(&mut self) {
@@ -303,11 +300,16 @@ pub(super) fn count(otherwise: u64) -> u64 {
     std::env::var("VAMBRACE_GATE_CASES").ok().and_then(|count| count.parse().ok()).unwrap_or(otherwise)
 }
 
+/// The first case, to begin where another run ended.
+pub(super) fn first() -> u64 {
+    std::env::var("VAMBRACE_GATE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0)
+}
+
 #[test]
 fn what_left_is_right_whatever_the_ends_do() {
     let begun = std::time::Instant::now();
     let cases = count(3_000);
-    let first: u64 = std::env::var("VAMBRACE_GATE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
+    let first = first();
     for seed in first..first + cases {
         let digest = run(seed);
         if seed % 16 == 0 {
@@ -320,6 +322,11 @@ fn what_left_is_right_whatever_the_ends_do() {
 #[test]
 #[ignore = "for whoever looks into failures: which checks fail, how often, and the first seed of each"]
 fn survey_of_failures() {
+    survey(run);
+}
+
+/// Says which checks of `run` fail.
+pub(super) fn survey(run: fn(u64) -> u64) {
     let mut failures = std::collections::BTreeMap::<String, (u64, u64)>::new();
     let cases = count(20_000);
     std::panic::set_hook(Box::new(|_| {}));

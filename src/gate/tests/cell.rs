@@ -132,9 +132,10 @@ impl Cell {
             }
             let openings = habits.iter().map(|habit| begin + habit.shut_ns.1).filter(|at| *at > now);
             let timers = [self.client.timer_ns, self.robot.timer_ns].into_iter().filter(|at| *at != 0);
+            let pause = Some(self.client.not_before_ns).filter(|at| *at > now);
             let own = self.bench.gate.due_ns().into_iter();
             let flight = self.flights.iter().map(|flight| flight.at_ns);
-            let Some(next) = own.chain(timers).chain(flight).chain(openings).min() else { return false };
+            let Some(next) = own.chain(timers).chain(flight).chain(openings).chain(pause).min() else { return false };
             if next > begin + limit_ns {
                 return false;
             }
@@ -147,6 +148,7 @@ impl Cell {
             let due = (0..self.flights.len()).filter(|at| self.flights[*at].at_ns <= now);
             if let Some(at) = due.min_by_key(|at| self.flights[*at].at_ns) {
                 let Flight { to, frame, payload, .. } = self.flights.remove(at);
+                if std::env::var_os("DBG").is_some() { eprintln!("{} to {:?} seq {} len {} ack {} win {} fin {}", now, to, frame.seq.wrapping_sub(self.bench.starts()[if frame.toward == Toward::Robot {0} else {1}]), payload.len(), frame.ack.wrapping_sub(self.bench.starts()[if frame.toward == Toward::Robot {1} else {0}]), frame.window, frame.fin); }
                 self.arrive(to, &frame, &payload);
             }
             for robot in [false, true] {

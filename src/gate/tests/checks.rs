@@ -56,6 +56,7 @@ impl Bench {
             }
             let seen = &mut self.seen[to];
             seen.copies.iter_mut().for_each(|copies| copies.take(at, payload));
+            self.own_bytes[to] += if frame.own { payload.len() } else { 0 };
             let last = seen.start.wrapping_add(end as u32);
             let within = payload.is_empty() || !seq::before(seen.offered, last);
             assert!(!frame.own || self.was_fast || within, "a byte beyond every window that was offered");
