@@ -148,7 +148,6 @@ impl Cell {
             let due = (0..self.flights.len()).filter(|at| self.flights[*at].at_ns <= now);
             if let Some(at) = due.min_by_key(|at| self.flights[*at].at_ns) {
                 let Flight { to, frame, payload, .. } = self.flights.remove(at);
-                if std::env::var_os("DBG").is_some() { eprintln!("{} to {:?} seq {} len {} ack {} win {} fin {}", now, to, frame.seq.wrapping_sub(self.bench.starts()[if frame.toward == Toward::Robot {0} else {1}]), payload.len(), frame.ack.wrapping_sub(self.bench.starts()[if frame.toward == Toward::Robot {1} else {0}]), frame.window, frame.fin); }
                 self.arrive(to, &frame, &payload);
             }
             for robot in [false, true] {
