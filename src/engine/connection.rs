@@ -177,7 +177,7 @@ fn open<O: Observer>(
         };
         if !syn {
             // What both ends agreed on in their handshake, window scale above all, is not known.
-            watched.gate.pass_fin();
+            watched.gate.only_pass();
         }
     }
     let Some(flow) = arena.flows.flow_mut(id) else { return fate };

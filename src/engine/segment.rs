@@ -347,13 +347,14 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
             sender.acked = ack;
             sender.flags |= End::ACKED;
         }
-        if self.tcp.flags.fin() {
+        let watched = slot.and_then(|slot| self.arena.watched.get_mut(slot));
+        if self.tcp.flags.fin() && !watched.as_ref().is_some_and(|watched| watched.gate.is_spliced()) {
             sender.flags |= End::FIN;
             flow.set_state(State::Closing);
-            if let Some(watched) = slot.and_then(|slot| self.arena.watched.get_mut(slot))
+            if let Some(watched) = watched
                 && fate != Fate::Drop(Reason::OutOfOrder)
             {
-                watched.gate.pass_fin();
+                watched.gate.pass_fin(toward, seq_end.wrapping_sub(1));
             }
         }
         let Some(flow) = self.arena.flows.flow_mut(self.id) else { return };
@@ -450,7 +451,7 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
         let fin_in_order = match self.fin_in_order(slot, fin) {
             Ok(in_order) => in_order,
             Err(reason) => {
-                if !matches!(outcome, Outcome::Refuse { .. }) {
+                if !matches!(outcome, Outcome::Refuse { .. } | Outcome::Splice { .. }) {
                     outcome = reason;
                 }
                 false
@@ -465,7 +466,9 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
         let stream = watched.gate.commands();
         let at = self.tcp.seq_end().wrapping_sub(1);
         if at != stream.accepted() {
-            return if seq::before(stream.accepted(), at) { Err(Outcome::Drop(Reason::OutOfOrder)) } else { Ok(true) };
+            // Before bytes that came it would cut a unit short.
+            let early = seq::before(at, stream.accepted());
+            return Err(Outcome::Drop(if early { Reason::DataOutsideStream } else { Reason::OutOfOrder }));
         }
         if stream.is_drained() {
             Ok(true)
@@ -503,11 +506,16 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
                 }
                 let mut watch = self.watch(slot);
                 watch.splice(Some(sent));
+                if tcp.flags.fin() {
+                    // The spliced gate takes the FIN; the bytes before it are known to it.
+                    return self.spliced(slot);
+                }
                 watch.advance();
                 Fate::Absorb
             }
             Outcome::Probe => {
-                self.send_empty(self.tcp.seq, fin);
+                // With a FIN it is the last byte once more, which the robot has.
+                self.send_empty(if fin { self.tcp.seq_end().wrapping_sub(1) } else { self.tcp.seq }, fin);
                 Fate::Absorb
             }
             Outcome::Repeated => {

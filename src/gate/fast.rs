@@ -4,8 +4,8 @@ use link::seq;
 
 use super::stream::span;
 use super::{
-    COPY_LOST, CRUMBS, Gate, HALF_CLOSED, HOLD_BYTES, Judge, Judgement, Outcome, REPLIES_BROKEN, REPLIES_LOST, Reply,
-    STORE, Segment, Stream, outgoing_action,
+    COPY_LOST, CRUMBS, FIN_SEEN, Gate, HALF_CLOSED, HOLD_BYTES, Judge, Judgement, Outcome, REPLIES_BROKEN, REPLIES_LOST,
+    Reply, STORE, Segment, Stream, outgoing_action,
 };
 use crate::event::{Action, Reason};
 
@@ -77,8 +77,11 @@ impl Gate {
     ) -> Outcome {
         let Segment { seq: start, payload, now_ns } = *segment;
         let Ok(len) = u32::try_from(payload.len()) else { return Outcome::Drop(Reason::BeyondWindow) };
-        let stream = &mut self.commands.stream;
+        let stream = &self.commands.stream;
         let end = start.wrapping_add(len);
+        if enforce && self.commands.is(FIN_SEEN) && seq::before(self.commands.fin, end) {
+            return Outcome::Drop(Reason::DataOutsideStream);
+        }
         if start == stream.accepted() && stream.is_drained() {
             return self.accept_aligned(store, payload, now_ns, enforce, mss, judge, releases);
         }

@@ -284,7 +284,7 @@ const COPY_LOST: u32 = 4;
 const CLIENT_RESET: u32 = 8;
 /// The robot said what no receiver should have to interpret.
 const REPLIES_BROKEN: u32 = 32;
-/// A FIN passed in Fast, so that its number can't be shifted any more.
+/// A FIN passed in Fast, so that its number can't be shifted any more; or too little is known to splice.
 const HALF_CLOSED: u32 = 16;
 
 impl Gate {
@@ -344,9 +344,19 @@ impl Gate {
         !self.is(REPLIES_LOST)
     }
 
-    /// A FIN of either end passes in Fast.
-    pub fn pass_fin(&mut self) {
+    /// The connection is never spliced: what both ends agreed on is not known.
+    pub fn only_pass(&mut self) {
         self.flags |= HALF_CLOSED;
+    }
+
+    /// A FIN `toward` a side, with this number, passes in Fast.
+    pub fn pass_fin(&mut self, toward: Toward, at: u32) {
+        self.flags |= HALF_CLOSED;
+        let half = self.half_mut(toward);
+        if !half.is(FIN_SEEN) {
+            half.fin = at;
+            half.set(FIN_SEEN, true);
+        }
     }
 
     /// Monotonic time by which the open unit must be whole.

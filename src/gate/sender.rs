@@ -38,7 +38,7 @@ pub(super) enum Acknowledged {
 pub(super) enum Due {
     /// Nothing.
     Nothing,
-    /// To send again what is not acknowledged.
+    /// To send, again what is not acknowledged or on.
     Resend,
     /// To ask with an empty segment whether the window is open.
     Probe,
@@ -84,6 +84,8 @@ const FIN_QUEUED: u32 = 4;
 const FIN_ACKED: u32 = 8;
 /// More will follow as soon as the window opens, so a shut one is asked about.
 const ASKING: u32 = 16;
+/// The timer tells not of a loss but of what a burst left over.
+const MORE: u32 = 32;
 
 impl Sender {
     /// A sender to a peer that has acknowledged everything before `una`, was sent everything before `next` and takes
@@ -282,6 +284,9 @@ impl Sender {
             return Due::Nothing;
         }
         self.timer_ns = 0;
+        if self.is(MORE) {
+            return Due::Resend;
+        }
         let outstanding = self.una != self.high;
         let waiting = self.next != stream.released() || self.is(ASKING);
         if !outstanding && !waiting && (!self.is(FIN_QUEUED) || self.is(FIN_ACKED)) {
@@ -318,6 +323,10 @@ impl Sender {
     /// Sends what may be sent: `emit` gets sequence number, length and whether a FIN goes with it.
     pub(super) fn send(&mut self, stream: &Stream, now_ns: u64, mut emit: impl FnMut(u32, u32, bool)) {
         let released = stream.released();
+        if self.is(MORE) {
+            self.set(MORE, false);
+            self.timer_ns = 0;
+        }
         if self.una == self.high {
             // Nothing was outstanding: the peer's silence counts from now.
             self.heard_ns = now_ns;
@@ -360,6 +369,7 @@ impl Sender {
         if self.timer_ns == 0 {
             let more = seq::before(self.next, released) || (self.is(ASKING) && self.room() == 0);
             if burst == BURST && more {
+                self.set(MORE, true);
                 self.timer_ns = now_ns.saturating_add(1);
             } else if more || self.una != self.next {
                 self.timer_ns = now_ns.saturating_add(self.rto_ns);

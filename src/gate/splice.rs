@@ -245,7 +245,11 @@ impl Gate {
         }
         let end = start.wrapping_add(len);
         let half = self.half_mut(toward);
-        if half.is(FIN_SEEN) && seq::before(half.fin, end) {
+        if half.is(FIN_SEEN) && (seq::before(half.fin, end) || (fin && half.fin != end)) {
+            return Ok(Some(Reason::DataOutsideStream));
+        }
+        if fin && seq::before(end, half.stream.incoming(half.stream.end())) {
+            // Bytes came that lie behind this FIN: it is made up.
             return Ok(Some(Reason::DataOutsideStream));
         }
         if seq::before(half.edge, end) {
@@ -488,6 +492,10 @@ impl Gate {
                     break;
                 }
             }
+        }
+        if self.refused_len == 0 && !self.commands.sender.is_ready(&self.commands.stream) {
+            // The robot is waited for, not the client: its unit may be whole by now.
+            self.unit_ns = 0;
         }
         let half = &mut self.commands;
         let waits = self.refused_len == 0 && self.unit_ns == 0;

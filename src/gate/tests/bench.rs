@@ -44,8 +44,9 @@ pub(super) struct Seen {
     start: u32,
     /// Every byte that left, as a receiver keeps it that believes the first or the last copy.
     pub(super) copies: [Copies; 2],
-    /// Place of the FIN that its sender sent, and of the one that left the box.
-    sent_fin: Option<usize>,
+    /// Places of the FINs that its sender sent.
+    sent_fins: Vec<usize>,
+    /// Place of the one that left the box.
     pub(super) fin: Option<usize>,
     /// The receiver has acknowledged the FIN that left the box.
     fin_acked: bool,
@@ -60,7 +61,7 @@ impl Seen {
         Self {
             start,
             copies: [Copies::new(false), Copies::new(true)],
-            sent_fin: None,
+            sent_fins: Vec::new(),
             fin: None,
             fin_acked: false,
             offered,
@@ -182,8 +183,8 @@ pub(super) struct Bench {
     releases: Releases,
     /// Everything that left, to be compared.
     pub(super) digest: u64,
-    /// Counts of what happened, to see that the cases get everywhere.
-    pub(super) spliced_later: bool,
+    /// Payload bytes that a spliced gate sent toward either side.
+    pub(super) own_bytes: [usize; 2],
 }
 
 const fn index(toward: Toward) -> usize {
@@ -214,7 +215,7 @@ impl Bench {
             client_gone: false,
             releases: Releases::default(),
             digest: 0,
-            spliced_later: false,
+            own_bytes: [0; 2],
         }
     }
 
@@ -253,17 +254,7 @@ impl Bench {
         }
         self.note(sent);
         if self.gate.is_spliced() {
-            let segment = SpliceSegment {
-                toward: sent.toward,
-                seq: sent.seq,
-                ack: Some(sent.ack),
-                window: sent.window,
-                fin: sent.fin,
-                payload: sent.payload,
-                now_ns: self.now_ns,
-            };
-            let outcome = self.gate.take(&mut Self::stores(&mut self.stores), &segment, &mut self.toy);
-            self.finish(outcome);
+            self.spliced(sent);
         } else {
             match sent.toward {
                 Toward::Robot => self.fast_toward_robot(sent),
@@ -271,6 +262,20 @@ impl Bench {
             }
         }
         self.check();
+    }
+
+    fn spliced(&mut self, sent: &Sent<'_>) {
+        let segment = SpliceSegment {
+            toward: sent.toward,
+            seq: sent.seq,
+            ack: Some(sent.ack),
+            window: sent.window,
+            fin: sent.fin,
+            payload: sent.payload,
+            now_ns: self.now_ns,
+        };
+        let outcome = self.gate.take(&mut Self::stores(&mut self.stores), &segment, &mut self.toy);
+        self.finish(outcome);
     }
 
     /// Time has come to `now_ns`.
@@ -334,8 +339,8 @@ impl Bench {
         if place >= 0 && place < 1 << 20 && !probe {
             self.toy.sent[at].note(place as usize, sent.payload);
         }
-        if sent.fin {
-            self.seen[at].sent_fin = Some(place as usize + sent.payload.len());
+        if sent.fin && place >= 0 {
+            self.seen[at].sent_fins.push(place as usize + sent.payload.len());
         }
         let seen = &mut self.seen[about];
         let acked = seen.place(sent.ack);
@@ -373,14 +378,15 @@ impl Bench {
             let stream = self.gate.commands();
             let at = sent.end().wrapping_sub(1);
             let refusal = if at != stream.accepted() {
-                seq::before(stream.accepted(), at).then_some(Outcome::Drop(Reason::OutOfOrder))
+                let early = seq::before(at, stream.accepted());
+                Some(Outcome::Drop(if early { Reason::DataOutsideStream } else { Reason::OutOfOrder }))
             } else if stream.is_drained() {
                 None
             } else {
                 Some(Outcome::Refuse { action: Action::Reset, reason: Reason::FinInUnit })
             };
             fin = refusal.is_none();
-            if !matches!(outcome, Outcome::Refuse { .. }) {
+            if !matches!(outcome, Outcome::Refuse { .. } | Outcome::Splice { .. }) {
                 outcome = refusal.unwrap_or(outcome);
             }
         }
@@ -397,11 +403,15 @@ impl Bench {
                 let client = &mut self.known[0];
                 client.window = sent.window;
                 client.acked = seq::max(client.acked, sent.ack);
-                self.spliced_later = true;
                 self.splice(Some(upto));
-                self.advance();
+                if sent.fin {
+                    self.spliced(sent);
+                } else {
+                    self.advance();
+                }
+                return;
             }
-            Outcome::Probe => self.pass(sent, sent.seq, &[], fin),
+            Outcome::Probe => self.pass(sent, if fin { sent.end().wrapping_sub(1) } else { sent.seq }, &[], fin),
             Outcome::Repeated => self.acknowledge_for_robot(),
             Outcome::Drop(reason) => {
                 if reason == Reason::OutOfOrder {
@@ -439,7 +449,7 @@ impl Bench {
         known.acked = seq::max(known.acked, sent.ack);
         if sent.fin {
             known.fin = true;
-            self.gate.pass_fin();
+            self.gate.pass_fin(sent.toward, sent.end().wrapping_sub(1));
         }
         let [client, robot] = self.known;
         if client.fin && robot.fin && robot.acked == client.next && client.acked == robot.next {

@@ -58,11 +58,6 @@ impl Cell {
         Self { bench, client, robot, random, link: Link::default(), flights: Vec::new(), robot_closes_after: false }
     }
 
-    /// Gives the box a segment, and the ends what comes of it; `lost` decides what they do not get.
-    pub(super) fn into_box(&mut self, sent: &Sent<'_>) {
-        self.bench.take(sent);
-    }
-
     /// The frames that just left reach the ends, but for one in `lost_one_in`.
     pub(super) fn deliver(&mut self, lost_one_in: usize) {
         let wire = std::mem::take(&mut self.bench.toy.wire);
@@ -137,9 +132,10 @@ impl Cell {
             }
             let openings = habits.iter().map(|habit| begin + habit.shut_ns.1).filter(|at| *at > now);
             let timers = [self.client.timer_ns, self.robot.timer_ns].into_iter().filter(|at| *at != 0);
+            let pause = Some(self.client.not_before_ns).filter(|at| *at > now);
             let own = self.bench.gate.due_ns().into_iter();
             let flight = self.flights.iter().map(|flight| flight.at_ns);
-            let Some(next) = own.chain(timers).chain(flight).chain(openings).min() else { return false };
+            let Some(next) = own.chain(timers).chain(flight).chain(openings).chain(pause).min() else { return false };
             if next > begin + limit_ns {
                 return false;
             }

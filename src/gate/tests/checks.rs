@@ -56,6 +56,7 @@ impl Bench {
             }
             let seen = &mut self.seen[to];
             seen.copies.iter_mut().for_each(|copies| copies.take(at, payload));
+            self.own_bytes[to] += if frame.own { payload.len() } else { 0 };
             let last = seen.start.wrapping_add(end as u32);
             let within = payload.is_empty() || !seq::before(seen.offered, last);
             assert!(!frame.own || self.was_fast || within, "a byte beyond every window that was offered");
@@ -72,8 +73,8 @@ impl Bench {
         let seen = &self.seen[about];
         let place = seen.place(frame.ack);
         let in_order = self.toy.sent[about].in_order();
-        let fin = seen.sent_fin == Some(in_order) && seen.fin_acked;
-        let most = in_order + usize::from(fin || (!frame.own && seen.sent_fin == Some(in_order)));
+        let fin = seen.sent_fins.contains(&in_order) && seen.fin_acked;
+        let most = in_order + usize::from(fin || (!frame.own && seen.sent_fins.contains(&in_order)));
         let lied = about == 1 && self.lied_about_replies;
         assert!(lied || place <= most as isize, "I7: {place} acknowledged of {most} that came");
         if !frame.own {
@@ -97,7 +98,7 @@ impl Bench {
             }
             let seen = &self.seen[at];
             let received = stream.incoming(stream.accepted());
-            let fin = seen.fin_acked && seen.sent_fin == Some(seen.place(received) as usize);
+            let fin = seen.fin_acked && seen.sent_fins.contains(&(seen.place(received) as usize));
             let received = received.wrapping_add(u32::from(fin));
             let (ack, edge) = seen.told.expect("spliced and nothing told");
             assert_eq!(ack, received, "what came is not acknowledged at once");
@@ -111,7 +112,7 @@ impl Bench {
     /// I8: clients read the robot's bytes in order, each answer once, in its place.
     fn read_as_clients(&mut self) {
         let Self { clients, seen, toy, .. } = self;
-        let silent = seen[1].sent_fin.is_some();
+        let silent = !seen[1].sent_fins.is_empty();
         for (client, copies) in clients.iter_mut().zip(&mut seen[1].copies) {
             if copies.read == 0 {
                 *client = Client::default();
@@ -160,7 +161,7 @@ impl Bench {
     /// Whether the client has read all that is meant for it.
     pub(in super::super) fn is_script_read(&self) -> bool {
         let left = &self.toy.script[self.clients[0].script..];
-        let silent = self.seen[1].sent_fin.is_some();
+        let silent = !self.seen[1].sent_fins.is_empty();
         // Behind what can't be read nothing is told apart.
         self.clients[0].raw || left.iter().all(|expected| silent && matches!(expected, Expected::Reply(_)))
     }

@@ -36,6 +36,9 @@ pub(super) struct Endpoint {
     resend: bool,
     pub(super) ack_owed: bool,
     replies: u8,
+    /// How long it waits between two segments with new bytes.
+    pub(super) pause_ns: u64,
+    pub(super) not_before_ns: u64,
 }
 
 impl Endpoint {
@@ -63,6 +66,8 @@ impl Endpoint {
             resend: false,
             ack_owed: false,
             replies: 0,
+            pause_ns: 0,
+            not_before_ns: 0,
         }
     }
 
@@ -87,6 +92,11 @@ impl Endpoint {
 
     pub(super) fn is_done(&self) -> bool {
         self.una == self.all()
+    }
+
+    /// The other end offers this many bytes from the start.
+    pub(super) fn offered(&mut self, window: usize) {
+        self.edge = window;
     }
 
     /// It has sent everything before `place`, in whatever order.
@@ -132,7 +142,8 @@ impl Endpoint {
             // A FIN needs no window.
             to = self.all();
         }
-        if to > self.nxt {
+        if to > self.nxt && now_ns >= self.not_before_ns {
+            self.not_before_ns = now_ns + self.pause_ns;
             let from = self.nxt;
             self.nxt = to;
             if self.timer_ns == 0 {

@@ -13,6 +13,7 @@ mod cases;
 mod cell;
 mod endpoint;
 mod examples;
+mod live;
 mod random;
 mod regressions;
 mod toy;

@@ -1,6 +1,6 @@
 //! Faults that were found, each as the smallest case that shows it.
 
-use super::bench::{Ended, Sent};
+use super::bench::{Bench, Ended, Sent};
 use super::examples::{fast, units};
 use super::toy::*;
 use super::*;
@@ -107,4 +107,84 @@ fn a_window_that_closed_over_what_was_sent_is_asked_about() {
     bench.time(bench.gate.due_ns().unwrap());
     let asked: Vec<_> = bench.toy.wire.frames.iter().map(|frame| (frame.toward, frame.seq, frame.len)).collect();
     assert_eq!(asked, [(Toward::Robot, 99, 0)]);
+}
+
+#[test]
+fn a_fin_below_bytes_that_came_changes_nothing() {
+    let stream = units(&[(QUIET, 9)]);
+    let fin = |bytes| Sent { toward: Toward::Robot, seq: 100, ack: 7, window: 60_000, fin: true, payload: bytes };
+    for spliced in [false, true] {
+        let mut bench = fast([100, 7]);
+        if spliced {
+            bench.splice_from_the_start();
+        }
+        bench.client(0, &stream);
+        bench.take(&fin(&stream[..4]));
+        assert!(bench.toy.wire.frames.iter().all(|frame| !frame.fin), "a FIN in the middle of a unit");
+        bench.client(stream.len(), &stream);
+        assert_eq!(bench.at_robot(), stream.repeat(2), "what follows is no data behind a FIN");
+    }
+}
+
+#[test]
+fn a_refused_unit_with_a_fin_is_answered_and_the_fin_goes_on() {
+    let mut bench = fast([100, 7]);
+    let stream = units(&[(REFUSE, 3)]);
+    bench.take(&Sent { toward: Toward::Robot, seq: 100, ack: 7, window: 60_000, fin: true, payload: &stream });
+    assert_eq!(bench.at_client(), answer_to(0));
+    assert_eq!((bench.ended, bench.seen[0].fin), (None, Some(0)));
+}
+
+#[test]
+fn no_byte_passes_behind_a_fin_that_passed() {
+    let mut bench = fast([100, 7]);
+    let stream = units(&[(QUIET, 3)]);
+    // A bare acknowledgement tells of bytes that were lost on their way.
+    bench.client(2 * stream.len(), &[]);
+    bench.take(&Sent { toward: Toward::Robot, seq: 100, ack: 7, window: 60_000, fin: true, payload: &stream });
+    bench.client(stream.len(), &stream);
+    assert_eq!(bench.at_robot(), stream);
+}
+
+#[test]
+fn what_a_burst_left_over_follows_and_nothing_is_repeated() {
+    let mut bench = fast([100, 7]);
+    bench.mss = [1, 1460];
+    bench.splice_from_the_start();
+    let stream = units(&[(QUIET, 8)]);
+    let mut place = 0;
+    // The robot acknowledges at once: more and more may be in flight.
+    for _ in 0..30 {
+        bench.client(place, &stream);
+        place += stream.len();
+        bench.robot(0, &[], place);
+    }
+    bench.client(place, &stream.repeat(20));
+    let toward_robot = |bench: &Bench| {
+        let frames = bench.toy.wire.frames.iter().filter(|frame| frame.toward == Toward::Robot);
+        frames.map(|frame| (frame.seq as usize - 100, frame.len)).collect::<Vec<_>>()
+    };
+    assert_eq!(toward_robot(&bench).len(), 64);
+    bench.time(bench.gate.due_ns().unwrap());
+    assert_eq!(toward_robot(&bench).first(), Some(&(place + 64, 1)));
+}
+
+#[test]
+fn a_unit_that_is_whole_is_not_waited_for_while_the_window_of_the_robot_is_shut() {
+    let mut bench = fast([100, 7]);
+    bench.splice_from_the_start();
+    let stream = units(&[(QUIET, 9)]);
+    bench.client(0, &stream[..4]);
+    bench.take(&Sent { toward: Toward::Plant, seq: 7, ack: 100, window: 0, fin: false, payload: &[] });
+    bench.client(4, &stream[4..]);
+    let mut asked = false;
+    for _ in 0..4 {
+        let Some(due) = bench.gate.due_ns() else { break };
+        bench.time(due);
+        asked |= bench.toy.wire.frames.iter().any(|frame| (frame.toward, frame.seq) == (Toward::Robot, 99));
+    }
+    assert_eq!(bench.ended, None, "the robot, not the client, is waited for");
+    assert!(asked, "whether the window is open");
+    bench.robot(0, &[], 0);
+    assert_eq!(bench.at_robot(), stream);
 }

@@ -8,9 +8,6 @@ use super::*;
 /// What a changed unit has for content.
 pub(super) const MARK: u8 = 0x2a;
 
-/// Longest unit of either direction.
-pub(super) const LONGEST: usize = 11;
-
 /// Verdict bytes.
 pub(super) const ALLOW: u8 = b'a';
 pub(super) const QUIET: u8 = b'q';
