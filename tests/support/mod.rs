@@ -18,6 +18,8 @@ pub mod modbus_load;
 pub mod raw;
 pub mod reader;
 pub mod replayed;
+pub mod restarted;
+pub mod talks;
 pub mod tshark;
 pub mod virtual_net;
 pub mod guarded;
