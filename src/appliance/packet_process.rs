@@ -37,6 +37,9 @@ pub struct Handed {
     /// MTU of the ports, which the rings were made for.
     #[arg(long)]
     pub mtu: u32,
+    /// How many packet processes came before it.
+    #[arg(long, default_value_t = 0)]
+    pub restarts: u32,
 }
 
 /// Events and copies of frames that wait for the recorder: some seconds of a busy cell.
@@ -73,8 +76,9 @@ fn nanoseconds(time: rustix::time::Timespec) -> u64 {
 pub fn run(handed: &Handed) -> Result<(), Failure> {
     let config = Config::load(&handed.config)
         .map_err(|problems| Failure { lines: problems.to_string().lines().map(str::to_owned).collect(), code: 2 })?;
-    let standing = Standing::load(&config.record.directory)
+    let mut standing = Standing::load(&config.record.directory)
         .ok_or_else(|| Failure::new(1, "standing orders are missing beside the records; start with `vambrace run`"))?;
+    standing.restarts = handed.restarts;
     let mode = Mode::named(&standing.mode)
         .ok_or_else(|| Failure::new(1, format!("standing orders name an unknown mode {:?}", standing.mode)))?;
     let policy = plan::compile(&config, &standing.policy_name, &standing.policy_text, standing.generation)?;
@@ -94,7 +98,7 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
     let mut seed = [0; 8];
     rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())
         .map_err(|error| memory("random seed", error.into()))?;
-    let (arena, _) = Arena::over(shared_memory.as_mut_slice(), u64::from_le_bytes(seed))
+    let (arena, known) = Arena::over(shared_memory.as_mut_slice(), u64::from_le_bytes(seed))
         .ok_or_else(|| Failure::new(1, "the inherited arena is too small"))?;
 
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -103,18 +107,22 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
     let queue = Arc::new(Queue::new(QUEUE.0, QUEUE.1));
     let shared = Arc::new(WorkerShared::new(Arc::clone(&rules)));
     let eve = EveRender { names: Arc::clone(&names), capture: false };
-    let recorder = Recorder::start(
-        RecordOptions {
-            directory: config.record.directory.clone(),
-            size_budget: config.record.size_budget.0,
-            settling: crate::record::Settling::default(),
-            beat: BEAT,
-        },
-        Arc::clone(&queue),
-        Box::new(Beating { eve, shared: Arc::clone(&shared), begun: Instant::now() }),
-    )
-    .map_err(|error| Failure::new(1, error.to_string()))?;
-    arena.last_event = arena.last_event.max(recorder.first_event_id().0.saturating_sub(1));
+    let options = RecordOptions {
+        directory: config.record.directory.clone(),
+        size_budget: config.record.size_budget.0,
+        settling: crate::record::Settling::default(),
+        beat: BEAT,
+    };
+    let render = Box::new(Beating { eve, shared: Arc::clone(&shared), begun: Instant::now() });
+    let recorder = if known && arena.last_event > 0 {
+        // Frames wait in the rings: they must not wait for a disk as well.
+        Recorder::start_behind(options, Arc::clone(&queue), render).map_err(|error| memory("recorder", error))?
+    } else {
+        let recorder = Recorder::start(options, Arc::clone(&queue), render)
+            .map_err(|error| Failure::new(1, error.to_string()))?;
+        arena.last_event = recorder.first_event_id().0.saturating_sub(1);
+        recorder
+    };
 
     let frames = Arc::new(Frames::new());
     let clock = SystemClock;

@@ -19,7 +19,7 @@ pub struct Standing {
     pub previous: Option<(String, String)>,
     /// Generation of the policy in force.
     pub generation: u32,
-    /// How often the packet process was replaced.
+    /// How often the packet process was replaced since the supervisor began; as handed over, not as stored.
     pub restarts: u32,
 }
 

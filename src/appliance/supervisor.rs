@@ -34,13 +34,12 @@ pub fn run(config_path: &Path) -> Result<(), Failure> {
     })?;
     let keep = Keep {
         config_path,
-        directory: &config.record.directory,
         plant: &plant,
         robot: &robot,
         arena: &arena,
         mtu: ports.plant.mtu,
     };
-    let ended = keep.supervise(standing);
+    let ended = keep.supervise();
     drop(ports);
     ended
 }
@@ -75,15 +74,19 @@ fn begin(config: &Config) -> Result<Standing, Failure> {
 /// What the supervisor keeps over the life of its packet processes.
 struct Keep<'k> {
     config_path: &'k Path,
-    directory: &'k Path,
     plant: &'k AfPacket,
     robot: &'k AfPacket,
     arena: &'k SharedMemory,
     mtu: u32,
 }
 
-/// A packet process that lived this long counts as sound: the next one starts at once.
-const SOUND: Duration = Duration::from_secs(2);
+/// A packet process that lived this long counts as sound: the next one starts at once. It forwards frames after a tenth
+/// of this.
+const SOUND: Duration = Duration::from_millis(200);
+
+/// Packet processes that may end sooner one after the other before pauses begin: a frame that one dies of is not read
+/// again by the next.
+const AT_ONCE: u32 = 3;
 
 /// Longest pause before a packet process that keeps ending is started again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -92,14 +95,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(3);
 
 impl Keep<'_> {
-    fn supervise(&self, mut standing: Standing) -> Result<(), Failure> {
+    fn supervise(&self) -> Result<(), Failure> {
         let failed = |what: &str, error: std::io::Error| Failure::new(1, format!("{what}: {error}"));
         let mut signals =
             Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCHLD]).map_err(|error| failed("signal handlers", error))?;
         let mut pause = Duration::ZERO;
+        let (mut early, mut restarts) = (0_u32, 0_u32);
         loop {
             let started = Instant::now();
-            let mut child = self.spawn().map_err(|error| failed("packet process", error))?;
+            let mut child = self.spawn(restarts).map_err(|error| failed("packet process", error))?;
             let (status, asked) =
                 self.watch(&mut child, &mut signals).map_err(|error| failed("packet process", error))?;
             if asked {
@@ -113,22 +117,18 @@ impl Keep<'_> {
                 ));
             }
             tracing::error!(%status, "packet process ended unasked; it is replaced");
-            pause = if started.elapsed() > SOUND {
+            early = if started.elapsed() > SOUND { 0 } else { early.saturating_add(1) };
+            pause = if early <= AT_ONCE {
                 Duration::ZERO
             } else {
                 pause.saturating_mul(2).clamp(Duration::from_millis(20), LONGEST_PAUSE)
             };
             std::thread::sleep(pause);
-            // The packet process may have changed what is in force since.
-            standing = Standing::load(self.directory).unwrap_or(standing);
-            standing.restarts = standing.restarts.saturating_add(1);
-            if let Err(error) = standing.store(self.directory) {
-                tracing::error!(%error, "standing orders could not be written");
-            }
+            restarts = restarts.saturating_add(1);
         }
     }
 
-    fn spawn(&self) -> std::io::Result<Child> {
+    fn spawn(&self, restarts: u32) -> std::io::Result<Child> {
         let fd = |fd: Option<BorrowedFd<'_>>| -> std::io::Result<String> {
             let fd = fd.ok_or_else(|| std::io::Error::other("port without descriptor"))?;
             // The child inherits it; this process starts no other program.
@@ -143,6 +143,7 @@ impl Keep<'_> {
             .args(["--robot-fd", &fd(self.robot.readiness())?])
             .args(["--arena-fd", &fd(Some(self.arena.as_fd()))?])
             .args(["--mtu", &self.mtu.to_string()])
+            .args(["--restarts", &restarts.to_string()])
             .spawn()
     }
 

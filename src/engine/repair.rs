@@ -101,7 +101,7 @@ impl Shared {
                 let (command, answer) = (flow.end(dissect::Toward::Robot).next, flow.end(dissect::Toward::Plant).next);
                 if let Some(watched) = slot.and_then(|slot| watched.get_mut(slot)) {
                     watched.gate = Gate::new(command, answer);
-                    watched.gate.pass_fin();
+                    watched.gate.only_pass();
                     watched.session = Session::new();
                 }
                 if let Some(due) = slot.and_then(|slot| due.get_mut(slot)) {

@@ -134,27 +134,7 @@ impl Recorder {
         let first = next_event_id(&options.directory).map_err(named)?;
         let counters = Arc::new(RecordCounters::default());
         let stop = Arc::new(AtomicBool::new(false));
-        let mut writer = Writer {
-            queue,
-            render,
-            store,
-            settler: Settler::new(options.settling),
-            counters: Arc::clone(&counters),
-            lines: String::new(),
-            line_count: 0,
-            last_id: EventId(0),
-            lost: 0,
-            frames: Vec::new(),
-            frame_count: 0,
-            section: [0; 2],
-            waiting: [0; 2],
-            frames_lost: 0,
-            sentences: VecDeque::new(),
-            latest: None,
-            failed: None,
-            beat: options.beat,
-            beaten: Instant::now(),
-        };
+        let mut writer = Writer::new(&options, queue, render, store, Arc::clone(&counters));
         let thread = {
             let stop = Arc::clone(&stop);
             thread::Builder::new().name("recorder".into()).spawn(move || writer.run(&stop)).map_err(named)?
@@ -162,7 +142,34 @@ impl Recorder {
         Ok(Self { counters, stop, thread: Some(thread), first })
     }
 
-    /// The id that the first event of this run shall bear.
+    /// Starts the thread, which opens the files: for a successor, whose frames must not wait for a disk. Where the files
+    /// can't be opened it is tried again, while the queue fills and then counts what is lost.
+    ///
+    /// # Errors
+    /// No thread can be made.
+    pub fn start_behind(options: RecordOptions, queue: Arc<Queue>, render: Box<dyn Render>) -> io::Result<Self> {
+        let counters = Arc::new(RecordCounters::default());
+        let stop = Arc::new(AtomicBool::new(false));
+        let (ended, shared) = (Arc::clone(&stop), Arc::clone(&counters));
+        let run = move || {
+            let store = loop {
+                match Store::open(&options.directory, options.size_budget) {
+                    Ok(store) => break store,
+                    Err(error) => shared.set_error(Some(error.to_string())),
+                }
+                if ended.load(Ordering::Acquire) {
+                    return;
+                }
+                thread::park_timeout(RETRY);
+            };
+            shared.set_error(None);
+            Writer::new(&options, queue, render, store, shared).run(&ended);
+        };
+        let thread = thread::Builder::new().name("recorder".into()).spawn(run)?;
+        Ok(Self { counters, stop, thread: Some(thread), first: EventId(0) })
+    }
+
+    /// The id that the first event of this run shall bear; 0 where a predecessor's numbers are known otherwise.
     #[must_use]
     pub fn first_event_id(&self) -> EventId {
         self.first
@@ -219,6 +226,36 @@ struct Writer {
 }
 
 impl Writer {
+    fn new(
+        options: &RecordOptions,
+        queue: Arc<Queue>,
+        render: Box<dyn Render>,
+        store: Store,
+        counters: Arc<RecordCounters>,
+    ) -> Self {
+        Self {
+            queue,
+            render,
+            store,
+            settler: Settler::new(options.settling),
+            counters,
+            lines: String::new(),
+            line_count: 0,
+            last_id: EventId(0),
+            lost: 0,
+            frames: Vec::new(),
+            frame_count: 0,
+            section: [0; 2],
+            waiting: [0; 2],
+            frames_lost: 0,
+            sentences: VecDeque::new(),
+            latest: None,
+            failed: None,
+            beat: options.beat,
+            beaten: Instant::now(),
+        }
+    }
+
     fn run(&mut self, stop: &AtomicBool) {
         loop {
             // Asked before the queue is emptied: what was pushed before the stop is written.

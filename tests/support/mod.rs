@@ -21,6 +21,8 @@ pub mod raw;
 pub mod reader;
 pub mod replayed;
 pub mod robot;
+pub mod restarted;
+pub mod talks;
 pub mod tshark;
 pub mod virtual_net;
 pub mod wire;

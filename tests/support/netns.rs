@@ -60,8 +60,7 @@ impl Netns {
 
     /// Moves the calling thread inside, for good.
     pub fn move_in(&self) {
-        let space = File::open(format!("/run/netns/{}", self.name)).unwrap();
-        move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        move_into(&self.name);
     }
 
     /// Joins this namespace and another by a veth pair, offloads off, MTU as given, both ends up.
@@ -87,6 +86,12 @@ impl Netns {
             }
         }
     }
+}
+
+/// Moves the calling thread into the namespace of this name, for good.
+pub fn move_into(name: &str) {
+    let space = File::open(format!("/run/netns/{name}")).unwrap();
+    move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
 }
 
 impl Drop for Netns {

@@ -1,0 +1,129 @@
+//! `vambrace run` in a namespace, whose packet process a test ends.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::netns::Netns;
+use super::talks::{PLC_ADDRESS, ROBOT_ADDRESS};
+use super::wire::{PLANT, ROBOT};
+
+/// The running program; ends with the value.
+#[derive(Debug)]
+pub struct Restarted {
+    directory: PathBuf,
+    process: Child,
+}
+
+impl Restarted {
+    /// Starts it, enforcing a policy, and waits until it answers; `more` is added to its configuration.
+    pub fn start(space: &Netns, name: &str, policy: &str, more: &str) -> Self {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&directory);
+        std::fs::create_dir_all(&directory).unwrap();
+        let own = directory.display();
+        let text = format!(
+            "mode = \"enforce\"\n[ports]\nplant = \"{PLANT}\"\nrobot = \"{ROBOT}\"\n\
+             [fast_path]\npolling = \"blocking\"\n[control]\nsocket = \"{own}/control.sock\"\n\
+             [record]\ndirectory = \"{own}/records\"\n[policy]\nfile = \"{own}/policy.toml\"\n{more}\n\
+             [[asset]]\nname = \"robot\"\nip = \"{ROBOT_ADDRESS}\"\nside = \"robot\"\n\
+             [[asset]]\nname = \"plc\"\nip = \"{PLC_ADDRESS}\"\nside = \"plant\"\n"
+        );
+        std::fs::write(directory.join("vambrace.toml"), text).unwrap();
+        std::fs::write(directory.join("policy.toml"), policy).unwrap();
+        let process = Self::spawn(space, &directory);
+        let restarted = Self { directory, process };
+        restarted.wait();
+        restarted
+    }
+
+    fn spawn(space: &Netns, directory: &Path) -> Child {
+        let mut command = space.command(super::vambrace());
+        command.args(["run", "--config"]).arg(directory.join("vambrace.toml")).stdout(Stdio::null());
+        let log = std::fs::File::options().create(true).append(true).open(directory.join("log")).unwrap();
+        command.stderr(log).spawn().unwrap()
+    }
+
+    fn wait(&self) {
+        let started = Instant::now();
+        while !self.answers() {
+            assert!(started.elapsed() < Duration::from_secs(20), "{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn answers(&self) -> bool {
+        let mut command = Command::new(super::vambrace());
+        let output = command.arg("--socket").arg(self.directory.join("control.sock")).arg("status").output().unwrap();
+        output.status.success()
+    }
+
+    /// What it said.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.join("log")).unwrap_or_default()
+    }
+
+    /// Its records, one a line.
+    pub fn records(&self) -> String {
+        std::fs::read_to_string(self.directory.join("records/eve.json")).unwrap_or_default()
+    }
+
+    /// Pid of the packet process, the only child of the supervisor; none between two.
+    pub fn packet_process(&self) -> Option<Pid> {
+        let id = self.process.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+        Pid::from_raw(children.split_whitespace().next()?.parse().unwrap())
+    }
+
+    /// Kills the packet process and says when; it is gone then.
+    pub fn kill(&self) -> Instant {
+        let pid = loop {
+            match self.packet_process() {
+                Some(pid) if !is_gone(pid) => break pid,
+                _ => std::thread::yield_now(),
+            }
+        };
+        let at = Instant::now();
+        kill_process(pid, Signal::KILL).unwrap();
+        while !is_gone(pid) {
+            std::hint::spin_loop();
+        }
+        at
+    }
+
+    /// Ends the supervisor with its arena, and starts another one.
+    pub fn start_anew(&mut self, space: &Netns) {
+        self.end();
+        self.process = Self::spawn(space, &self.directory);
+        self.wait();
+    }
+
+    fn end(&mut self) {
+        let pid = Pid::from_raw(i32::try_from(self.process.id()).unwrap()).unwrap();
+        let _ = kill_process(pid, Signal::TERM);
+        let started = Instant::now();
+        while self.process.try_wait().unwrap().is_none() {
+            if started.elapsed() > Duration::from_secs(5) {
+                let _ = self.process.kill();
+                let _ = self.process.wait();
+                panic!("it did not end when asked: {}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Restarted {
+    fn drop(&mut self) {
+        self.end();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Whether a process runs no more, reaped or not.
+fn is_gone(pid: Pid) -> bool {
+    let Ok(text) = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())) else { return true };
+    text.rsplit(')').next().is_none_or(|rest| matches!(rest.trim_start().chars().next(), Some('Z' | 'X') | None))
+}
