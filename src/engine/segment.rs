@@ -274,6 +274,11 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
         {
             return self.spliced(slot);
         }
+        if let Some(slot) = slot
+            && let Some(fate) = self.adopt(slot)
+        {
+            return fate;
+        }
         let Some(flow) = self.arena.flows.flow_mut(self.id) else { return Fate::Drop(Reason::EngineFault) };
         if enforce
             && flow.is(flag::ENFORCED)
