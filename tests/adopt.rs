@@ -11,10 +11,16 @@
 
 mod support;
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 use smoltcp::socket::tcp::State;
+use support::can_make_namespaces;
 use support::modbus_load::{self as load, Load};
+use support::restarted::Restarted;
+use support::talks::{self, Line, ROBOT_ADDRESS, Shared};
 use support::virtual_net::{Cell, GOOD, ROUGH, SECOND_NS, Service, rules};
 use vambrace::engine::{Mode, Rules};
 use vambrace::event::Reason;
@@ -229,5 +235,61 @@ fn other_services_are_never_taken_up() {
         let ended = |cell: &Cell| cell.client().state() == State::Closed;
         cell.run_until(20 * SECOND_NS, ended).unwrap_or_else(|stalled| panic!("{port}: {stalled:?}\n{}", cell.trace()));
         assert_eq!(cell.server().received(), b"", "{port}");
+    }
+}
+
+fn ask(stream: &mut TcpStream, n: u32) -> std::io::Result<()> {
+    let request = load::allowed(n);
+    stream.write_all(&request)?;
+    hear(stream, n)
+}
+
+fn hear(stream: &mut TcpStream, n: u32) -> std::io::Result<()> {
+    let answer = load::answer(&load::allowed(n));
+    let mut got = vec![0; answer.len()];
+    stream.read_exact(&mut got)?;
+    assert_eq!(got, answer);
+    Ok(())
+}
+
+/// Two connections of a real Linux TCP over a start of the whole box: one that rests meanwhile, and one that has a request
+/// under way. Both go on where it is asked for, and are reset where not.
+#[test]
+fn connections_of_real_tcp_outlive_a_start_of_the_whole_box() {
+    if !can_make_namespaces("connections_of_real_tcp_outlive_a_start_of_the_whole_box") {
+        return;
+    }
+    for (name, more, outlives) in [("adopt", "[midstream]\nmodbus = \"adopt\"", true), ("no-adopt", "", false)] {
+        let line = Line::new("vbad");
+        let mut vambrace = Restarted::start(&line.inside, name, talks::POLICY, more);
+        let shared = Arc::new(Shared::default());
+        talks::serve(&line.robot, &shared);
+        let connect = || {
+            let address = SocketAddr::from((ROBOT_ADDRESS, load::PORT));
+            let stream = line.plant.enter(|| TcpStream::connect_timeout(&address, Duration::from_secs(5)).unwrap());
+            stream.set_nodelay(true).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            stream
+        };
+        let (mut resting, mut asking) = (connect(), connect());
+        for n in 0..20 {
+            ask(&mut resting, n).unwrap();
+            ask(&mut asking, n).unwrap();
+        }
+        vambrace.start_anew(&line.inside, || asking.write_all(&load::allowed(0)).unwrap());
+        let mut go_on = || -> std::io::Result<()> {
+            ask(&mut resting, 0)?;
+            hear(&mut asking, 0)?;
+            for n in 1..40 {
+                ask(&mut resting, n)?;
+                ask(&mut asking, n)?;
+            }
+            Ok(())
+        };
+        let went_on = go_on();
+        assert_eq!(went_on.is_ok(), outlives, "{name}: {went_on:?}\n{}\n{}", vambrace.log(), vambrace.records());
+        drop((resting, asking));
+        shared.end();
+        assert!(shared.faults().is_empty(), "{:?}", shared.faults());
     }
 }
