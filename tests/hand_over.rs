@@ -158,7 +158,10 @@ fn at_every_boundary(
         late += too_late;
     }
     assert!(late <= 3, "{what}: {late} of 32 runs met a time limit");
-    println!("{what}: {events} events, and {many} ends in 32 runs of which {late} were late, {:.1} s", started.elapsed().as_secs_f64());
+    println!(
+        "{what}: {events} events, and {many} ends in 32 runs of which {late} were late, {:.1} s",
+        started.elapsed().as_secs_f64()
+    );
 }
 
 const FAST: Load = Load { exchanges: 12, in_flight: 1, split: false, forbidden_every: 0 };

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use super::{
-    Asset, Config, Control, DcpSet, Fail, FailState, FastPath, Layer2, Layer2Protocol, MidStream, Mode, OnMidStream, OnMidStreamText,
-    PolicyFile, Polling, Ports, Profile, Record, Side, Size,
+    Asset, Config, Control, DcpSet, Fail, FailState, FastPath, Layer2, Layer2Protocol, MidStream, Mode, OnMidStream,
+    OnMidStreamText, PolicyFile, Polling, Ports, Profile, Record, Side, Size,
 };
 use crate::document::{Problems, Source, Table, Value};
 

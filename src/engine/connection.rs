@@ -312,13 +312,7 @@ pub(super) fn tell_end(arena: &mut SharedArena, scene: &mut Scene<'_>, id: FlowI
 }
 
 /// Records that a unit which never became whole is refused, with the bytes that were held of it.
-pub(super) fn unfinished(
-    arena: &mut SharedArena,
-    scene: &mut Scene<'_>,
-    id: FlowId,
-    reason: Reason,
-    by_frame: bool,
-) {
+pub(super) fn unfinished(arena: &mut SharedArena, scene: &mut Scene<'_>, id: FlowId, reason: Reason, by_frame: bool) {
     let slot = slot_of(arena, id);
     let SharedArena { flows, watched, commands, answers, programs, .. } = arena;
     let Some(flow) = flows.flow_mut(id) else { return };

@@ -7,9 +7,7 @@ use super::lines::Lines;
 use super::rules::Rules;
 use super::scene::Scene;
 use crate::command::{Class, Command, Service};
-use crate::event::{
-    Action, Answer, CommandRecord, Detail, EventId, Notice, Reason, Record, RuleId, Text, Verdict,
-};
+use crate::event::{Action, Answer, CommandRecord, Detail, EventId, Notice, Reason, Record, RuleId, Text, Verdict};
 use crate::gate::{self, Judge, Judgement, Reply, SpliceOut, Wire};
 use crate::inspect::{self, Refusal, Session};
 use crate::policy::{Ask, Client};

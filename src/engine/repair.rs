@@ -117,9 +117,8 @@ impl Shared {
         for slot in 0..WATCHED {
             let Some(watched) = self.watched.get(slot) else { continue };
             let owner = u16::try_from(watched.flow).ok().and_then(|id| self.flows.flow(FlowId(id)));
-            let owned = owner.is_some_and(|flow| {
-                flow.state() != State::Free && (flow.stream as usize).checked_sub(1) == Some(slot)
-            });
+            let owned = owner
+                .is_some_and(|flow| flow.state() != State::Free && (flow.stream as usize).checked_sub(1) == Some(slot));
             if watched.used != 0 && !owned {
                 self.unwatch(slot);
             }
@@ -127,9 +126,9 @@ impl Shared {
         let Self { watched, program_users, .. } = self;
         for (at, user) in program_users.iter_mut().enumerate() {
             let slot = usize::try_from(*user).ok().and_then(|user| user.checked_sub(1));
-            let holds = slot.and_then(|slot| watched.get(slot)).is_some_and(|watched| {
-                watched.used != 0 && (watched.program as usize).checked_sub(1) == Some(at)
-            });
+            let holds = slot
+                .and_then(|slot| watched.get(slot))
+                .is_some_and(|watched| watched.used != 0 && (watched.program as usize).checked_sub(1) == Some(at));
             if !holds {
                 *user = 0;
             }
@@ -173,9 +172,11 @@ mod tests {
     fn whole_state_is_left_alone() {
         let mut arena = three();
         assert_eq!(arena.repair(true), None);
-        assert!([10, 11, 12].iter().all(|port| {
-            arena.shared.flows.flow(id(&arena, *port)).unwrap().state() == State::Established
-        }));
+        assert!(
+            [10, 11, 12]
+                .iter()
+                .all(|port| { arena.shared.flows.flow(id(&arena, *port)).unwrap().state() == State::Established })
+        );
     }
 
     #[test]

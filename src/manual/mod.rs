@@ -33,6 +33,9 @@ pub mod decisions {
 
     #[doc = include_str!("decisions/0005-rooms-beside-the-plan.md")]
     pub mod d0005_rooms_beside_the_plan {}
+
+    #[doc = include_str!("decisions/0006-one-word-says-what-is-torn.md")]
+    pub mod d0006_one_word_says_what_is_torn {}
 }
 
 #[cfg(test)]
