@@ -83,6 +83,7 @@ fn rules(mode: Mode, policy: Arc<Policy>) -> Arc<Rules> {
         pass_stp: true,
         dcp_set: false,
         checksums: Checksums::Verify,
+        adopt_modbus: false,
         bind: true,
     })
 }

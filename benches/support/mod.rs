@@ -77,6 +77,7 @@ pub fn rules(mode: Mode) -> Arc<Rules> {
         pass_stp: true,
         dcp_set: false,
         checksums: Checksums::Verify,
+        adopt_modbus: false,
         bind: true,
     })
 }

@@ -118,8 +118,8 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
         // Frames wait in the rings: they must not wait for a disk as well.
         Recorder::start_behind(options, Arc::clone(&queue), render).map_err(|error| memory("recorder", error))?
     } else {
-        let recorder = Recorder::start(options, Arc::clone(&queue), render)
-            .map_err(|error| Failure::new(1, error.to_string()))?;
+        let recorder =
+            Recorder::start(options, Arc::clone(&queue), render).map_err(|error| Failure::new(1, error.to_string()))?;
         arena.last_event = recorder.first_event_id().0.saturating_sub(1);
         recorder
     };

@@ -6,7 +6,7 @@ use link::{EtherType, Mac};
 use super::Failure;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::config::{Config, DcpSet, Layer2, Layer2Protocol, Side};
+use crate::config::{Config, DcpSet, Layer2, Layer2Protocol, OnMidStream, Side};
 use crate::engine::{Checksums, Device, Mode, Rules};
 use crate::policy::{Asset, Moment, Policy};
 
@@ -27,6 +27,7 @@ pub fn rules(config: &Config, mode: Mode, policy: Arc<Policy>) -> Rules {
         pass_stp: config.layer2.pass.contains(&Layer2Protocol::Stp),
         dcp_set: config.layer2.profinet_dcp_set == DcpSet::Pass,
         checksums: Checksums::Verify,
+        adopt_modbus: config.midstream.modbus == OnMidStream::Adopt,
         bind: true,
     }
 }

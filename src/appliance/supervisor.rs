@@ -32,13 +32,7 @@ pub fn run(config_path: &Path) -> Result<(), Failure> {
     standing.store(&config.record.directory).map_err(|error| {
         Failure::new(1, format!("{}: {error}; make it writable", config.record.directory.display()))
     })?;
-    let keep = Keep {
-        config_path,
-        plant: &plant,
-        robot: &robot,
-        arena: &arena,
-        mtu: ports.plant.mtu,
-    };
+    let keep = Keep { config_path, plant: &plant, robot: &robot, arena: &arena, mtu: ports.plant.mtu };
     let ended = keep.supervise();
     drop(ports);
     ended

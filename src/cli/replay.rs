@@ -129,6 +129,7 @@ impl Scene {
             pass_stp: true,
             dcp_set: false,
             checksums: self.checksums,
+            adopt_modbus: false,
             bind: false,
         })
     }

@@ -131,13 +131,13 @@ pub enum FailState {
 pub struct MidStream {
     /// Modbus connections.
     pub modbus: OnMidStream,
-    /// Dashboard, URScript and RTDE connections.
-    pub text: OnMidStream,
+    /// Dashboard, URScript and RTDE connections: nothing in them would prove where the stream stands.
+    pub text: OnMidStreamText,
 }
 
 impl Default for MidStream {
     fn default() -> Self {
-        Self { modbus: OnMidStream::Reset, text: OnMidStream::Reset }
+        Self { modbus: OnMidStream::Reset, text: OnMidStreamText::Reset }
     }
 }
 
@@ -145,6 +145,17 @@ impl Default for MidStream {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnMidStream {
+    /// It is reset, so that its client opens a new one.
+    Reset,
+    /// It is taken up within five seconds of taking the wire, if the robot's answer to one read request proves where it
+    /// stands; else it is reset.
+    Adopt,
+}
+
+/// The same for services of which none can be taken up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnMidStreamText {
     /// It is reset, so that its client opens a new one.
     Reset,
 }

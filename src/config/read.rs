@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{
     Asset, Config, Control, DcpSet, Fail, FailState, FastPath, Layer2, Layer2Protocol, MidStream, Mode, OnMidStream,
-    PolicyFile, Polling, Ports, Profile, Record, Side, Size,
+    OnMidStreamText, PolicyFile, Polling, Ports, Profile, Record, Side, Size,
 };
 use crate::document::{Problems, Source, Table, Value};
 
@@ -109,17 +109,18 @@ fn fail(table: &Table<'_>) -> Fail {
 }
 
 fn midstream(table: &Table<'_>) -> MidStream {
-    let on = |key| {
-        let value = table.take(key)?;
+    let modbus = table.take("modbus");
+    let modbus = modbus.and_then(|value| value.choice(&[("reset", OnMidStream::Reset), ("adopt", OnMidStream::Adopt)]));
+    let text = table.take("text").and_then(|value| {
         if value.as_string() == Some("adopt") {
-            value.problem("\"adopt\" comes with a later version", "write \"reset\"");
+            value.problem("only Modbus connections can be adopted", "write \"reset\"");
             return None;
         }
-        value.choice(&[("reset", OnMidStream::Reset)])
-    };
-    let (modbus, text) = (on("modbus"), on("text"));
+        value.choice(&[("reset", OnMidStreamText::Reset)])
+    });
     table.finish();
-    MidStream { modbus: modbus.unwrap_or(OnMidStream::Reset), text: text.unwrap_or(OnMidStream::Reset) }
+    let default = MidStream::default();
+    MidStream { modbus: modbus.unwrap_or(default.modbus), text: text.unwrap_or(default.text) }
 }
 
 fn fast_path(table: &Table<'_>) -> FastPath {
@@ -390,7 +391,7 @@ mod tests {
     #[test]
     fn all_problems_at_once_with_their_places() {
         let text = "mod = \"learn\"\n[ports]\nplant = \"a\"\nrobot = \"a\"\n[fail]\ncrash = \"open\"\n\
-                    [midstream]\nmodbus = \"adopt\"\n[fast_path]\npolling = \"buzy\"\nring_frames = 1000\ncores = [2000]\n\
+                    [midstream]\ntext = \"adopt\"\n[fast_path]\npolling = \"buzy\"\nring_frames = 1000\ncores = [2000]\n\
                     [[asset]]\nname = \"x\"\nip = \"10.0.0.300\"\nside = \"plant\"\nmac = \"1:2\"\n";
         assert_eq!(
             wrong(text).lines().map(|line| line.strip_prefix("c.toml:").unwrap()).collect::<Vec<_>>(),
@@ -399,7 +400,7 @@ mod tests {
                 "1:1: unknown key `mod` at the top level; write `mode` or take it out",
                 "4:9: \"a\" is used for two ports; give every port its own interface",
                 "6:9: fail state \"open\" comes with a later version; write \"closed\"",
-                "8:10: \"adopt\" comes with a later version; write \"reset\"",
+                "8:8: only Modbus connections can be adopted; write \"reset\"",
                 "10:11: `fast_path.polling` has no \"buzy\"; write \"busy\" or another of busy, blocking",
                 "11:15: 1000 is no power of two; write 1024",
                 "12:10: `fast_path.cores` is 2000; write a number from 0 to 1023",

@@ -21,8 +21,11 @@ crash = "closed"
 power = "closed"
 
 [midstream]
-# Connections that were open before the box saw them: reset. Where such a stream stands between two commands is not
-# known, and a client that is reset opens a new connection within about a second.
+# Connections that were open before the box saw them, when the box starts: reset | adopt. Where such a stream stands
+# between two commands is not known, and a client that is reset opens a new connection within about a second.
+# "adopt" takes a Modbus connection up within 5 s of the start if the next request is one read and the robot answers just
+# that one; anything else resets it. It is for clients that do not come back by themselves: the one read is taken on
+# trust, and on a connection that was taken up a refused command resets instead of being answered.
 modbus = "reset"
 text = "reset"                 # Dashboard, URScript, RTDE
 

@@ -1,5 +1,6 @@
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
+use super::adopt::Adoption;
 use super::flux::Flux;
 use crate::flow::{FlowId, Table};
 use crate::gate::{Gate, STORE, Stores};
@@ -41,6 +42,8 @@ pub struct Watched {
     pub program: u32,
     /// Explicit padding.
     pub reserved: u32,
+    /// How far it is taken up, where it was open before the box saw it.
+    pub adoption: Adoption,
 }
 
 /// An address bound to a MAC and a side.
@@ -81,6 +84,8 @@ pub struct Arena {
 pub struct Shared {
     /// Conversations.
     pub flows: Table,
+    /// When the wire was taken with nothing known of it, monotonic nanoseconds; 0 = not yet.
+    pub taken_ns: u64,
     /// Live state of the robot.
     pub robot: State,
     /// Token buckets of the rules.

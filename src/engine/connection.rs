@@ -4,6 +4,7 @@ use dissect::Toward;
 use link::craft::{Segment, Template};
 use link::{FlowKey, Packet, Tcp, TcpFlags};
 
+use super::adopt::{self, Adoption};
 use super::arena::{WATCHED, stores};
 use super::counters::Counters;
 use super::judge::{Observer, Who};
@@ -144,7 +145,7 @@ fn open<O: Observer>(
         if let Err((reason, rule)) = admit(rules, &key, service, opened, scene.now_ns) {
             scene.refuse_frame(Some(packet), Some(key), reason, rule);
             fate = Fate::Drop(reason);
-        } else if scene.enforce && !syn {
+        } else if scene.enforce && !syn && !adopt::may_begin(arena, rules, tcp, (service, opened), scene.now_ns) {
             return mid_stream(scene, packet, tcp, key);
         } else if syn && service.is_dissected() && has_unguarded_option(tcp) {
             fate = refused(scene, packet, key, Reason::TcpOption);
@@ -178,6 +179,9 @@ fn open<O: Observer>(
         if !syn {
             // What both ends agreed on in their handshake, window scale above all, is not known.
             watched.gate.only_pass();
+            if scene.enforce {
+                watched.adoption = Adoption::BEGUN;
+            }
         }
     }
     let Some(flow) = arena.flows.flow_mut(id) else { return fate };
@@ -263,7 +267,7 @@ fn has_unguarded_option(tcp: &Tcp<'_>) -> bool {
 }
 
 /// A connection that was open before the box saw it: ends at both sides, with numbers from this live segment.
-fn mid_stream(scene: &mut Scene<'_>, packet: &Packet<'_>, tcp: &Tcp<'_>, key: FlowKey) -> Fate {
+pub(super) fn mid_stream(scene: &mut Scene<'_>, packet: &Packet<'_>, tcp: &Tcp<'_>, key: FlowKey) -> Fate {
     if tcp.flags.rst() {
         return if scene.toward == Toward::Plant { Fate::Forward } else { Fate::Drop(Reason::MidStream) };
     }

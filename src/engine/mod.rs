@@ -5,6 +5,7 @@
 //! gets the verdicts that the wire got.
 
 mod actions;
+mod adopt;
 mod arena;
 mod connection;
 mod counters;
@@ -28,6 +29,7 @@ mod worker;
 mod tests;
 
 pub use actions::{Actions, Kept, Out};
+pub use adopt::Adoption;
 pub use arena::{Arena, BINDINGS, Binding, LAYOUT, Shared, WATCHED, Watched};
 pub use counters::Counters;
 pub use flux::{Flux, Torn};

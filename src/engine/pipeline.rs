@@ -118,8 +118,12 @@ impl<'m, O: Observer> Pipeline<'m, O> {
     }
 
     /// After a crash of a predecessor: the connection that it was changing ends, and both its ends are told; all others
-    /// go on as they were. Nothing where the predecessor ended between two events.
+    /// go on as they were. Nothing where the predecessor ended between two events. Notes the time where there was none.
     pub fn recover(&mut self, now_ns: u64, wall_ns: u64, actions: &mut Actions) {
+        let taken_ns = &mut self.arena.split().0.taken_ns;
+        if *taken_ns == 0 {
+            *taken_ns = now_ns.max(1);
+        }
         let Some(id) = self.torn.take() else { return };
         let (arena, _, _, mut scene) = self.parts(Toward::Robot, now_ns, wall_ns, 0, actions);
         scene.flux.conversation(id, arena);

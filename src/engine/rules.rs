@@ -98,6 +98,9 @@ pub struct Rules {
     pub dcp_set: bool,
     /// Transport checksums.
     pub checksums: Checksums,
+    /// Whether Modbus connections that were open before may be taken up while enforcing, within five seconds of taking
+    /// the wire and once a read request has proven where they stand.
+    pub adopt_modbus: bool,
     /// Whether addresses are bound to MACs and sides; not in captures, where both ends may have one address.
     pub bind: bool,
 }

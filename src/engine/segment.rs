@@ -284,6 +284,11 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
         {
             return self.spliced(slot);
         }
+        if let Some(slot) = slot
+            && let Some(fate) = self.adopt(slot)
+        {
+            return fate;
+        }
         // Without its FIN: the last data may be repeated together with it.
         let data_end = self.tcp.seq_end().wrapping_sub(u32::from(self.tcp.flags.fin()));
         let Some(flow) = self.arena.flows.flow_mut(self.id) else { return Fate::Drop(Reason::EngineFault) };

@@ -36,6 +36,9 @@ pub mod decisions {
 
     #[doc = include_str!("decisions/0006-splice-is-a-proxy-in-both-directions.md")]
     pub mod d0006_splice_is_a_proxy_in_both_directions {}
+
+    #[doc = include_str!("decisions/0007-one-word-says-what-is-torn.md")]
+    pub mod d0007_one_word_says_what_is_torn {}
 }
 
 #[cfg(test)]

@@ -93,9 +93,10 @@ impl Restarted {
         at
     }
 
-    /// Ends the supervisor with its arena, and starts another one.
-    pub fn start_anew(&mut self, space: &Netns) {
+    /// Ends the supervisor with its arena, and starts another one; `meanwhile` happens between the two.
+    pub fn start_anew(&mut self, space: &Netns, meanwhile: impl FnOnce()) {
         self.end();
+        meanwhile();
         self.process = Self::spawn(space, &self.directory);
         self.wait();
     }

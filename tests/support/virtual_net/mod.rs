@@ -84,6 +84,7 @@ pub fn rules(mode: Mode, policy: &str) -> Arc<Rules> {
         pass_stp: true,
         dcp_set: false,
         checksums: Checksums::Verify,
+        adopt_modbus: false,
         bind: true,
     })
 }
@@ -376,6 +377,21 @@ impl Cell {
     /// Ends the packet process in the middle of the event that brings the `nth` command from now on.
     pub fn trip_at(&mut self, nth: u64) {
         self.vambrace.pipeline.as_mut().unwrap().observer_mut().arm(nth);
+    }
+
+    /// The box was replaced: its successor knows of no connection.
+    pub fn forget_all(&mut self) {
+        let gone = self.vambrace.pipeline.take().unwrap();
+        let arena = Box::leak(Arena::boxed(1));
+        let mut pipeline = Pipeline::new(arena, Arc::clone(gone.rules()), Tripwire::default());
+        pipeline.recover(self.now_ns, self.now_ns, &mut self.vambrace.actions);
+        self.vambrace.pipeline = Some(pipeline);
+    }
+
+    /// The packet process was replaced between two events.
+    pub fn restart(&mut self) {
+        let Self { vambrace, cables, now_ns, .. } = self;
+        vambrace.succeed(*now_ns, cables);
     }
 
     /// Judges by other rules from now on.
