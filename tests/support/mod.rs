@@ -11,6 +11,7 @@
 )]
 
 pub mod adversary;
+pub mod bench;
 #[cfg(feature = "lab")]
 pub mod clients;
 pub mod corpus;
