@@ -23,8 +23,9 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
         let toward = self.scene.toward;
         let (enforce, seq_number, ack_number) = (self.scene.enforce, self.tcp.seq, self.tcp.ack);
         let slot = self.slot();
+        let spliced = self.is_spliced();
         let Some(flow) = self.arena.flows.flow_mut(self.id) else { return Fate::Drop(Reason::EngineFault) };
-        let guarded = enforce && flow.is(flag::DISSECTED);
+        let guarded = (enforce || spliced) && flow.is(flag::DISSECTED);
         let opening = matches!(flow.state(), State::SynSent | State::SynReceived);
         if self.tcp.flags.ack() {
             if toward == flow.opened() {
@@ -37,7 +38,7 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
             if !opening {
                 return match slot {
                     // The robot did not get the last segment of the handshake.
-                    Some(slot) if self.is_spliced(slot) => {
+                    Some(slot) if spliced => {
                         self.watch(slot).challenge(toward);
                         Fate::Absorb
                     }
@@ -73,7 +74,7 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
         }
         match (guarded, opening, slot) {
             (true, true, _) => self.pass_syn(),
-            (true, false, Some(slot)) if self.tcp.flags.syn() => self.syn_on_live(slot),
+            (true, false, Some(slot)) => self.syn_on_live(slot),
             _ => Fate::Forward,
         }
     }
@@ -87,17 +88,13 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
             && now_ns >= flow.until_ns
         {
             flow.until_ns = now_ns.saturating_add(SECOND_NS);
-            if self.is_spliced(slot) {
+            if self.is_spliced() {
                 self.watch(slot).challenge(Toward::Robot);
             } else {
                 self.acknowledge_for_robot();
             }
         }
         self.refused(Reason::SynOnLive)
-    }
-
-    fn is_spliced(&self, slot: usize) -> bool {
-        self.arena.watched.get(slot).is_some_and(|watched| watched.gate.is_spliced())
     }
 
     /// Sends a SYN on with nothing but what the gate understands.

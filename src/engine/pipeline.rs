@@ -75,6 +75,10 @@ impl<'m, O: Observer> Pipeline<'m, O> {
 
     /// Judges by other rules from the next frame on.
     pub fn set_rules(&mut self, rules: Arc<Rules>) {
+        if !rules.mode.enforces() {
+            // What passes now is not held to anything: whether enforcement can go on is looked at when it begins again.
+            self.arena.split().0.flows.flows_mut().for_each(|flow| flow.set(flow::flag::ENFORCED, false));
+        }
         if rules.bind {
             let (arena, _, flux) = self.arena.split();
             guard::configure(&mut arena.bindings, &rules.devices, flux);
@@ -176,7 +180,8 @@ impl<'m, O: Observer> Pipeline<'m, O> {
         self.arena.settle();
         let enforce = self.rules.mode.enforces();
         match fate {
-            Fate::Absorb if enforce => Counters::add(&mut self.counters.absorbed, toward),
+            // Outside enforcement too: of a spliced connection no frame can go on as it is.
+            Fate::Absorb => Counters::add(&mut self.counters.absorbed, toward),
             Fate::Drop(reason) if enforce => self.counters.drop(reason),
             _ => {
                 actions.forward();

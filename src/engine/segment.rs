@@ -43,6 +43,10 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
         slot_of(self.arena, self.id)
     }
 
+    pub(super) fn is_spliced(&self) -> bool {
+        self.slot().and_then(|slot| self.arena.watched.get(slot)).is_some_and(|watched| watched.gate.is_spliced())
+    }
+
     /// The connection without its frame.
     pub(super) fn watch(&mut self, slot: usize) -> Watch<'_, 's, O> {
         Watch { arena: self.arena, rules: self.rules, observer: self.observer, scene: self.scene, id: self.id, slot }
@@ -96,6 +100,7 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
         if enforce && flow.is(flag::DISSECTED) && !flow.is(flag::ENFORCED) && !self.begin_enforcing() {
             return refused(self.scene, self.packet, self.key, Reason::MidStream);
         }
+        let spliced = self.is_spliced();
         let judged = if self.tcp.flags.syn() {
             self.syn()
         } else if self.tcp.flags.rst() {
@@ -104,19 +109,26 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
             self.segment()
         };
         self.note_due();
-        if judged == Fate::Forward { fate } else { judged }
+        match judged {
+            Fate::Forward => fate,
+            // Its numbers are not those of the other end: what is not taken in is dropped in every mode.
+            Fate::Drop(_) if spliced && !enforce => Fate::Absorb,
+            other => other,
+        }
     }
 
     /// Enforcement can begin on a live connection only where nothing was missed; otherwise it ends.
     fn begin_enforcing(&mut self) -> bool {
         let slot = self.slot();
         let clean = slot.and_then(|slot| self.arena.watched.get(slot)).is_some_and(|watched| watched.gate.is_clean());
-        let readable = self.flow().is_some_and(|flow| !flow.is(flag::UNREADABLE));
+        let readable = self.flow().is_some_and(|flow| !flow.is(flag::UNREADABLE) && flow.is(flag::FROM_START));
         if clean && readable {
             if let Some(flow) = self.flow() {
                 flow.set(flag::ENFORCED, true);
             }
-            self.splice_text();
+            if !self.is_spliced() {
+                self.splice_text();
+            }
             return true;
         }
         end(self.arena, self.scene, self.id, Action::Reset, Reason::MidStream);
@@ -257,8 +269,27 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
             return self.refused(Reason::TcpOption);
         }
         // Spliced, the box is the receiver, and sends with timestamps of its own choice: nothing can be ambiguous.
-        let spliced =
-            slot.and_then(|slot| self.arena.watched.get(slot)).is_some_and(|watched| watched.gate.is_spliced());
+        let spliced = self.is_spliced();
+        let mut stands = Stands::In;
+        if let Some(slot) = slot
+            && enforce
+            && dissected
+            && !spliced
+            && toward == Toward::Robot
+        {
+            stands = self.stands(slot);
+            match stands {
+                Stands::In => {}
+                Stands::BadAcknowledgement => {
+                    // Answered as the robot would. Source: RFC 5961 section 5.2.
+                    self.acknowledge_for_robot();
+                    return self.refused(Reason::BadFlags);
+                }
+                // The robot answers or not, as on a cable; nothing is learned from it.
+                Stands::Outside if !has_data && !self.tcp.flags.fin() => return Fate::Forward,
+                Stands::Outside => {}
+            }
+        }
         if enforce && dissected && !spliced && toward == Toward::Robot && self.is_old() {
             // What brings nothing new is an old copy that was overtaken: nobody's mistake.
             let news = slot.and_then(|slot| self.arena.watched.get(slot)).is_some_and(|watched| {
@@ -280,7 +311,7 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
             }
         }
         if let Some(slot) = slot
-            && self.arena.watched.get(slot).is_some_and(|watched| watched.gate.is_spliced())
+            && self.is_spliced()
         {
             return self.spliced(slot);
         }
@@ -305,11 +336,30 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
             (Toward::Plant, Some(slot)) => self.toward_plant(slot),
             (_, None) => Fate::Forward,
         };
-        if matches!(fate, Fate::Drop(_)) && enforce {
+        if (matches!(fate, Fate::Drop(_)) && enforce) || stands != Stands::In {
             return fate;
         }
         self.note_segment(slot, fate);
         fate
+    }
+
+    /// Whether a segment toward the robot stands where the client can stand, so that the robot would take it. What does
+    /// not may come from somebody who only knows the ports. Source: RFC 9293 section 3.10.7.4, RFC 5961 section 5.2.
+    fn stands(&self, slot: usize) -> Stands {
+        let SharedArena { flows, watched, .. } = &*self.arena;
+        let (Some(flow), Some(watched)) = (flows.flow(self.id), watched.get(slot)) else { return Stands::Outside };
+        let (start, end) = (self.tcp.seq, self.tcp.seq_end());
+        let sent = flow.end(Toward::Plant).next;
+        let window = LARGEST_WINDOW << flow.window_shift(Toward::Robot);
+        let behind = sent.wrapping_sub(self.tcp.ack);
+        if self.tcp.flags.ack() && (seq::before(sent, self.tcp.ack) || behind > window.saturating_add(1)) {
+            return Stands::BadAcknowledgement;
+        }
+        // One before it: keepalives and probes.
+        let first = watched.gate.commands().base().wrapping_sub(1);
+        let window = LARGEST_WINDOW << flow.window_shift(Toward::Plant);
+        let last = first.wrapping_add(window.saturating_add(1));
+        if seq::before(end, first) || seq::before(last, start) { Stands::Outside } else { Stands::In }
     }
 
     /// Whether it carries a signature, which a receiver without the key has its own way with (RFC 2385, 5925).
@@ -399,7 +449,9 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
             let sender = flow.end_mut(toward);
             sender.advance(expected);
             sender.window = tcp.window;
-            note_stamps(flow, tcp, toward, expected);
+            if !seq::before(tcp.seq_end(), expected) {
+                note_stamps(flow, tcp, toward, expected);
+            }
         }
         let segment = SpliceSegment {
             toward,
@@ -629,6 +681,20 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
             *due = due_ns.unwrap_or(0);
         }
     }
+}
+
+/// Largest window without scaling.
+const LARGEST_WINDOW: u32 = 65_535;
+
+/// Where a segment toward the robot stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stands {
+    /// Where the client can stand.
+    In,
+    /// Its acknowledgement is none that the client can have sent.
+    BadAcknowledgement,
+    /// Beside what the robot expects.
+    Outside,
 }
 
 /// Keeps the newest timestamps of a sender, from segments that do not lie beyond a hole: what a receiver compares later

@@ -104,6 +104,11 @@ impl Table {
         self.flows.get_mut(usize::from(id.0))
     }
 
+    /// Every conversation and every free slot, to change.
+    pub fn flows_mut(&mut self) -> impl Iterator<Item = &mut Flow> {
+        self.flows.iter_mut()
+    }
+
     /// Adds a conversation that is not in the table; absent where there is no room.
     pub fn insert(&mut self, key: &FlowKey) -> Option<FlowId> {
         self.insert_at(self.place()?, key)

@@ -4,8 +4,8 @@ use link::seq;
 
 use super::stream::span;
 use super::{
-    COPY_LOST, CRUMBS, FIN_SEEN, Gate, HALF_CLOSED, HOLD_BYTES, Judge, Judgement, Outcome, REPLIES_BROKEN, REPLIES_LOST,
-    Reply, STORE, Segment, Stream, outgoing_action,
+    COPY_LOST, CRUMBS, FIN_SEEN, Gate, HALF_CLOSED, HOLD_BYTES, Judge, Judgement, MISSED, Outcome, REPLIES_BROKEN,
+    REPLIES_LOST, Reply, STORE, Segment, Stream, outgoing_action,
 };
 use crate::event::{Action, Reason};
 
@@ -257,6 +257,7 @@ impl Gate {
         let stream = &mut self.commands.stream;
         if seq::before(stream.accepted(), ack) {
             *stream = Stream::new(ack);
+            self.flags |= MISSED;
             self.unit_ns = 0;
             self.hold_ns = 0;
             return true;

@@ -286,6 +286,8 @@ const CLIENT_RESET: u32 = 8;
 const REPLIES_BROKEN: u32 = 32;
 /// A FIN passed in Fast, so that its number can't be shifted any more; or too little is known to splice.
 const HALF_CLOSED: u32 = 16;
+/// The robot has bytes that were not seen, so that it is not known where its units begin.
+const MISSED: u32 = 64;
 
 impl Gate {
     /// A gate of a connection whose next byte toward the robot has sequence number `command`, and toward the plant
@@ -377,6 +379,7 @@ impl Gate {
         self.hold_ns = 0;
         self.answer_ns = 0;
         self.refused_len = 0;
+        self.flags &= !REPLIES_BROKEN;
     }
 
     /// When the gate wants to be looked at, monotonic nanoseconds.
@@ -389,11 +392,11 @@ impl Gate {
         own.into_iter().chain(senders).flatten().min()
     }
 
-    /// Whether the connection stands at a unit border with nothing held, no hole and no recorded conflict, so that
-    /// enforcement can begin (or go on after a restart) without having missed a byte.
+    /// Whether enforcement can begin (or go on after a restart) without having missed a byte: the connection stands at a
+    /// unit border with nothing held, no hole and no recorded conflict; or it is spliced, so that nothing went by.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.commands.stream.is_drained() && self.conflicts == 0
+        self.is_spliced() || (self.commands.stream.is_drained() && self.conflicts == 0 && !self.is(MISSED))
     }
 
     /// Where the robot may stand: numbers for resets that must be exact.

@@ -20,6 +20,9 @@ const DUPLICATES: u32 = 3;
 /// Segments sent in one go; more follow at the next look. Bounds what one event can cause (I10).
 const BURST: u32 = 64;
 
+/// How far an acknowledgement may lie back: the largest window that scaling allows to a connection that was open before.
+const OLDEST: u32 = 1 << 20;
+
 /// What an acknowledgement was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Acknowledged {
@@ -29,7 +32,8 @@ pub(super) enum Acknowledged {
     Same,
     /// It is older than the last one.
     Old,
-    /// It covers what was never sent.
+    /// It covers what was never sent, or is older than any that can still be under way: nobody who knows the connection
+    /// sends it. Source: RFC 5961 section 5.2.
     NeverSent,
 }
 
@@ -198,7 +202,8 @@ impl Sender {
             return Acknowledged::NeverSent;
         }
         if seq::before(ack, self.una) {
-            return Acknowledged::Old;
+            let old = span(ack, self.una) <= OLDEST;
+            return if old { Acknowledged::Old } else { Acknowledged::NeverSent };
         }
         self.heard_ns = now_ns;
         let same_window = edge == self.edge;

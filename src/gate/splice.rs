@@ -255,6 +255,10 @@ impl Gate {
         if seq::before(half.edge, end) {
             return Ok(Some(Reason::BeyondWindow));
         }
+        if fin && seq::before(end, half.stream.incoming(half.stream.end())) {
+            // Nobody ends a stream before bytes that came already.
+            return Ok(Some(Reason::OutOfOrder));
+        }
         let known = half.stream.incoming(half.stream.released());
         if seq::before(known, end) {
             let skip = if seq::before(start, known) { span(start, known) } else { 0 };

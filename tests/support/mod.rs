@@ -11,6 +11,7 @@
 )]
 
 pub mod adversary;
+pub mod bench;
 #[cfg(feature = "lab")]
 pub mod clients;
 pub mod corpus;
@@ -20,8 +21,8 @@ pub mod netns;
 pub mod raw;
 pub mod reader;
 pub mod replayed;
-pub mod robot;
 pub mod restarted;
+pub mod robot;
 pub mod talks;
 pub mod tshark;
 pub mod virtual_net;

@@ -79,7 +79,8 @@ impl Case {
         let mss = [random.of(&[1, 3, 12, 40, 1460]), random.of(&[1, 3, 12, 40, 1460])];
         bench.mss = mss;
         bench.lies = plan.lies;
-        let windows = if plan.spliced { [random.of(&[0, 20, 65_535]), random.of(&[0, 20, 65_535])] } else { [65_535; 2] };
+        let windows =
+            if plan.spliced { [random.of(&[0, 20, 65_535]), random.of(&[0, 20, 65_535])] } else { [65_535; 2] };
         bench.offer(windows);
         if plan.spliced {
             bench.splice_from_the_start();
@@ -165,7 +166,9 @@ impl Case {
             20..=29 => self.send(una + shift, len, false, None),
             30..=33 => self.send(nxt + shift * 4, len, false, None),
             34..=38 => self.send(nxt, 1, false, None),
-            39..=44 if self.plan.lies => self.send(una + shift, len, false, Some((value as usize, (value >> 32) as u8))),
+            39..=44 if self.plan.lies => {
+                self.send(una + shift, len, false, Some((value as usize, (value >> 32) as u8)))
+            }
             39..=44 => self.send(una, len * 2, false, None),
             45 => self.send(nxt, len, true, None),
             46 if self.plan.lies => self.send(una + shift, len % 16, true, None),
@@ -256,7 +259,9 @@ impl Case {
         let Some(Ended::Refused(_, reason)) = self.cell.bench.ended else { return };
         let at_end = self.cell.bench.toy.judged() == reference.ends_at.unwrap_or(usize::MAX);
         match reason {
-            Reason::NoRule | Reason::DeniedByRule | Reason::Malformed => assert!(at_end, "{reason} without such a unit"),
+            Reason::NoRule | Reason::DeniedByRule | Reason::Malformed => {
+                assert!(at_end, "{reason} without such a unit")
+            }
             // No way to answer.
             Reason::ValueNotAllowed => {
                 let can = self.plan.frames && !self.unreadable && !self.cell.robot.closes && !self.cell.client.closes;
@@ -316,7 +321,10 @@ fn what_left_is_right_whatever_the_ends_do() {
             assert_eq!(digest, run(seed), "I13: the same events gave other frames");
         }
     }
-    println!("{cases} cases from {first} on, each checked after every event, in {:.1} s", begun.elapsed().as_secs_f64());
+    println!(
+        "{cases} cases from {first} on, each checked after every event, in {:.1} s",
+        begun.elapsed().as_secs_f64()
+    );
 }
 
 #[test]
