@@ -110,7 +110,7 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
         let in_time = in_time(self.arena, now_ns);
         let watched = self.arena.watched.get_mut(slot)?;
         watched.gate = Gate::new(numbers.0, numbers.1);
-        watched.gate.pass_fin();
+        watched.gate.only_pass();
         watched.session = Session::new();
         if toward == Toward::Plant || tcp.payload.is_empty() {
             return None;
