@@ -51,6 +51,7 @@ pub fn rules(mode: Mode, policy: &str) -> Arc<Rules> {
         dcp_set: false,
         checksums: Checksums::Verify,
         bind: true,
+        adopt_modbus: false,
     })
 }
 
