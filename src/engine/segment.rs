@@ -484,7 +484,7 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
         let mut told = Told::default();
         if has_data {
             let segment = gate::Segment { seq: self.tcp.seq, payload: self.tcp.payload, now_ns: self.scene.now_ns };
-            let mss = self.flow().map_or(1, |flow| flow.payload_mss(Toward::Robot));
+            let mss = self.flow().map_or(1, |flow| flow.payload_mss());
             let judged = self.watch(slot).with(|gate, stores, outside| {
                 gate.accept(stores.commands, &segment, enforced, mss, outside, &mut releases)
             });
