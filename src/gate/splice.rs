@@ -493,13 +493,18 @@ impl Gate {
                 }
             }
         }
+        let waits = self.refused_len == 0 && (self.unit_ns == 0 || self.came_since_look());
         let half = &mut self.commands;
-        let waits = self.refused_len == 0 && self.unit_ns == 0;
         half.sender.keep_asking(waits && half.stream.accepted() != half.stream.released());
         if half.fin_in_order() && half.stream.is_drained() {
             half.sender.queue_fin();
         }
         Ok(false)
+    }
+
+    /// Whether more of the open unit came than was looked at, as the robot takes nothing now.
+    fn came_since_look(&self) -> bool {
+        self.is_spliced() && self.looked_at != self.commands.stream.accepted()
     }
 
     /// Sends what may go `toward` a side, and the acknowledgement that it is owed.
@@ -575,6 +580,10 @@ impl Gate {
     /// The client ended the connection with an exact reset: what it sent before, in whole allowed units, still goes to
     /// the robot (a program that closes with unread answers makes its kernel send a reset).
     pub fn client_reset(&mut self, now_ns: u64) {
+        if self.is(CLIENT_RESET) {
+            // Said again: the time runs already.
+            return;
+        }
         self.flags |= CLIENT_RESET;
         self.answers.flags |= DISCARDED;
         self.drain_ns = now_ns.saturating_add(DRAIN_NS);
@@ -585,7 +594,12 @@ impl Gate {
         let passed = |time: u64| time != 0 && time <= now_ns;
         let refuse = |reason| TimedOut::Spliced(Spliced::Refuse { action: Action::Reset, reason });
         if passed(self.unit_ns) {
-            return refuse(Reason::UnitTimeout);
+            if self.came_since_look() {
+                // It is the robot that does not take what came.
+                self.unit_ns = 0;
+            } else {
+                return refuse(Reason::UnitTimeout);
+            }
         }
         if passed(self.answer_ns) {
             return refuse(Reason::AnswerTimeout);
