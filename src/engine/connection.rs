@@ -49,7 +49,9 @@ pub(super) fn tcp<O: Observer>(
                 State::Closed => true,
                 // Both ends have closed; only repetitions were waited for.
                 State::Established | State::Closing => is_over(arena, flow.stream),
-                State::Dead => scene.now_ns.saturating_sub(flow.last_ns) > DEAD_NS || !rules.mode.enforces(),
+                // Once both ends were told. Nothing of the old connection passes by that: data needs the robot's answer
+                // to the SYN, which it gives when the old connection is gone.
+                State::Dead => flow.stream == 0 || !rules.mode.enforces(),
                 _ => false,
             });
         if !starts_anew {
