@@ -7,8 +7,8 @@ use link::seq;
 use super::sender::{Acknowledged, Due, Sender};
 use super::stream::span;
 use super::{
-    ACK_OWED, Answer, BOUNDARIES, CLIENT_RESET, DISCARDED, FIN_SEEN, Gate, Half, Judge, Judgement, PROBED,
-    REPLIES_BROKEN, REPLIES_LOST, SPLICED, outgoing_action,
+    ACK_OWED, Answer, BOUNDARIES, CLIENT_RESET, DISCARDED, FIN_SEEN, Gate, Half, Judge, Judgement, MORE, PROBED,
+    REPLIES_BROKEN, REPLIES_LOST, SPLICED, UNITS, outgoing_action,
 };
 use crate::event::{Action, Reason};
 
@@ -328,8 +328,13 @@ impl Gate {
     /// Does whatever can be done now: judges, places answers, sends.
     pub fn advance<O: Judge + Wire>(&mut self, stores: &mut Stores<'_>, now_ns: u64, outside: &mut O) -> Spliced {
         let mut outcome = Spliced::Goes;
+        let mut left = UNITS;
+        self.flags &= !MORE;
         loop {
-            match self.move_answers(stores, outside).and_then(|()| self.move_commands(stores, now_ns, outside)) {
+            match self
+                .move_answers(stores, outside)
+                .and_then(|()| self.move_commands(stores, now_ns, outside, &mut left))
+            {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(refused) => {
@@ -456,6 +461,7 @@ impl Gate {
         stores: &mut Stores<'_>,
         now_ns: u64,
         judge: &mut J,
+        left: &mut u32,
     ) -> Result<bool, Spliced> {
         // Judged is only what goes out at once, so that nothing judged waits for another policy or another state.
         while self.refused_len == 0 && self.commands.sender.is_ready(&self.commands.stream) {
@@ -465,6 +471,11 @@ impl Gate {
             if held.is_empty() || (looked_at && !over) {
                 break;
             }
+            if *left == 0 {
+                self.flags |= MORE;
+                break;
+            }
+            *left = left.saturating_sub(1);
             match judge.judge(held) {
                 Judgement::Allow { len } => self.release(len.max(1)),
                 Judgement::Clamp { len } => {
