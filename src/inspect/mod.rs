@@ -66,7 +66,7 @@ impl Session {
         match service {
             // Those before one that was answered were left out: a server answers in order or not at all.
             Service::Modbus => {
-                let waiting = self.modbus.tags().filter(|tag| *tag > self.answered).count();
+                let waiting = self.modbus.tags().filter(|tag| *tag >= self.answered).count();
                 u32::try_from(waiting).unwrap_or(u32::MAX)
             }
             Service::Rtde => self.rtde.outstanding(),
