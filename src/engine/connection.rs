@@ -5,7 +5,7 @@ use link::craft::{Segment, Template};
 use link::{FlowKey, Packet, Tcp, TcpFlags};
 
 use super::adopt::{self, Adoption};
-use super::arena::{WATCHED, stores};
+use super::arena::{WATCHED, Watched, stores};
 use super::counters::Counters;
 use super::judge::{Observer, Who};
 use super::pipeline::{Fate, SharedArena};
@@ -16,7 +16,7 @@ use super::segment::Connection;
 use super::spliced::{Told, Watch, slot_of};
 use crate::command::{Class, Service};
 use crate::event::{Action, CommandRecord, Detail, FlowEnd, FlowRecord, Reason, Record, RuleId, Text, Verdict};
-use crate::flow::{End, FlowId, State, flag};
+use crate::flow::{End, Flow, FlowId, State, flag};
 use crate::gate::{Gate, Spliced, TimedOut};
 
 /// How long an ended connection stays ended: longer than any sender keeps trying.
@@ -50,7 +50,9 @@ pub(super) fn tcp<O: Observer>(
                 State::Closed => true,
                 // Both ends have closed; only repetitions were waited for.
                 State::Established | State::Closing => is_over(arena, flow.stream),
-                State::Dead => scene.now_ns.saturating_sub(flow.last_ns) > DEAD_NS || !rules.mode.enforces(),
+                // Once both ends were told. Nothing of the old connection passes by that: data needs the robot's answer
+                // to the SYN, which it gives when the old connection is gone.
+                State::Dead => flow.stream == 0 || !rules.mode.enforces(),
                 _ => false,
             });
         if !starts_anew {
@@ -107,20 +109,90 @@ pub(super) fn insert(arena: &mut SharedArena, scene: &mut Scene<'_>, key: &FlowK
         scene.flux.entry(id, arena);
         return arena.flows.insert_at(id, key);
     }
-    // A bounded search from a place that differs from frame to frame: half-open and ended ones go first; never one
-    // that is established.
+    // A bounded search from a place that differs from frame to frame: half-open and closed ones go first, then those
+    // that the box ended and told both ends of (what still comes of them is of no known connection, and refused); never
+    // one that is established.
     let start = key.plant.port ^ key.robot.port;
     let place = |step: u16| FlowId(start.wrapping_add(step.wrapping_mul(61)) % CAPACITY);
-    let victim = (0..16).map(place).find(|id| {
+    let missed_by_nobody = |id: &FlowId| {
         arena.flows.flow(*id).is_some_and(|flow| {
             matches!(flow.state(), State::SynSent | State::SynReceived | State::Closed | State::Datagrams)
         })
-    })?;
+    };
+    let ended = |id: &FlowId| arena.flows.flow(*id).is_some_and(|flow| flow.state() == State::Dead && flow.stream == 0);
+    let victim = (0..16).map(place).find(missed_by_nobody).or_else(|| (0..64).map(place).find(ended))?;
     scene.flux.entry(victim, arena);
     report(arena, scene, victim, FlowEnd::TimedOut);
     remove(arena, scene, victim);
     // The same place: it stays named.
     arena.flows.insert_at(victim, key)
+}
+
+/// Watched connections that one client may have: eight clients at their limit fill the places.
+const PER_CLIENT: usize = WATCHED / 8;
+
+/// A client at its limit loses the connection that was idle for longest, if for at least this time: the past of a client
+/// that lost its power.
+const PAST_NS: u64 = 60_000_000_000;
+
+/// Sees to it that a watched connection of this client can be added, where others can be missed: those that the box
+/// ended, half-open ones, and idle ones of the same client.
+fn make_place(arena: &mut SharedArena, scene: &mut Scene<'_>, key: &FlowKey) {
+    let used = arena.watched.iter().filter(|watched| watched.used != 0);
+    let flow_of = |watched: &Watched| u16::try_from(watched.flow).ok().map(FlowId);
+    let (mut all, mut own) = (0_usize, 0_usize);
+    // Of all and of its own: the oldest that nobody misses; of its own: the one that is idle for longest.
+    let (mut any, mut half_open, mut idle): (Oldest, Oldest, Oldest) = (None, None, None);
+    for id in used.filter_map(flow_of) {
+        let Some(flow) = arena.flows.flow(id) else { continue };
+        let is_own = flow.key.plant.address == key.plant.address;
+        all = all.saturating_add(1);
+        own = own.saturating_add(usize::from(is_own));
+        let at = Some((flow.last_ns, id.0));
+        let older = |than: Oldest| if than.is_none_or(|than| at < Some(than)) { at } else { than };
+        if matches!(flow.state(), State::SynSent | State::SynReceived | State::Dead | State::Closed) {
+            any = older(any);
+            half_open = if is_own { older(half_open) } else { half_open };
+        } else if is_own {
+            idle = older(idle);
+        }
+    }
+    let victim = if own >= PER_CLIENT {
+        half_open.or(idle.filter(|(last_ns, _)| scene.now_ns.saturating_sub(*last_ns) > PAST_NS))
+    } else if all >= WATCHED {
+        any
+    } else {
+        None
+    };
+    let Some((_, id)) = victim else { return };
+    let id = FlowId(id);
+    match arena.flows.flow(id).map(Flow::state) {
+        Some(State::Dead | State::Established | State::Closing) => {
+            scene.flux.conversation(id, arena);
+            end(arena, scene, id, Action::Reset, Reason::FlowTableFull);
+            if let Some(slot) = slot_of(arena, id) {
+                arena.unwatch(slot);
+            }
+            if let Some(flow) = arena.flows.flow_mut(id) {
+                flow.stream = 0;
+            }
+        }
+        _ => {
+            scene.flux.entry(id, arena);
+            report(arena, scene, id, FlowEnd::TimedOut);
+            remove(arena, scene, id);
+        }
+    }
+}
+
+/// When the last frame of a flow came, and its place.
+type Oldest = Option<(u64, u16)>;
+
+/// Whether one more watched connection of this client would be more than it may have.
+fn has_too_many(arena: &SharedArena, key: &FlowKey) -> bool {
+    let used = arena.watched.iter().filter(|watched| watched.used != 0);
+    let flows = used.filter_map(|watched| arena.flows.flow(FlowId(u16::try_from(watched.flow).ok()?)));
+    flows.filter(|flow| flow.key.plant.address == key.plant.address).count() >= PER_CLIENT
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "4096")]
@@ -161,8 +233,14 @@ fn open<O: Observer>(
         scene.counters.untracked = scene.counters.untracked.saturating_add(1);
         if scene.enforce { refused(scene, packet, key, Reason::FlowTableFull) } else { fate }
     };
-    let Some(id) = insert(arena, scene, &key) else { return full(scene) };
     let dissected = service.is_dissected() && opened == Toward::Robot;
+    if dissected && scene.enforce {
+        make_place(arena, scene, &key);
+        if has_too_many(arena, &key) {
+            return full(scene);
+        }
+    }
+    let Some(id) = insert(arena, scene, &key) else { return full(scene) };
     let slot = if dissected { arena.watch(u32::from(id.0)) } else { None };
     if dissected && slot.is_none() {
         if scene.enforce {

@@ -64,8 +64,9 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
             }
             return Fate::Forward;
         }
-        if opening && seq_number != flow.end(toward).isn {
-            // The client begins anew before the handshake is through; the answer tells which number counts.
+        if flow.state() == State::SynSent && seq_number != flow.end(toward).isn {
+            // The client begins anew before the robot has answered; the answer tells which number counts. After it the
+            // robot challenges another number, and the client's reset ends the first.
             begin_end(flow.end_mut(toward), self.tcp, guarded);
             flow.set_state(State::SynSent);
             if let Some(watched) = slot.and_then(|slot| self.arena.watched.get_mut(slot)) {

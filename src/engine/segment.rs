@@ -157,6 +157,11 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
         let (toward, seq_number) = (self.scene.toward, self.tcp.seq);
         let slot = self.slot();
         let Some(flow) = self.arena.flows.flow_mut(self.id) else { return Fate::Drop(Reason::EngineFault) };
+        if flow.state() == State::SynSent && toward == flow.opened() && self.scene.enforce && flow.is(flag::DISSECTED) {
+            // The client's answer to such a challenge: about the robot's old connection, not about this one.
+            let bare = self.tcp.payload.is_empty();
+            return if bare { Fate::Forward } else { self.refused(Reason::DataOutsideStream) };
+        }
         let refuses_syn =
             flow.state() == State::SynSent && toward != flow.opened() && self.tcp.ack == flow.end(flow.opened()).next;
         let exact =
@@ -259,7 +264,10 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
         let has_data = !self.tcp.payload.is_empty();
         let dissected = flow.is(flag::DISSECTED);
         if enforce && dissected && flow.state() == State::SynSent {
-            return self.refused(Reason::DataOutsideStream);
+            // The robot still has an old connection of these ports: it says where that one stands, and the client's reset
+            // ends it. Source: RFC 5961 section 4.2.
+            let challenge = toward != flow.opened() && !has_data && !self.tcp.flags.fin();
+            return if challenge { Fate::Forward } else { self.refused(Reason::DataOutsideStream) };
         }
         if enforce && dissected && has_data && toward == Toward::Robot && flow.state() == State::Closed {
             // Whether the robot took the end of the connection is not known for sure.
@@ -305,7 +313,7 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
                 note_stamps(flow, self.tcp, toward, expected);
                 flow.end_mut(toward).acked = self.tcp.ack;
                 flow.end_mut(toward).window = self.tcp.window;
-                if self.splice_text() && !has_data {
+                if self.splice_text() && !has_data && !self.tcp.flags.fin() {
                     return Fate::Forward;
                 }
             }
@@ -490,7 +498,7 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
         let mut told = Told::default();
         if has_data {
             let segment = gate::Segment { seq: self.tcp.seq, payload: self.tcp.payload, now_ns: self.scene.now_ns };
-            let mss = self.flow().map_or(1, |flow| flow.payload_mss(Toward::Robot));
+            let mss = self.flow().map_or(1, |flow| flow.payload_mss());
             let judged = self.watch(slot).with(|gate, stores, outside| {
                 gate.accept(stores.commands, &segment, enforced, mss, outside, &mut releases)
             });
@@ -505,7 +513,8 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
                 _ => told.refusal.map_or(Fate::Forward, |verdict| Fate::Drop(verdict.reason)),
             };
         }
-        let fin_in_order = match self.fin_in_order(slot, fin) {
+        let spliced = matches!(outcome, Outcome::Splice { .. });
+        let fin_in_order = match self.fin_in_order(slot, fin && !spliced) {
             Ok(in_order) => in_order,
             Err(reason) => {
                 if !matches!(outcome, Outcome::Refuse { .. } | Outcome::Splice { .. }) {
@@ -564,8 +573,7 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
                 let mut watch = self.watch(slot);
                 watch.splice(Some(sent));
                 if tcp.flags.fin() {
-                    // The spliced gate takes the FIN; the bytes before it are known to it.
-                    return self.spliced(slot);
+                    return self.splice_fin(slot, told);
                 }
                 watch.advance();
                 Fate::Absorb
@@ -592,6 +600,29 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
                 self.watch(slot).refuse(action, reason, told, true);
                 Fate::Drop(reason)
             }
+        }
+    }
+
+    /// The segment that spliced the connection was the client's last: its bytes are taken in, its FIN follows.
+    fn splice_fin(&mut self, slot: usize, told: Told) -> Fate {
+        let window = self.flow().map_or(0, |flow| flow.window(Toward::Robot));
+        let segment = SpliceSegment {
+            toward: Toward::Robot,
+            seq: self.tcp.seq_end().wrapping_sub(1),
+            ack: self.tcp.flags.ack().then_some(self.tcp.ack),
+            window,
+            fin: true,
+            payload: &[],
+            now_ns: self.scene.now_ns,
+        };
+        let mut watch = self.watch(slot);
+        let Some((outcome, then)) = watch.with(|gate, stores, outside| gate.take(stores, &segment, outside)) else {
+            return Fate::Drop(Reason::EngineFault);
+        };
+        let told = if then.refusal.is_some() { then } else { told };
+        match watch.finish(outcome, told, true) {
+            Some(reason) => Fate::Drop(reason),
+            None => Fate::Absorb,
         }
     }
 

@@ -94,8 +94,8 @@ impl<O: Observer> Watch<'_, '_, O> {
             robot_edge: robot.acked.wrapping_add(flow.window(Toward::Plant)),
             plant_edge: client.acked.wrapping_add(flow.window(Toward::Robot)),
             plant_acknowledged: client.acked,
-            robot_mss: flow.payload_mss(Toward::Robot),
-            plant_mss: flow.payload_mss(Toward::Plant),
+            robot_mss: flow.payload_mss(),
+            plant_mss: flow.payload_mss(),
         };
         if let Some(watched) = self.arena.watched.get_mut(self.slot) {
             let sent = sent.unwrap_or(watched.gate.commands().released());

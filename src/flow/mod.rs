@@ -62,6 +62,10 @@ pub struct Flow {
 /// Bytes that fill [`Flow`] to a multiple of its alignment.
 const FLOW_PADDING: usize = 13;
 
+/// Payload bytes below which no segment is cut, whatever a SYN asks for: else every byte would cost a frame.
+/// Source: Linux `TCP_MIN_SND_MSS`, 48 less the timestamps.
+const LEAST_PAYLOAD: u32 = 36;
+
 /// Bits of [`Flow::flags`].
 pub mod flag {
     /// Units toward the robot are held until judged.
@@ -141,12 +145,14 @@ impl Flow {
         u32::from(self.end(toward).window) << self.window_shift(toward)
     }
 
-    /// Payload bytes of the largest segment that the end which gets frames `toward` it takes: what its SYN said, less
-    /// the timestamps that every segment carries.
+    /// Payload bytes of the largest segment to either end: what the SYNs said, less the timestamps that every segment
+    /// carries. The lesser of both, as on a cable: neither end sends more than its own link carries, and the other's may
+    /// carry more than the way to it.
     #[must_use]
-    pub fn payload_mss(&self, toward: Toward) -> u32 {
+    pub fn payload_mss(&self) -> u32 {
         let options = if self.both(End::TIMESTAMPS) { 12 } else { 0 };
-        u32::from(self.end(toward.reverse()).mss).saturating_sub(options).max(1)
+        let least = self.ends.iter().map(|end| u32::from(end.mss)).min().unwrap_or(0);
+        least.saturating_sub(options).max(LEAST_PAYLOAD)
     }
 
     /// Whether a flag is set.

@@ -5,7 +5,7 @@ use link::seq;
 use super::stream::span;
 use super::{
     COPY_LOST, CRUMBS, FIN_SEEN, Gate, HALF_CLOSED, HOLD_BYTES, Judge, Judgement, MISSED, Outcome, REPLIES_BROKEN,
-    REPLIES_LOST, Reply, STORE, Segment, Stream, outgoing_action,
+    REPLIES_LOST, Reply, STORE, Segment, Stream, UNITS, outgoing_action,
 };
 use crate::event::{Action, Reason};
 
@@ -169,12 +169,17 @@ impl Gate {
         releases: &mut Releases,
     ) -> Outcome {
         let from = self.commands.stream.released();
+        let mut left = UNITS;
         loop {
             let held = self.commands.stream.held(store);
             if held.is_empty() {
                 releases.fresh(from, self.commands.stream.released(), mss);
                 return Outcome::Replace;
             }
+            if left == 0 && enforce && self.can_splice() {
+                return Outcome::Splice { sent: from };
+            }
+            left = left.saturating_sub(1);
             match Self::passive(judge.judge(held), enforce) {
                 Judgement::Allow { len } => self.release(len.max(1)),
                 stop => return self.stopped(from, arrived, now_ns, stop, enforce, mss, judge, store, releases),

@@ -61,6 +61,9 @@ pub const HOLD_NS: u64 = 2_000_000;
 /// Bytes of an open unit above which the gate acknowledges at once. Source: design of the gate, "4 KiB".
 const HOLD_BYTES: u32 = 4096;
 
+/// Units judged in one go at most; each may be an event. A segment of the shortest units has three times as many.
+const UNITS: u32 = 512;
+
 /// Unfinished units that arrive in segments below this many bytes count as crumbs; so many are worth splicing.
 const CRUMB: usize = 8;
 const CRUMBS: u32 = 8;
@@ -286,6 +289,8 @@ const CLIENT_RESET: u32 = 8;
 const REPLIES_BROKEN: u32 = 32;
 /// A FIN passed in Fast, so that its number can't be shifted any more; or too little is known to splice.
 const HALF_CLOSED: u32 = 16;
+/// More could be judged than one event may (I10): the rest at the next look.
+const MORE: u32 = 128;
 /// The robot has bytes that were not seen, so that it is not known where its units begin.
 const MISSED: u32 = 64;
 
@@ -386,7 +391,8 @@ impl Gate {
     #[must_use]
     pub fn due_ns(&self) -> Option<u64> {
         let set = |time: u64| (time != 0).then_some(time);
-        let own = [set(self.unit_ns), set(self.hold_ns), set(self.answer_ns), set(self.drain_ns)];
+        let at_once = if self.is(MORE) { Some(1) } else { None };
+        let own = [at_once, set(self.unit_ns), set(self.hold_ns), set(self.answer_ns), set(self.drain_ns)];
         let senders = [self.commands.sender.due_ns(), self.answers.sender.due_ns()];
         let senders = senders.into_iter().filter(|_| self.is_spliced());
         own.into_iter().chain(senders).flatten().min()

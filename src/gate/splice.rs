@@ -7,8 +7,8 @@ use link::seq;
 use super::sender::{Acknowledged, Due, Sender};
 use super::stream::span;
 use super::{
-    ACK_OWED, Answer, BOUNDARIES, CLIENT_RESET, DISCARDED, FIN_SEEN, Gate, Half, Judge, Judgement, PROBED,
-    REPLIES_BROKEN, REPLIES_LOST, SPLICED, outgoing_action,
+    ACK_OWED, Answer, BOUNDARIES, CLIENT_RESET, DISCARDED, FIN_SEEN, Gate, Half, Judge, Judgement, MORE, PROBED,
+    REPLIES_BROKEN, REPLIES_LOST, SPLICED, UNITS, outgoing_action,
 };
 use crate::event::{Action, Reason};
 
@@ -332,8 +332,13 @@ impl Gate {
     /// Does whatever can be done now: judges, places answers, sends.
     pub fn advance<O: Judge + Wire>(&mut self, stores: &mut Stores<'_>, now_ns: u64, outside: &mut O) -> Spliced {
         let mut outcome = Spliced::Goes;
+        let mut left = UNITS;
+        self.flags &= !MORE;
         loop {
-            match self.move_answers(stores, outside).and_then(|()| self.move_commands(stores, now_ns, outside)) {
+            match self
+                .move_answers(stores, outside)
+                .and_then(|()| self.move_commands(stores, now_ns, outside, &mut left))
+            {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(refused) => {
@@ -460,6 +465,7 @@ impl Gate {
         stores: &mut Stores<'_>,
         now_ns: u64,
         judge: &mut J,
+        left: &mut u32,
     ) -> Result<bool, Spliced> {
         // Judged is only what goes out at once, so that nothing judged waits for another policy or another state.
         while self.refused_len == 0 && self.commands.sender.is_ready(&self.commands.stream) {
@@ -469,6 +475,11 @@ impl Gate {
             if held.is_empty() || (looked_at && !over) {
                 break;
             }
+            if *left == 0 {
+                self.flags |= MORE;
+                break;
+            }
+            *left = left.saturating_sub(1);
             match judge.judge(held) {
                 Judgement::Allow { len } => self.release(len.max(1)),
                 Judgement::Clamp { len } => {
@@ -501,13 +512,18 @@ impl Gate {
             // The robot is waited for, not the client: its unit may be whole by now.
             self.unit_ns = 0;
         }
+        let waits = self.refused_len == 0 && (self.unit_ns == 0 || self.came_since_look());
         let half = &mut self.commands;
-        let waits = self.refused_len == 0 && self.unit_ns == 0;
         half.sender.keep_asking(waits && half.stream.accepted() != half.stream.released());
         if half.fin_in_order() && half.stream.is_drained() {
             half.sender.queue_fin();
         }
         Ok(false)
+    }
+
+    /// Whether more of the open unit came than was looked at, as the robot takes nothing now.
+    fn came_since_look(&self) -> bool {
+        self.is_spliced() && self.looked_at != self.commands.stream.accepted()
     }
 
     /// Sends what may go `toward` a side, and the acknowledgement that it is owed.
@@ -583,6 +599,10 @@ impl Gate {
     /// The client ended the connection with an exact reset: what it sent before, in whole allowed units, still goes to
     /// the robot (a program that closes with unread answers makes its kernel send a reset).
     pub fn client_reset(&mut self, now_ns: u64) {
+        if self.is(CLIENT_RESET) {
+            // Said again: the time runs already.
+            return;
+        }
         self.flags |= CLIENT_RESET;
         self.answers.flags |= DISCARDED;
         self.drain_ns = now_ns.saturating_add(DRAIN_NS);
@@ -593,7 +613,12 @@ impl Gate {
         let passed = |time: u64| time != 0 && time <= now_ns;
         let refuse = |reason| TimedOut::Spliced(Spliced::Refuse { action: Action::Reset, reason });
         if passed(self.unit_ns) {
-            return refuse(Reason::UnitTimeout);
+            if self.came_since_look() {
+                // It is the robot that does not take what came.
+                self.unit_ns = 0;
+            } else {
+                return refuse(Reason::UnitTimeout);
+            }
         }
         if passed(self.answer_ns) {
             return refuse(Reason::AnswerTimeout);

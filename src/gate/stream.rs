@@ -266,8 +266,16 @@ impl Stream {
         let len = len.min(span(self.released, self.accepted) as usize);
         let from = self.offset(self.released);
         let end = self.offset(self.end()).min(store.len());
-        store.copy_within(from.saturating_add(len).min(end)..end, from);
-        let len = u32::try_from(len).unwrap_or_default();
+        let start = self.start as usize;
+        let len_seq = u32::try_from(len).unwrap_or_default();
+        // What lies before or what lies behind closes up, whichever is less: a flood of refused units moves nothing.
+        if from.saturating_sub(start) <= end.saturating_sub(from.saturating_add(len)) {
+            store.copy_within(start..from, start.saturating_add(len));
+            self.start = self.start.saturating_add(len_seq);
+        } else {
+            store.copy_within(from.saturating_add(len).min(end)..end, from);
+        }
+        let len = len_seq;
         self.accepted = self.accepted.wrapping_sub(len);
         self.move_ahead(len.wrapping_neg());
         self.shift = self.shift.wrapping_add(len);

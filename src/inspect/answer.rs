@@ -76,6 +76,7 @@ fn modbus_answer(session: &mut Session, bytes: &[u8]) -> Result<Step<Reading>, D
     let mut reading = Reading { recorded: true, exception: response.exception.unwrap_or(0), ..Reading::NOTHING };
     let answer = session.modbus.answer(&response);
     reading.to = answer.map(|answer| answer.tag);
+    session.answered = session.answered.max(reading.to.unwrap_or(0));
     reading.unsolicited = answer.is_none();
     match response.values {
         Some(values @ modbus::Values::Registers(_)) => {

@@ -31,6 +31,8 @@ pub struct Session {
     pub(crate) modbus: modbus::Session,
     scanner: Scanner,
     pub(crate) pending: Pending,
+    /// Tag of the newest Modbus request that was answered. Tags grow.
+    answered: u64,
     /// Whether a line of the robot was seen on a Dashboard connection; the first is its greeting.
     greeted: u32,
     /// Whether it is a connection to the interpreter, which answers where the other URScript ports don't.
@@ -46,6 +48,7 @@ impl Session {
             modbus: modbus::Session::new(),
             scanner: Scanner::default(),
             pending: Pending::default(),
+            answered: 0,
             greeted: 0,
             interpreter: 0,
         }
@@ -61,7 +64,11 @@ impl Session {
     #[must_use]
     pub fn outstanding(&self, service: Service) -> u32 {
         match service {
-            Service::Modbus => u32::try_from(self.modbus.len()).unwrap_or(u32::MAX),
+            // Those before one that was answered were left out: a server answers in order or not at all.
+            Service::Modbus => {
+                let waiting = self.modbus.tags().filter(|tag| *tag >= self.answered).count();
+                u32::try_from(waiting).unwrap_or(u32::MAX)
+            }
             Service::Rtde => self.rtde.outstanding(),
             Service::Dashboard => self.pending.count().saturating_add(u32::from(self.greeted == 0)),
             // Nothing is ever pending on 30001-30003: their streams are no answers.

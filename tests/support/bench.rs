@@ -145,12 +145,13 @@ impl Bench {
         left
     }
 
-    /// Lets time pass, with a look at the timers every half a millisecond.
+    /// Lets time pass, with a look at the timers every half a millisecond, or every five where it is long.
     pub fn wait(&mut self, nanoseconds: u64) -> Left {
         let end_ns = self.now_ns + nanoseconds;
         let mut all = Left::default();
+        let step_ns = if nanoseconds > SECOND_NS / 2 { 5_000_000 } else { 500_000 };
         while self.now_ns < end_ns {
-            self.now_ns += 500_000;
+            self.now_ns += step_ns;
             self.pipeline.poll(self.now_ns, &mut self.actions);
             all.add(self.left(&[]));
         }
