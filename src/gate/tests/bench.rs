@@ -310,7 +310,10 @@ impl Bench {
             }
             return;
         }
-        match (self.gate.judges_reset(toward, at), toward) {
+        let exactness = self.gate.judges_reset(toward, at);
+        let told = self.seen[index(toward)].told.map(|(ack, _)| ack);
+        assert_eq!(exactness == Exactness::Exact, told == Some(at), "a reset is exact at what its sender was told");
+        match (exactness, toward) {
             (Exactness::Exact, Toward::Robot) => {
                 self.gate.client_reset(self.now_ns);
                 self.client_gone = true;
@@ -323,6 +326,17 @@ impl Bench {
             (Exactness::Outside, _) => {}
         }
         self.check();
+    }
+
+    /// The bytes toward the robot move to a store of another size, if they fit.
+    pub(super) fn move_store(&mut self, len: usize) {
+        let mut other = vec![0xdd; len];
+        if self.gate.is_spliced() && self.gate.move_commands_to(&self.stores[0], &mut other) {
+            self.stores[0] = other;
+            self.begin();
+            self.advance();
+            self.check();
+        }
     }
 
     fn begin(&mut self) {

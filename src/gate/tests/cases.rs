@@ -187,6 +187,7 @@ impl Case {
             89..=90 => self.client_window = [0, 1, 20, 300, 65_535][(value % 5) as usize],
             91..=92 => self.robot_window = [0, 1, 20, 300, 65_535][(value % 5) as usize],
             93 if value % 8 == 0 => self.reset(value),
+            93 if value % 8 == 1 => self.cell.bench.move_store([100, 400, STORE, 2 * STORE][(value >> 8) as usize % 4]),
             93..=99 => {
                 let after = [50_000, 1_000_000, 3_000_000, 250_000_000, 700_000_000][(value % 5) as usize];
                 let now = self.cell.bench.now_ns + after;
