@@ -329,7 +329,11 @@ impl Gate {
             self.framed = ack;
             self.passed = seq::max(self.passed, ack);
             self.flags |= REPLIES_LOST;
-            if all { self.flags &= !COPY_LOST } else { self.flags |= COPY_LOST }
+            if all {
+                self.flags &= !COPY_LOST
+            } else {
+                self.flags |= COPY_LOST
+            }
             return;
         }
         let upto = seq::min(seq::min(stream.released(), self.framed), ack);

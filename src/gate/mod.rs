@@ -42,9 +42,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::event::{Action, Reason};
 use sender::Sender;
 
-
 pub use fast::{RELEASES, Releases};
-pub use splice::{ANSWER, Exactness, Peers, Sack, Segment as SpliceSegment, SpliceOut, Spliced, Stores, TimedOut, Wire};
+pub use splice::{
+    ANSWER, Exactness, Peers, Sack, Segment as SpliceSegment, SpliceOut, Spliced, Stores, TimedOut, Wire,
+};
 pub use stream::{AHEAD, STORE, Stream};
 
 /// Release boundaries remembered for exact resets.
@@ -468,5 +469,3 @@ const fn outgoing_action(action: Action) -> Action {
         _ => Action::Reset,
     }
 }
-
-

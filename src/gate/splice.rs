@@ -326,12 +326,7 @@ impl Gate {
     }
 
     /// Does whatever can be done now: judges, places answers, sends.
-    pub fn advance<O: Judge + Wire>(
-        &mut self,
-        stores: &mut Stores<'_>,
-        now_ns: u64,
-        outside: &mut O,
-    ) -> Spliced {
+    pub fn advance<O: Judge + Wire>(&mut self, stores: &mut Stores<'_>, now_ns: u64, outside: &mut O) -> Spliced {
         let mut outcome = Spliced::Goes;
         loop {
             match self.move_answers(stores, outside).and_then(|()| self.move_commands(stores, now_ns, outside)) {
@@ -586,12 +581,7 @@ impl Gate {
     }
 
     /// Does what is due at `now_ns`.
-    pub fn due<O: Judge + Wire>(
-        &mut self,
-        stores: &mut Stores<'_>,
-        now_ns: u64,
-        outside: &mut O,
-    ) -> TimedOut {
+    pub fn due<O: Judge + Wire>(&mut self, stores: &mut Stores<'_>, now_ns: u64, outside: &mut O) -> TimedOut {
         let passed = |time: u64| time != 0 && time <= now_ns;
         let refuse = |reason| TimedOut::Spliced(Spliced::Refuse { action: Action::Reset, reason });
         if passed(self.unit_ns) {

@@ -348,8 +348,9 @@ impl Bench {
         let (at, about) = (index(sent.toward), index(sent.toward.reverse()));
         let place = self.seen[at].place(sent.seq);
         let may_be = at == 1 || !self.lies;
-        let probe = may_be && sent.payload.len() <= 1 && place + 1 == self.toy.sent[at].in_order() as isize && !sent.fin;
-        if place >= 0 && place < 1 << 20 && !probe {
+        let probe =
+            may_be && sent.payload.len() <= 1 && place + 1 == self.toy.sent[at].in_order() as isize && !sent.fin;
+        if (0..1 << 20).contains(&place) && !probe {
             self.toy.sent[at].note(place as usize, sent.payload);
         }
         if sent.fin && place >= 0 {
@@ -491,16 +492,8 @@ impl Bench {
 
     fn acknowledge_for_robot(&mut self) {
         let Known { next, acked, window, .. } = self.known[1];
-        let frame = Frame {
-            toward: Toward::Plant,
-            seq: next,
-            ack: acked,
-            window,
-            fin: false,
-            own: false,
-            from: 0,
-            len: 0,
-        };
+        let frame =
+            Frame { toward: Toward::Plant, seq: next, ack: acked, window, fin: false, own: false, from: 0, len: 0 };
         self.toy.wire.push(frame, &[]);
     }
 

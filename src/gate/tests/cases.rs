@@ -79,7 +79,8 @@ impl Case {
         let mss = [random.of(&[1, 3, 12, 40, 1460]), random.of(&[1, 3, 12, 40, 1460])];
         bench.mss = mss;
         bench.lies = plan.lies;
-        let windows = if plan.spliced { [random.of(&[0, 20, 65_535]), random.of(&[0, 20, 65_535])] } else { [65_535; 2] };
+        let windows =
+            if plan.spliced { [random.of(&[0, 20, 65_535]), random.of(&[0, 20, 65_535])] } else { [65_535; 2] };
         bench.offer(windows);
         if plan.spliced {
             bench.splice_from_the_start();
@@ -165,7 +166,9 @@ impl Case {
             20..=29 => self.send(una + shift, len, false, None),
             30..=33 => self.send(nxt + shift * 4, len, false, None),
             34..=38 => self.send(nxt, 1, false, None),
-            39..=44 if self.plan.lies => self.send(una + shift, len, false, Some((value as usize, (value >> 32) as u8))),
+            39..=44 if self.plan.lies => {
+                self.send(una + shift, len, false, Some((value as usize, (value >> 32) as u8)))
+            }
             39..=44 => self.send(una, len * 2, false, None),
             45 => self.send(nxt, len, true, None),
             46 if self.plan.lies => self.send(una + shift, len % 16, true, None),
@@ -179,14 +182,14 @@ impl Case {
                 self.news = self.news.wrapping_add(1);
                 self.cell.robot.stream.extend(said(NEWS, self.news));
             }
-            87 if !self.cell.robot.closes && value % 16 == 0 => {
+            87 if !self.cell.robot.closes && value.is_multiple_of(16) => {
                 self.cell.robot.stream.extend([0, 0, 0]);
                 self.unreadable = true;
             }
-            88 if value % 4 == 0 => self.say(self.cell.robot.stream.len() as isize - len as isize, len, true),
+            88 if value.is_multiple_of(4) => self.say(self.cell.robot.stream.len() as isize - len as isize, len, true),
             89..=90 => self.client_window = [0, 1, 20, 300, 65_535][(value % 5) as usize],
             91..=92 => self.robot_window = [0, 1, 20, 300, 65_535][(value % 5) as usize],
-            93 if value % 8 == 0 => self.reset(value),
+            93 if value.is_multiple_of(8) => self.reset(value),
             93 if value % 8 == 1 => self.cell.bench.move_store([100, 400, STORE, 2 * STORE][(value >> 8) as usize % 4]),
             93..=99 => {
                 let after = [50_000, 1_000_000, 3_000_000, 250_000_000, 700_000_000][(value % 5) as usize];
@@ -200,7 +203,7 @@ impl Case {
 
     /// A keepalive or window probe, with a byte that means nothing.
     fn probe(&mut self, value: u64) {
-        let toward = if value % 3 == 0 { Toward::Plant } else { Toward::Robot };
+        let toward = if value.is_multiple_of(3) { Toward::Plant } else { Toward::Robot };
         let end = if toward == Toward::Robot { &self.cell.client } else { &self.cell.robot };
         if end.una != end.nxt || end.closes || end.una == 0 && toward == Toward::Plant {
             return;
@@ -226,9 +229,9 @@ impl Case {
     }
 
     fn reset(&mut self, value: u64) {
-        let toward = if value % 3 == 0 { Toward::Plant } else { Toward::Robot };
+        let toward = if value.is_multiple_of(3) { Toward::Plant } else { Toward::Robot };
         let end = if toward == Toward::Robot { &self.cell.client } else { &self.cell.robot };
-        let at = end.seq(end.una).wrapping_add(if (value >> 8) % 2 == 0 { 0 } else { 5 });
+        let at = end.seq(end.una).wrapping_add(if (value >> 8).is_multiple_of(2) { 0 } else { 5 });
         self.cell.bench.reset(toward, at);
         self.reset = true;
     }
@@ -257,7 +260,9 @@ impl Case {
         let Some(Ended::Refused(_, reason)) = self.cell.bench.ended else { return };
         let at_end = self.cell.bench.toy.judged() == reference.ends_at.unwrap_or(usize::MAX);
         match reason {
-            Reason::NoRule | Reason::DeniedByRule | Reason::Malformed => assert!(at_end, "{reason} without such a unit"),
+            Reason::NoRule | Reason::DeniedByRule | Reason::Malformed => {
+                assert!(at_end, "{reason} without such a unit")
+            }
             // No way to answer.
             Reason::ValueNotAllowed => {
                 let can = self.plan.frames && !self.unreadable && !self.cell.robot.closes && !self.cell.client.closes;
@@ -317,7 +322,10 @@ fn what_left_is_right_whatever_the_ends_do() {
             assert_eq!(digest, run(seed), "I13: the same events gave other frames");
         }
     }
-    println!("{cases} cases from {first} on, each checked after every event, in {:.1} s", begun.elapsed().as_secs_f64());
+    println!(
+        "{cases} cases from {first} on, each checked after every event, in {:.1} s",
+        begun.elapsed().as_secs_f64()
+    );
 }
 
 #[test]

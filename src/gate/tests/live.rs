@@ -77,7 +77,10 @@ pub(super) fn run(seed: u64) -> u64 {
     } else {
         assert!(reference.ends_at.is_none(), "what ends a connection did not end it");
     }
-    let quiet = !lossy && cell.link.doubled == 0 && cell.link.delay_ns == 0 && habits.iter().all(|habit| habit.shut_ns.0 == habit.shut_ns.1);
+    let quiet = !lossy
+        && cell.link.doubled == 0
+        && cell.link.delay_ns == 0
+        && habits.iter().all(|habit| habit.shut_ns.0 == habit.shut_ns.1);
     if quiet && spliced && cell.bench.ended.is_none() {
         assert_eq!(cell.bench.own_bytes[0], reference.released.len(), "bytes were repeated that nobody lost");
     }
