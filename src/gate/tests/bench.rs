@@ -310,7 +310,10 @@ impl Bench {
             }
             return;
         }
-        match (self.gate.judges_reset(toward, at), toward) {
+        let exactness = self.gate.judges_reset(toward, at);
+        let told = self.seen[index(toward)].told.map(|(ack, _)| ack);
+        assert_eq!(exactness == Exactness::Exact, told == Some(at), "a reset is exact at what its sender was told");
+        match (exactness, toward) {
             (Exactness::Exact, Toward::Robot) => {
                 self.gate.client_reset(self.now_ns);
                 self.client_gone = true;
@@ -325,6 +328,17 @@ impl Bench {
         self.check();
     }
 
+    /// The bytes toward the robot move to a store of another size, if they fit.
+    pub(super) fn move_store(&mut self, len: usize) {
+        let mut other = vec![0xdd; len];
+        if self.gate.is_spliced() && self.gate.move_commands_to(&self.stores[0], &mut other) {
+            self.stores[0] = other;
+            self.begin();
+            self.advance();
+            self.check();
+        }
+    }
+
     fn begin(&mut self) {
         self.toy.wire.clear();
         self.toy.calls = 0;
@@ -336,7 +350,7 @@ impl Bench {
         let may_be = at == 1 || !self.lies;
         let probe =
             may_be && sent.payload.len() <= 1 && place + 1 == self.toy.sent[at].in_order() as isize && !sent.fin;
-        if place >= 0 && place < 1 << 20 && !probe {
+        if (0..1 << 20).contains(&place) && !probe {
             self.toy.sent[at].note(place as usize, sent.payload);
         }
         if sent.fin && place >= 0 {

@@ -182,14 +182,15 @@ impl Case {
                 self.news = self.news.wrapping_add(1);
                 self.cell.robot.stream.extend(said(NEWS, self.news));
             }
-            87 if !self.cell.robot.closes && value % 16 == 0 => {
+            87 if !self.cell.robot.closes && value.is_multiple_of(16) => {
                 self.cell.robot.stream.extend([0, 0, 0]);
                 self.unreadable = true;
             }
-            88 if value % 4 == 0 => self.say(self.cell.robot.stream.len() as isize - len as isize, len, true),
+            88 if value.is_multiple_of(4) => self.say(self.cell.robot.stream.len() as isize - len as isize, len, true),
             89..=90 => self.client_window = [0, 1, 20, 300, 65_535][(value % 5) as usize],
             91..=92 => self.robot_window = [0, 1, 20, 300, 65_535][(value % 5) as usize],
-            93 if value % 8 == 0 => self.reset(value),
+            93 if value.is_multiple_of(8) => self.reset(value),
+            93 if value % 8 == 1 => self.cell.bench.move_store([100, 400, STORE, 2 * STORE][(value >> 8) as usize % 4]),
             93..=99 => {
                 let after = [50_000, 1_000_000, 3_000_000, 250_000_000, 700_000_000][(value % 5) as usize];
                 let now = self.cell.bench.now_ns + after;
@@ -202,7 +203,7 @@ impl Case {
 
     /// A keepalive or window probe, with a byte that means nothing.
     fn probe(&mut self, value: u64) {
-        let toward = if value % 3 == 0 { Toward::Plant } else { Toward::Robot };
+        let toward = if value.is_multiple_of(3) { Toward::Plant } else { Toward::Robot };
         let end = if toward == Toward::Robot { &self.cell.client } else { &self.cell.robot };
         if end.una != end.nxt || end.closes || end.una == 0 && toward == Toward::Plant {
             return;
@@ -228,9 +229,9 @@ impl Case {
     }
 
     fn reset(&mut self, value: u64) {
-        let toward = if value % 3 == 0 { Toward::Plant } else { Toward::Robot };
+        let toward = if value.is_multiple_of(3) { Toward::Plant } else { Toward::Robot };
         let end = if toward == Toward::Robot { &self.cell.client } else { &self.cell.robot };
-        let at = end.seq(end.una).wrapping_add(if (value >> 8) % 2 == 0 { 0 } else { 5 });
+        let at = end.seq(end.una).wrapping_add(if (value >> 8).is_multiple_of(2) { 0 } else { 5 });
         self.cell.bench.reset(toward, at);
         self.reset = true;
     }

@@ -119,6 +119,20 @@ fn probes_and_old_bytes_are_no_data() {
 }
 
 #[test]
+fn keepalives_in_the_middle_of_a_unit_are_asked_on_and_never_compared() {
+    let mut bench = fast([1000, 7]);
+    bench.splice_from_the_start();
+    bench.client(0, &units(&[(ALLOW, 9)])[..5]);
+    for _ in 0..3 {
+        let asked = bench.client(4, &[0xff]).frames.iter().any(|frame| (frame.seq, frame.len) == (999, 0));
+        assert!(asked, "the robot is asked whether it lives");
+        let told = &bench.robot(0, &[], 0).frames[0];
+        assert_eq!((told.toward, told.ack), (Toward::Plant, 1005));
+    }
+    assert_eq!(bench.ended, None);
+}
+
+#[test]
 fn a_unit_that_never_ends_does_not_fill_more_than_the_store() {
     let mut bench = Bench::new([0, 0], [300, 300 + ANSWER], Toy::new(1_000_000_000, true));
     bench.splice_from_the_start();
@@ -129,6 +143,69 @@ fn a_unit_that_never_ends_does_not_fill_more_than_the_store() {
     }
     assert_eq!(bench.ended, None);
     assert_eq!(bench.gate.commands().accepted(), 300);
+}
+
+#[test]
+fn a_second_lie_about_held_bytes_ends_a_spliced_connection() {
+    let mut bench = fast([7, 0]);
+    bench.splice_from_the_start();
+    let stream = units(&[(ALLOW, 9)]);
+    bench.client(0, &stream[..6]);
+    let mut lie = stream.clone();
+    lie[5] ^= 1;
+    bench.client(5, &lie[5..8]);
+    assert_eq!(bench.ended, None);
+    bench.client(5, &lie[5..8]);
+    assert_eq!(bench.ended, Some(Ended::Refused(Action::Reset, Reason::RetransmissionConflict)));
+}
+
+#[test]
+fn bytes_beyond_a_hole_stay_as_they_first_came() {
+    for spliced in [false, true] {
+        let mut bench = fast([7, 0]);
+        if spliced {
+            bench.splice_from_the_start();
+        }
+        let stream = units(&[(QUIET, 9)]);
+        let mut lie = stream.clone();
+        lie[7] ^= 1;
+        bench.client(5, &stream[5..9]);
+        bench.toy.sent[0].note(5, &lie[5..]);
+        bench.client(5, &lie[5..]);
+        bench.client(0, &stream[..5]);
+        assert_eq!(bench.at_robot(), stream);
+    }
+}
+
+#[test]
+fn a_unit_that_never_ends_ends_the_connection_in_its_time() {
+    for spliced in [false, true] {
+        let mut bench = fast([7, 0]);
+        if spliced {
+            bench.splice_from_the_start();
+        }
+        bench.client(0, &units(&[(ALLOW, 9)])[..6]);
+        for _ in 0..50 {
+            bench.time(bench.gate.due_ns().unwrap());
+            if bench.ended.is_some() {
+                break;
+            }
+        }
+        assert_eq!(bench.ended, Some(Ended::Refused(Action::Reset, Reason::UnitTimeout)));
+        assert_eq!(bench.now_ns, 1_000_000_001);
+    }
+}
+
+#[test]
+fn an_answer_without_a_place_ends_the_connection_in_a_second() {
+    let mut bench = fast([7, 0]);
+    bench.client(0, &units(&[(ALLOW, 3), (REFUSE, 3)]));
+    while bench.ended.is_none() {
+        bench.robot(0, &[], 5);
+        bench.time(bench.gate.due_ns().unwrap());
+    }
+    assert_eq!(bench.ended, Some(Ended::Refused(Action::Reset, Reason::AnswerTimeout)));
+    assert_eq!(bench.now_ns, 1_000_000_001);
 }
 
 proptest! {

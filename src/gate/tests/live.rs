@@ -70,6 +70,8 @@ pub(super) fn run(seed: u64) -> u64 {
             Reason::AnswerTimeout => assert!(lossy || slow || shut, "an answer did not find its place"),
             // A FIN that came in Fast with or before what is to be cut.
             Reason::ValueNotAllowed | Reason::EngineFault => assert!(cell.client.closes && !spliced),
+            // A fifth of all frames lost: in rare cases ten repetitions one after another.
+            Reason::PeerSilent => assert!(cell.link.lost >= 200, "an end that answers was taken for gone"),
             _ => panic!("refused for {reason}"),
         }
     } else {
@@ -88,7 +90,7 @@ pub(super) fn run(seed: u64) -> u64 {
 #[test]
 fn two_ends_that_do_as_tcp_asks_come_to_an_end_over_any_link() {
     let begun = std::time::Instant::now();
-    let cases = count(3_000) / 10;
+    let cases = count(4_000).div_ceil(40);
     for seed in first()..first() + cases {
         run(seed);
     }
