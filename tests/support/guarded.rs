@@ -194,7 +194,7 @@ impl Vambrace {
         );
         std::fs::write(directory.join("vambrace.toml"), text).unwrap();
         std::fs::write(directory.join("policy.toml"), policy).unwrap();
-        let mut command = space.command(env!("CARGO_BIN_EXE_vambrace"));
+        let mut command = space.command(super::vambrace());
         command.args(["run", "--config"]).arg(directory.join("vambrace.toml")).stdout(Stdio::null());
         command.stderr(std::fs::File::create(directory.join("log")).unwrap());
         let mut vambrace = Self { process: command.spawn().unwrap(), directory };
@@ -208,7 +208,7 @@ impl Vambrace {
     }
 
     fn answers(&self) -> bool {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_vambrace"));
+        let mut command = Command::new(super::vambrace());
         let output = command.arg("--socket").arg(self.directory.join("control.sock")).arg("status").output().unwrap();
         output.status.success()
     }
