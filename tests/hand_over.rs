@@ -234,7 +234,7 @@ impl Talks {
                 self.sent[3].extend_from_slice(&text);
                 continue;
             }
-            if talk == 2 && n % 2 == 0 {
+            if talk == 2 && n.is_multiple_of(2) {
                 let (request, code) = load::forbidden(n / 2);
                 line.send(&request);
                 self.answers[2].extend_from_slice(&load::exception(&request, code));

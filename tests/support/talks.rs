@@ -290,7 +290,7 @@ fn exchanges(stream: &mut TcpStream, shared: &Shared, client: &Client, kind: Kin
     let mut first = true;
     while !shared.stopped() {
         *n = n.wrapping_add(1);
-        let refuse = kind == Kind::Refused && (first || *n % 8 == 0);
+        let refuse = kind == Kind::Refused && (first || n.is_multiple_of(8));
         first = false;
         let (request, answer) = if refuse {
             let (request, code) = load::forbidden(*n);
