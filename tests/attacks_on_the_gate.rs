@@ -300,3 +300,37 @@ fn what_comes_after_the_end_of_a_cut_connection_goes_on_to_nobody() {
         assert!(left.segments(Toward::Robot).is_empty(), "{mode}: {left:02x?}");
     }
 }
+
+/// Blind segments while observed poison nothing that counts when enforcement begins: the session works, or is reset at
+/// once; it is not starved.
+#[test]
+fn blind_segments_while_observed_starve_nobody_when_enforced() {
+    for (port, off, later) in [502, 30_001].into_iter().flat_map(|port| {
+        [-1_i32, 1].into_iter().flat_map(move |off| [0, 1 << 30].map(|later| (port, off * (1 << 28), later)))
+    }) {
+        let mut bench = Bench::in_mode(Mode::Observe, POLICY);
+        let mut talk = Talk::new(40_000, port);
+        talk.open(&mut bench);
+        let unit = if port == 502 { write(128, 1) } else { b"textmsg(1)\n".to_vec() };
+        talk.exchange(&mut bench, &unit, "at first");
+        let far = Talk { clock: talk.clock.map(|clock| clock + later), ..talk.clone() };
+        let blind = far.segment(talk.seq.wrapping_add_signed(off), talk.ack.wrapping_add(1 << 28), TcpFlags::ACK, &[]);
+        bench.frame(Toward::Robot, &blind);
+        talk.reply(&mut bench, &[]);
+        bench.switch(Mode::Enforce);
+        let mut came = Vec::new();
+        let mut reset = false;
+        for _ in 0..3 {
+            talk.clock = talk.clock.map(|clock| clock + 1);
+            let left = bench.frame(Toward::Robot, &talk.segment(talk.seq, talk.ack, DATA, &unit));
+            came.extend(talk.robot_takes(&left));
+            let answer = talk.clone().reply(&mut bench, &unit);
+            came.extend(talk.client_takes(&answer));
+            for left in [left, answer, bench.wait(SECOND_NS / 4)] {
+                reset |= left.segments(Toward::Plant).iter().any(|tcp| tcp.flags.rst() && tcp.seq == talk.ack);
+            }
+        }
+        let works = came.starts_with(&[unit.clone(), unit].concat());
+        assert!(works || reset, "{port}, off by {off}, later by {later}: {came:02x?}");
+    }
+}
