@@ -258,3 +258,79 @@ fn a_connection_without_a_beginning_is_reset_when_enforcement_begins() {
     assert_eq!(left.payload(Toward::Robot), b"");
     assert!(left.resets(Toward::Robot) && left.resets(Toward::Plant));
 }
+
+/// A client was restarted on the same port while observed: its new connection is not held to the old one's numbers.
+#[test]
+fn a_connection_that_took_another_ones_place_while_observed_is_reset_and_not_starved_when_enforced() {
+    for step in [1 << 28, 3 << 30] {
+        let mut bench = Bench::in_mode(Mode::Observe, POLICY);
+        let mut old = Talk::new(40_000, 502);
+        old.open(&mut bench);
+        old.exchange(&mut bench, &write(128, 1), "at first");
+        // The robot lost it as well, and nobody said so.
+        let mut new = Talk { seq: old.seq.wrapping_add(step), robot_seq: 99, ..old };
+        new.open(&mut bench);
+        new.exchange(&mut bench, &write(128, 2), "observed");
+        bench.switch(Mode::Enforce);
+        let left = new.send(&mut bench, &write(128, 3));
+        let passed = left.payload(Toward::Robot) == write(128, 3);
+        let reset = left.segments(Toward::Plant).iter().any(|tcp| tcp.flags.rst() && tcp.seq == new.ack);
+        assert!(passed || reset, "{step}: neither passed nor reset: {left:02x?}");
+    }
+}
+
+/// Both ends have closed a connection with a cut and one of them repeats itself later: nothing of it goes on with numbers
+/// that the other end does not know.
+#[test]
+fn what_comes_after_the_end_of_a_cut_connection_goes_on_to_nobody() {
+    for mode in [Mode::Enforce, Mode::Observe] {
+        let (mut bench, mut talk) = cut();
+        let (seq, ack, robot_seq, robot_ack) = (talk.seq, talk.ack, talk.robot_seq, talk.robot_ack);
+        bench.frame(Toward::Robot, &talk.segment(seq, ack, FIN, &[]));
+        bench.frame(Toward::Plant, &talk.back(robot_seq, robot_ack + 1, FIN, &[]));
+        (talk.seq, talk.ack) = (seq + 1, ack + 1);
+        talk.acknowledge(&mut bench);
+        bench.wait(2 * SECOND_NS);
+        bench.switch(mode);
+        let repeated = talk.back(robot_seq, robot_ack + 1, FIN, &[]);
+        let left = bench.frame(Toward::Plant, &repeated);
+        assert!(left.segments(Toward::Plant).is_empty(), "{mode}: {left:02x?}");
+        let repeated = talk.segment(talk.seq, talk.ack, TcpFlags::ACK, &[]);
+        let left = bench.frame(Toward::Robot, &repeated);
+        assert!(left.segments(Toward::Robot).is_empty(), "{mode}: {left:02x?}");
+    }
+}
+
+/// Blind segments while observed poison nothing that counts when enforcement begins: the session works, or is reset at
+/// once; it is not starved.
+#[test]
+fn blind_segments_while_observed_starve_nobody_when_enforced() {
+    for (port, off, later) in [502, 30_001].into_iter().flat_map(|port| {
+        [-1_i32, 1].into_iter().flat_map(move |off| [0, 1 << 30].map(|later| (port, off * (1 << 28), later)))
+    }) {
+        let mut bench = Bench::in_mode(Mode::Observe, POLICY);
+        let mut talk = Talk::new(40_000, port);
+        talk.open(&mut bench);
+        let unit = if port == 502 { write(128, 1) } else { b"textmsg(1)\n".to_vec() };
+        talk.exchange(&mut bench, &unit, "at first");
+        let far = Talk { clock: talk.clock.map(|clock| clock + later), ..talk.clone() };
+        let blind = far.segment(talk.seq.wrapping_add_signed(off), talk.ack.wrapping_add(1 << 28), TcpFlags::ACK, &[]);
+        bench.frame(Toward::Robot, &blind);
+        talk.reply(&mut bench, &[]);
+        bench.switch(Mode::Enforce);
+        let mut came = Vec::new();
+        let mut reset = false;
+        for _ in 0..3 {
+            talk.clock = talk.clock.map(|clock| clock + 1);
+            let left = bench.frame(Toward::Robot, &talk.segment(talk.seq, talk.ack, DATA, &unit));
+            came.extend(talk.robot_takes(&left));
+            let answer = talk.clone().reply(&mut bench, &unit);
+            came.extend(talk.client_takes(&answer));
+            for left in [left, answer, bench.wait(SECOND_NS / 4)] {
+                reset |= left.segments(Toward::Plant).iter().any(|tcp| tcp.flags.rst() && tcp.seq == talk.ack);
+            }
+        }
+        let works = came.starts_with(&[unit.clone(), unit].concat());
+        assert!(works || reset, "{port}, off by {off}, later by {later}: {came:02x?}");
+    }
+}

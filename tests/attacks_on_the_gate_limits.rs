@@ -426,3 +426,87 @@ fn a_broken_unit_is_recorded_as_such() {
     talk.open(&mut bench);
     assert_eq!(talk.send(&mut bench, &[0xff; 12]).refusals, [Reason::Malformed]);
 }
+
+/// RTDE: inputs are refused while the version is still being agreed on, and are then written to all the same.
+#[test]
+fn inputs_that_were_refused_are_never_written() {
+    let mut bench = Bench::new(POLICY);
+    let mut talk = Talk::new(40_000, 30_004);
+    talk.open(&mut bench);
+    let package = |kind: u8, body: &[u8]| [&(body.len() as u16 + 3).to_be_bytes()[..], &[kind], body].concat();
+    let version = package(b'V', &[0, 2]);
+    let inputs = package(b'I', b"speed_slider_mask,speed_slider_fraction");
+    let write = package(b'U', &[1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let outputs = package(b'O', &[&125_f64.to_be_bytes()[..], b"timestamp"].concat());
+    let left = talk.send(&mut bench, &[&version[..], &inputs, &write, &outputs, &write].concat());
+    assert_eq!(talk.robot_takes(&left), version);
+    let left = talk.reply(&mut bench, &package(b'V', &[1]));
+    let came = talk.client_takes(&left);
+    let refused = package(b'I', b"\0NOT_FOUND,NOT_FOUND");
+    assert_eq!(came, [package(b'V', &[1]), refused].concat());
+    let mut arrived = talk.robot_takes(&left);
+    let left = talk.reply(&mut bench, &package(b'O', b"\x01DOUBLE"));
+    talk.client_takes(&left);
+    let left = talk.send(&mut bench, &write);
+    arrived.extend(talk.robot_takes(&left));
+    assert_eq!(arrived, outputs, "only the outputs");
+}
+
+/// Dashboard: a refused line comes before the robot has greeted.
+#[test]
+fn a_line_that_is_refused_before_the_greeting_is_answered_after_it() {
+    let mut bench = Bench::new(POLICY);
+    let mut talk = Talk::new(40_000, 29_999);
+    talk.open(&mut bench);
+    let left = talk.send(&mut bench, b"shutdown\nrobotmode\n");
+    assert_eq!((talk.robot_takes(&left), talk.client_takes(&left)), (vec![], vec![]));
+    let greeting = b"Connected: Universal Robots Dashboard Server\n";
+    let left = talk.reply(&mut bench, greeting);
+    let came = talk.client_takes(&left);
+    assert!(came.starts_with(greeting) && came.len() > greeting.len(), "{:?}", String::from_utf8(came));
+    assert_eq!(talk.robot_takes(&left), b"robotmode\n");
+}
+
+/// A client answers every segment with a wrong acknowledgement, as two ends do that lost each other: one answer each,
+/// never more than was sent.
+#[test]
+fn wrong_acknowledgements_are_answered_one_by_one() {
+    for port in [502, 30_001] {
+        let mut bench = Bench::new(POLICY);
+        let mut talk = Talk::new(40_000, port);
+        talk.open(&mut bench);
+        let mut frames = 0;
+        for step in 1..200_u32 {
+            let wrong = talk.segment(talk.seq, talk.ack.wrapping_add(step * 1000), TcpFlags::ACK, &[]);
+            frames += bench.frame(Toward::Robot, &wrong).frames.len();
+            let wrong = talk.back(talk.robot_seq, talk.robot_ack.wrapping_add(step * 1000), TcpFlags::ACK, &[]);
+            frames += bench.frame(Toward::Plant, &wrong).frames.len();
+        }
+        assert!(frames <= 400, "{port}: {frames} frames for 398");
+        let left =
+            talk.send(&mut bench, if port == 502 { &[0, 1, 0, 0, 0, 6, 1, 3, 0, 128, 0, 1] } else { b"textmsg(1)\n" });
+        assert!(!talk.robot_takes(&left).is_empty(), "{port}: the session works");
+    }
+}
+
+/// A robot's window that is shut for a minute, with commands waiting and the client keeping alive.
+#[test]
+fn a_window_that_is_shut_for_a_minute_loses_nothing() {
+    let (mut bench, mut talk) = script();
+    talk.window = 0;
+    talk.reply(&mut bench, &[]);
+    let text = b"textmsg(1)\n".repeat(50);
+    talk.window = 64_000;
+    let left = talk.send(&mut bench, &text);
+    assert_eq!(talk.robot_takes(&left), b"");
+    for _ in 0..60 {
+        let left = bench.wait(SECOND_NS);
+        assert!(!left.resets(Toward::Plant) && !left.resets(Toward::Robot), "{:?}", left.refusals);
+        let shut = Talk { window: 0, ..talk.clone() };
+        bench.frame(Toward::Plant, &shut.back(shut.robot_seq, shut.robot_ack, TcpFlags::ACK, &[]));
+        let probe = talk.segment(talk.seq.wrapping_sub(1), talk.ack, TcpFlags::ACK, &[]);
+        bench.frame(Toward::Robot, &probe);
+    }
+    let left = talk.reply(&mut bench, &[]);
+    assert_eq!(talk.robot_takes(&left), text);
+}

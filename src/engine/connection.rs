@@ -370,10 +370,17 @@ pub(super) fn end(arena: &mut SharedArena, scene: &mut Scene<'_>, id: FlowId, ac
     if flow.state() == State::Dead {
         return;
     }
+    let spliced = is_spliced(&arena.watched, flow);
+    flow.set(flag::SHIFTED, spliced);
     flow.set_state(State::Dead);
     flow.reason = reason as u8;
     flow.set(flag::SILENT, action == Action::Drop);
     tell_end(arena, scene, id);
+}
+
+fn is_spliced(watched: &[Watched], flow: &Flow) -> bool {
+    let slot = (flow.stream as usize).checked_sub(1);
+    slot.and_then(|slot| watched.get(slot)).is_some_and(|watched| watched.gate.is_spliced())
 }
 
 /// Tells both ends of a connection that it is over, unless it is to be silent, and records it.
@@ -432,6 +439,8 @@ pub(super) fn close(arena: &mut SharedArena, scene: &mut Scene<'_>, id: FlowId, 
     report(arena, scene, id, how);
     let slot = slot_of(arena, id);
     if let Some(flow) = arena.flows.flow_mut(id) {
+        let spliced = is_spliced(&arena.watched, flow);
+        flow.set(flag::SHIFTED, spliced);
         flow.set_state(State::Closed);
         flow.stream = 0;
     }

@@ -4,13 +4,13 @@ use dissect::Toward;
 use link::craft::{Segment, Template};
 use link::{FlowKey, Tcp, TcpFlags, TcpOption};
 
-use super::connection::{begin_end, end};
+use super::connection::{begin_end, close, end, remove};
 use super::counters::Counters;
 use super::judge::Observer;
 use super::pipeline::Fate;
 use super::scene::Scene;
 use super::segment::Connection;
-use crate::event::{Action, Reason, RuleId};
+use crate::event::{Action, FlowEnd, Reason, RuleId};
 use crate::flow::{State, flag};
 use crate::gate::Gate;
 
@@ -41,6 +41,13 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
                     Some(slot) if spliced => {
                         self.watch(slot).challenge(toward);
                         Fate::Absorb
+                    }
+                    _ if !enforce && ack_number != opener.isn.wrapping_add(1) => {
+                        // Another connection of the same ports, in the place of one whose end was not seen: what is known
+                        // of the old one says nothing about it.
+                        close(self.arena, self.scene, self.id, FlowEnd::Closed);
+                        remove(self.arena, self.scene, self.id);
+                        Fate::Forward
                     }
                     _ => Fate::Forward,
                 };

@@ -86,6 +86,7 @@ impl Shared {
             _ if enforces || spliced => {
                 let already = flow.state() == State::Dead;
                 flow.set_state(State::Dead);
+                flow.set(flag::SHIFTED, spliced || flow.is(flag::SHIFTED));
                 if !already {
                     flow.reason = Reason::EngineFault as u8;
                     flow.set(flag::SILENT, false);

@@ -61,8 +61,15 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
         let (toward, enforce) = (self.scene.toward, self.scene.enforce);
         let (now_ns, wall_ns, wire_len) = (self.scene.now_ns, self.scene.wall_ns, self.scene.wire_len);
         let Some(flow) = self.arena.flows.flow_mut(self.id) else { return Fate::Drop(Reason::EngineFault) };
+        let shifted = flow.is(flag::SHIFTED) && matches!(flow.state(), State::Dead | State::Closed);
+        if shifted || (enforce && flow.state() == State::Dead) {
+            return match self.dead() {
+                Fate::Drop(_) if !enforce => Fate::Absorb,
+                other => other,
+            };
+        }
         if flow.state() == State::Dead {
-            return if enforce { self.dead() } else { Fate::Forward };
+            return Fate::Forward;
         }
         let mut fate = Fate::Forward;
         if enforce && toward == Toward::Robot {

@@ -82,6 +82,8 @@ pub mod flag {
     pub const REPORTED: u8 = 32;
     /// It ended without a word to either end.
     pub const SILENT: u8 = 64;
+    /// It was spliced when it ended: its ends know different numbers, so nothing of it can go on as it is.
+    pub const SHIFTED: u8 = 128;
 }
 
 impl Flow {

@@ -213,6 +213,16 @@ impl Vambrace {
         output.status.success()
     }
 
+    /// Goes to another mode.
+    pub fn switch(&self, mode: &str) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vambrace"));
+        let socket = self.directory.join("control.sock");
+        let output = command.arg("--socket").arg(socket).args(["mode", mode]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        // Taken up between two batches of frames.
+        std::thread::sleep(SILENCE);
+    }
+
     fn log(&self) -> String {
         std::fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
