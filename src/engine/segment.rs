@@ -249,8 +249,8 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
         if enforce && dissected && flow.state() == State::SynSent {
             return self.refused(Reason::DataOutsideStream);
         }
-        if enforce && dissected && has_data && toward == Toward::Robot && flow.state() == State::Closed {
-            // Whether the robot took the end of the connection is not known for sure.
+        if enforce && dissected && has_data && toward == Toward::Robot && slot.is_none() {
+            // Whether the robot took the end of the connection is not known for sure, and nobody judges any more.
             return self.refused(Reason::DataOutsideStream);
         }
         if enforce && dissected && self.is_signed() {
@@ -347,7 +347,9 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
             sender.acked = ack;
             sender.flags |= End::ACKED;
         }
-        if self.tcp.flags.fin() {
+        // A robot that did not get a reset may close later: that opens nothing again.
+        if self.tcp.flags.fin() && flow.state() != State::Closed {
+            let sender = flow.end_mut(toward);
             sender.flags |= End::FIN;
             flow.set_state(State::Closing);
             if let Some(watched) = slot.and_then(|slot| self.arena.watched.get_mut(slot))
