@@ -63,8 +63,7 @@ struct Case {
 }
 
 impl Case {
-    fn new(seed: u64) -> Self {
-        let mut random = Random::new(seed);
+    fn new(mut random: Random) -> Self {
         let plan = Plan {
             spliced: random.one_in(2),
             lies: random.one_in(3),
@@ -155,7 +154,6 @@ impl Case {
     }
 
     fn step(&mut self) {
-        if std::env::var_os("DBG").is_some() { let b = &self.cell.bench; eprintln!("c una {} nxt {} of {} | r una {} nxt {} of {} | sp {} judged {} script {:?} atclient {:?} fin {:?}", self.cell.client.una, self.cell.client.nxt, self.cell.client.stream.len(), self.cell.robot.una, self.cell.robot.nxt, self.cell.robot.stream.len(), b.gate.is_spliced(), b.toy.judged(), b.toy.script, b.at_client(), b.seen[1].fin); }
         let random = &mut self.cell.random;
         let (pick, len, shift) = (random.below(100), random.within(1, 60), random.within(0, 24) as isize - 12);
         let value = random.next();
@@ -250,10 +248,8 @@ impl Case {
         self.cell.client.ack_owed = self.cell.random.one_in(2);
         self.cell.robot.ack_owed = self.cell.random.one_in(2);
         let settled = self.cell.settle([habit; 2], 200 * SECOND);
-        if std::env::var_os("DBG").is_some() { eprintln!("{:?} now {} ended {:?}\nclient {:?}\nrobot {:?}\ngate {:?} allowed {} judged {}", self.plan, self.cell.bench.now_ns, self.cell.bench.ended, self.cell.client, self.cell.robot, self.cell.bench.gate, self.cell.bench.toy.allowed.len(), self.cell.bench.toy.judged()); }
         assert!(settled, "I6: something waits on nothing");
         let reference = Reference::of(&self.cell.client.stream);
-        if std::env::var_os("DBG").is_some() { eprintln!("{:?} ended {:?} client {:?} robot {:?} gate {:?} allowed {} judged {}", self.plan, self.cell.bench.ended, self.cell.client, self.cell.robot, self.cell.bench.gate, self.cell.bench.toy.allowed.len(), self.cell.bench.toy.judged()); }
         self.cell.check_settled(&reference);
         let Some(Ended::Refused(_, reason)) = self.cell.bench.ended else { return };
         let at_end = self.cell.bench.toy.judged() == reference.ends_at.unwrap_or(usize::MAX);
@@ -288,13 +284,24 @@ impl Drop for Naming {
 /// Runs one case; says what left, as one number.
 pub(super) fn run(seed: u64) -> u64 {
     let _naming = Naming(seed);
-    let mut case = Case::new(seed);
+    let mut case = Case::new(Random::new(seed));
     let steps = 8 + (seed % 7) as usize * 12;
     case.run(steps);
     if case.cell.bench.ended.is_none() && !case.plan.lies && !case.reset {
         case.settle();
     }
     case.cell.bench.digest
+}
+
+/// Runs the case that `bytes` decide, until they are used up.
+pub(super) fn play(bytes: &[u8]) {
+    let mut case = Case::new(Random::told(bytes));
+    while case.cell.bench.ended.is_none() && !case.cell.random.is_spent() {
+        case.step();
+    }
+    if case.cell.bench.ended.is_none() && !case.plan.lies && !case.reset {
+        case.settle();
+    }
 }
 
 /// Cases that a run takes.
