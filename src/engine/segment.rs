@@ -276,8 +276,8 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
             let challenge = toward != flow.opened() && !has_data && !self.tcp.flags.fin();
             return if challenge { Fate::Forward } else { self.refused(Reason::DataOutsideStream) };
         }
-        if enforce && dissected && has_data && toward == Toward::Robot && flow.state() == State::Closed {
-            // Whether the robot took the end of the connection is not known for sure.
+        if enforce && dissected && has_data && toward == Toward::Robot && slot.is_none() {
+            // Whether the robot took the end of the connection is not known for sure, and nobody judges any more.
             return self.refused(Reason::DataOutsideStream);
         }
         if enforce && dissected && self.is_signed() {
@@ -418,7 +418,10 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
             sender.flags |= End::ACKED;
         }
         let watched = slot.and_then(|slot| self.arena.watched.get_mut(slot));
-        if self.tcp.flags.fin() && !watched.as_ref().is_some_and(|watched| watched.gate.is_spliced()) {
+        let spliced = watched.as_ref().is_some_and(|watched| watched.gate.is_spliced());
+        // A robot that did not get a reset may close later: that opens nothing again.
+        if self.tcp.flags.fin() && !spliced && flow.state() != State::Closed {
+            let sender = flow.end_mut(toward);
             sender.flags |= End::FIN;
             flow.set_state(State::Closing);
             if let Some(watched) = watched

@@ -32,7 +32,9 @@ mod sender;
 mod splice;
 mod stream;
 
-#[cfg(test)]
+#[cfg(fuzzing)]
+pub mod tests;
+#[cfg(all(test, not(fuzzing)))]
 mod tests;
 
 use dissect::Toward;

@@ -63,8 +63,7 @@ struct Case {
 }
 
 impl Case {
-    fn new(seed: u64) -> Self {
-        let mut random = Random::new(seed);
+    fn new(mut random: Random) -> Self {
         let plan = Plan {
             spliced: random.one_in(2),
             lies: random.one_in(3),
@@ -292,13 +291,24 @@ impl Drop for Naming {
 /// Runs one case; says what left, as one number.
 pub(super) fn run(seed: u64) -> u64 {
     let _naming = Naming(seed);
-    let mut case = Case::new(seed);
+    let mut case = Case::new(Random::new(seed));
     let steps = 8 + (seed % 7) as usize * 12;
     case.run(steps);
     if case.cell.bench.ended.is_none() && !case.plan.lies && !case.reset {
         case.settle();
     }
     case.cell.bench.digest
+}
+
+/// Runs the case that `bytes` decide, until they are used up.
+pub(super) fn play(bytes: &[u8]) {
+    let mut case = Case::new(Random::told(bytes));
+    while case.cell.bench.ended.is_none() && !case.cell.random.is_spent() {
+        case.step();
+    }
+    if case.cell.bench.ended.is_none() && !case.plan.lies && !case.reset {
+        case.settle();
+    }
 }
 
 /// Cases that a run takes.
@@ -326,28 +336,4 @@ fn what_left_is_right_whatever_the_ends_do() {
         "{cases} cases from {first} on, each checked after every event, in {:.1} s",
         begun.elapsed().as_secs_f64()
     );
-}
-
-#[test]
-#[ignore = "for whoever looks into failures: which checks fail, how often, and the first seed of each"]
-fn survey_of_failures() {
-    survey(run);
-}
-
-/// Says which checks of `run` fail.
-pub(super) fn survey(run: fn(u64) -> u64) {
-    let mut failures = std::collections::BTreeMap::<String, (u64, u64)>::new();
-    let cases = count(20_000);
-    std::panic::set_hook(Box::new(|_| {}));
-    for seed in 0..cases {
-        if let Err(panic) = std::panic::catch_unwind(|| run(seed)) {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            let text = text.unwrap_or_default().replace(|letter: char| letter.is_ascii_digit(), "");
-            failures.entry(text.chars().take(100).collect()).or_insert((0, seed)).0 += 1;
-        }
-    }
-    for (text, (count, seed)) in failures {
-        println!("{count:6} of {cases}, first seed {seed}: {}", text.replace('\n', " "));
-    }
 }

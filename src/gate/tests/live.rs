@@ -96,9 +96,3 @@ fn two_ends_that_do_as_tcp_asks_come_to_an_end_over_any_link() {
     }
     println!("{cases} connections over bad links in {:.1} s", begun.elapsed().as_secs_f64());
 }
-
-#[test]
-#[ignore = "for whoever looks into failures: which checks fail, how often, and the first seed of each"]
-fn survey_of_failures_over_links() {
-    super::cases::survey(run);
-}
