@@ -129,7 +129,9 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
         let slot = self.slot();
         let clean = slot.and_then(|slot| self.arena.watched.get(slot)).is_some_and(|watched| watched.gate.is_clean());
         let readable = self.flow().is_some_and(|flow| !flow.is(flag::UNREADABLE) && flow.is(flag::FROM_START));
-        if clean && readable {
+        // Anybody could claim anything in the client's name so far: what counts is what the robot said.
+        let consistent = self.is_spliced() || self.believes_the_robot_alone(slot);
+        if clean && readable && consistent {
             if let Some(flow) = self.flow() {
                 flow.set(flag::ENFORCED, true);
             }
@@ -140,6 +142,21 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
         }
         end(self.arena, self.scene, self.id, Action::Reset, Reason::MidStream);
         false
+    }
+
+    /// Whether the client is known to have acknowledged no more than the robot sent. Its newest timestamp becomes the one
+    /// that the robot echoed last.
+    fn believes_the_robot_alone(&mut self, slot: Option<usize>) -> bool {
+        let SharedArena { flows, watched, .. } = &mut *self.arena;
+        let (Some(flow), Some(watched)) = (flows.flow_mut(self.id), slot.and_then(|slot| watched.get(slot))) else {
+            return false;
+        };
+        let robot = *flow.end(Toward::Plant);
+        if flow.both(End::TIMESTAMPS) {
+            flow.end_mut(Toward::Robot).timestamp[0] = robot.timestamp[1];
+        }
+        let claimed = [flow.end(Toward::Robot).acked, watched.gate.answers().accepted()];
+        claimed.into_iter().all(|number| !seq::before(robot.next, number))
     }
 
     /// A segment of a connection that the box ended.
