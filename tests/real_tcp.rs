@@ -144,7 +144,7 @@ fn exchange(n: u32) -> (Vec<u8>, Vec<u8>, bool) {
     if n % 10 == 9 {
         let (request, code) = load::forbidden(n / 10);
         // Its own transaction, so that an answer out of its place is seen.
-        let request = [&(n as u16).to_be_bytes()[..], &request[2..]].concat();
+        let request = [&u16::try_from(n).unwrap().to_be_bytes()[..], &request[2..]].concat();
         let answer = load::exception(&request, code);
         (request, answer, false)
     } else {

@@ -6,9 +6,9 @@
 //! TCP role.
 //!
 //! It works in one of two ways:
-//! - **Fast** ([`fast`]): frames pass untouched, at the sender's own sequence numbers, as long as they hold whole,
+//! - **Fast** (`fast`): frames pass untouched, at the sender's own sequence numbers, as long as they hold whole,
 //!   allowed units in order. Both ends talk to each other; the gate keeps a copy of what is not acknowledged.
-//! - **Splice** ([`splice`]): the gate is the receiver of either end and sends to the other with a sender of its own.
+//! - **Splice** (`splice`): the gate is the receiver of either end and sends to the other with a sender of its own.
 //!   So it can acknowledge what it holds, cut units out, put answers in and change bytes. A connection is spliced when
 //!   that is needed, from then on; ports whose units are long are spliced from the handshake on.
 //!

@@ -5,10 +5,14 @@
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
     clippy::cast_sign_loss,
-    clippy::cast_lossless
+    clippy::cast_lossless,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may stop at the first surprise"
 )]
 // A fuzz target plays cases and nothing else.
-#![cfg_attr(not(test), allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, dead_code, missing_docs))]
+#![cfg_attr(not(test), allow(dead_code, missing_docs))]
 
 mod bench;
 mod cases;
