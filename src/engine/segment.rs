@@ -389,7 +389,9 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
         let fin = self.tcp.flags.fin();
         if let Some(watched) = self.arena.watched.get_mut(slot) {
             let ack = self.tcp.ack.of_data(self.arena.flows.flow(self.id), Toward::Plant);
-            watched.gate.acknowledge_reply(ack);
+            if let Err(reason) = watched.gate.acknowledge_reply(ack, enforced) {
+                return self.refused(reason);
+            }
         }
         let unreadable = self.flow().is_some_and(|flow| flow.is(flag::UNREADABLE));
         if unreadable && !enforced {

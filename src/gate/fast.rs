@@ -319,7 +319,14 @@ impl Gate {
     }
 
     /// Takes an acknowledgement of the client's while frames pass.
-    pub fn acknowledge_reply(&mut self, ack: u32) {
+    ///
+    /// # Errors
+    /// While enforcing every byte of the robot's is seen, so this one acknowledges what was never sent; the caller drops
+    /// the frame, as the robot would. Outside enforcement the box may have missed bytes, and begins anew behind them.
+    pub fn acknowledge_reply(&mut self, ack: u32, enforce: bool) -> Result<(), Reason> {
+        if enforce && seq::before(self.passed, ack) {
+            return Err(Reason::BadFlags);
+        }
         let stream = &mut self.answers.stream;
         let all = !seq::before(ack, self.passed);
         if seq::before(stream.accepted(), ack) || (self.flags & COPY_LOST != 0 && all) {
@@ -334,9 +341,10 @@ impl Gate {
             } else {
                 self.flags |= COPY_LOST
             }
-            return;
+            return Ok(());
         }
         let upto = seq::min(seq::min(stream.released(), self.framed), ack);
         stream.acknowledge(upto);
+        Ok(())
     }
 }

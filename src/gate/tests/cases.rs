@@ -218,10 +218,9 @@ impl Case {
     fn acknowledge(&mut self, toward: Toward, value: u64) {
         let end = if toward == Toward::Robot { &self.cell.client } else { &self.cell.robot };
         let expects = end.expects();
-        let spliced = self.cell.bench.gate.is_spliced();
         let place = match value % 8 {
             0 => expects.saturating_sub((value >> 8) as usize % 40),
-            1 if toward == Toward::Plant || spliced || self.plan.lies => expects + 100_000 + (value >> 8) as usize % 64,
+            1 => expects + 100_000 + (value >> 8) as usize % 64,
             _ => expects,
         };
         let (seq, ack) = (end.seq(end.nxt), end.peer_seq(place));

@@ -188,3 +188,16 @@ fn a_unit_that_is_whole_is_not_waited_for_while_the_window_of_the_robot_is_shut(
     bench.robot(0, &[], 0);
     assert_eq!(bench.at_robot(), stream);
 }
+
+#[test]
+fn an_acknowledgement_of_replies_that_never_came_changes_nothing() {
+    let mut bench = fast([100, 7]);
+    // One made-up frame with the right addresses, before the robot has said anything.
+    let lie = Sent { toward: Toward::Robot, seq: 100, ack: 5_000, window: 60_000, fin: false, payload: &[] };
+    bench.take(&lie);
+    assert!(bench.toy.wire.frames.is_empty());
+    bench.client(0, &units(&[(ALLOW, 3), (REFUSE, 2)]));
+    let reply = said(REPLY, 0);
+    bench.robot(0, &reply, 5);
+    assert_eq!(bench.at_client(), [reply, answer_to(0)].concat());
+}

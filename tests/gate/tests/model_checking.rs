@@ -273,7 +273,9 @@ impl Cell {
                 pass(outside, frame);
                 return None;
             }
-            gate.acknowledge_reply(frame.ack);
+            if gate.acknowledge_reply(frame.ack, true).is_err() {
+                return None;
+            }
             let mut releases = Releases::default();
             let mut outcome = Outcome::Forward;
             if !frame.data.is_empty() {
