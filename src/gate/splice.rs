@@ -237,6 +237,9 @@ impl Gate {
             return Ok(None);
         }
         if payload.is_empty() && !fin {
+            // One of the past: a probe of a sender that did not get the last acknowledgement. Source: RFC 9293, 3.10.7.4.
+            let owed = half.is(ACK_OWED) || seq::before(start, expected);
+            half.set(ACK_OWED, owed);
             return Ok(None);
         }
         half.set(ACK_OWED, true);

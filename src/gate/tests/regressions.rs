@@ -201,3 +201,15 @@ fn an_acknowledgement_of_replies_that_never_came_changes_nothing() {
     bench.robot(0, &reply, 5);
     assert_eq!(bench.at_client(), [reply, answer_to(0)].concat());
 }
+
+#[test]
+fn a_probe_of_a_client_that_missed_acknowledgements_is_answered() {
+    let mut bench = fast([100, 7]);
+    bench.splice_from_the_start();
+    let stream = units(&[(QUIET, 9)]);
+    bench.client(0, &stream);
+    // Its acknowledgement was lost, and the window that it knows of is shut: it asks below what it sent.
+    bench.take(&Sent { toward: Toward::Robot, seq: 99, ack: 7, window: 60_000, fin: false, payload: &[] });
+    let out = &bench.toy.wire;
+    assert_eq!(out.frames.iter().map(|frame| (frame.toward, frame.ack)).collect::<Vec<_>>(), [(Toward::Plant, 111)]);
+}
