@@ -97,7 +97,9 @@ fn path_at(mut cursor: Cursor<'_>) -> Vec<String> {
 fn is_test(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| match &attribute.meta {
         Meta::List(list) if list.path.is_ident("cfg") => {
-            list.parse_args::<syn::Ident>().is_ok_and(|condition| condition == "test")
+            // `fuzzing` builds tests too, for the fuzz targets.
+            let condition = list.tokens.to_string();
+            condition == "test" || condition == "fuzzing" || condition.starts_with("all (test ,")
         }
         _ => false,
     })
