@@ -159,6 +159,19 @@ fn exchanges(unless_told: u32) -> u32 {
     std::env::var("VAMBRACE_EXCHANGES").ok().map_or(unless_told, |text| text.parse().unwrap())
 }
 
+/// Why the box refused what it refused, for a message.
+fn reasons(vambrace: &Vambrace) -> String {
+    std::thread::sleep(Duration::from_millis(500));
+    let mut counts = std::collections::BTreeMap::<String, u32>::new();
+    for event in vambrace.events() {
+        let what = &event["alert"]["context"];
+        if let Some(reason) = what["reason"].as_str() {
+            *counts.entry(format!("{reason} ({})", what["action"].as_str().unwrap_or("frame"))).or_default() += 1;
+        }
+    }
+    format!("the box refused {counts:?}")
+}
+
 /// Each request is answered in its turn, byte for byte; the server gets the allowed ones and nothing else; the connection
 /// ends with a FIN at either end.
 fn every_exchange_is_right(test: &str, options: [Option<&str>; 2], in_flight: usize, count: u32) {
@@ -181,7 +194,9 @@ fn every_exchange_is_right(test: &str, options: [Option<&str>; 2], in_flight: us
         let wanted = awaited.pop_front().unwrap();
         let mut answer = vec![0; wanted.len()];
         let asked = Instant::now();
-        stream.read_exact(&mut answer).unwrap_or_else(|error| panic!("answer {n}: {error}"));
+        stream
+            .read_exact(&mut answer)
+            .unwrap_or_else(|error| panic!("answer {n}: {error}; {}", reasons(&line.vambrace)));
         slowest = slowest.max(asked.elapsed());
         assert_eq!(answer, wanted, "answer {n}");
     }

@@ -13,6 +13,7 @@
 //! and the same connections.
 
 mod control;
+mod hang;
 mod heart_beat;
 mod learner;
 mod packet_process;

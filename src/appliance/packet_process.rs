@@ -7,6 +7,7 @@ use signal_hook::consts::{SIGHUP, SIGTERM};
 use signal_hook::flag;
 
 use super::control::Orders;
+use super::hang::{Hang, Thread};
 use super::heart_beat::{BEAT, Beating};
 use super::learner::{Frames, LearnerTap};
 use super::standing::Standing;
@@ -47,9 +48,6 @@ const QUEUE: (usize, usize) = (16_384, 512);
 
 /// Longest sleep of a worker that polls blocking: how late timers and orders are seen at most.
 const LONGEST_SLEEP: Duration = Duration::from_millis(10);
-
-/// A worker that does not turn for this long hangs. Source: the product's specification, S14.
-const HANG: Duration = Duration::from_millis(200);
 
 struct SystemClock;
 
@@ -189,6 +187,9 @@ impl AtomicFlags {
     }
 }
 
+/// How often the worker is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// Looks after the worker, timed modes and reloads.
 struct Watch {
     stop: Arc<AtomicBool>,
@@ -206,15 +207,15 @@ impl Watch {
         let thread = {
             let stop = Arc::clone(&stop);
             std::thread::Builder::new().name("watch".into()).spawn(move || {
-                let mut turns = None;
-                let mut moved = Instant::now();
+                let mut hang = Hang::default();
+                let mut looked = Instant::now();
                 while !stop.load(Ordering::Relaxed) {
-                    std::thread::sleep(Duration::from_millis(20));
-                    let now = shared.turns.load(Ordering::Relaxed);
-                    if turns != Some(now) {
-                        turns = Some(now);
-                        moved = Instant::now();
-                    } else if moved.elapsed() > HANG && !stop.load(Ordering::Relaxed) {
+                    std::thread::sleep(LOOK);
+                    // Where this thread itself came late, nobody knows how the worker fared meanwhile.
+                    let since = looked.elapsed().min(LOOK.saturating_mul(2));
+                    looked = Instant::now();
+                    let turns = shared.turns.load(Ordering::Relaxed);
+                    if hang.look(turns, Thread::main(), since) && !stop.load(Ordering::Relaxed) {
                         tracing::error!("the worker hangs; ending the packet process so that it is replaced");
                         std::process::abort();
                     }
