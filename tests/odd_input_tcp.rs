@@ -31,7 +31,16 @@ fn is_tcp(frame: &[u8], fits: impl Fn(&Tcp<'_>) -> bool) -> bool {
 /// The SYN of a connection on the robot's cable.
 fn syn_of(cell: &Guarded, tcp: &RawTcp) -> Seen {
     let is_syn = |seen: &Seen| seen.tcp().is_some_and(|tcp| tcp.flags.syn());
-    cell.cable.segments(tcp).into_iter().find(is_syn).expect("a SYN on the cable")
+    // The sniffer reads what its kernel has kept; the answer may be here before it came to that.
+    let begun = Instant::now();
+    loop {
+        let found = cell.cable.segments(tcp).into_iter().find(is_syn);
+        match found {
+            Some(seen) => return seen,
+            None => assert!(begun.elapsed() < Duration::from_secs(2), "no SYN on the cable"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// A SYN on the cable that promises only what a gate can keep.

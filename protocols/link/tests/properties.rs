@@ -45,7 +45,8 @@ fn exercise(frame: &[u8]) -> Result<(), TestCaseError> {
     }
     for toward in [Toward::Robot, Toward::Plant] {
         let key = FlowKey::of(&packet, toward);
-        prop_assert_eq!(key.is_some(), packet.tcp().is_some() || packet.udp().is_some());
+        let known = packet.tcp().is_some() || packet.udp().is_some() || packet.icmp().is_some();
+        prop_assert_eq!(key.is_some(), known);
         if let (Some(key), Some(along)) = (key, Template::along(&packet)) {
             prop_assert_eq!(key.source(toward), along.source);
             prop_assert_eq!(key.destination(toward), along.destination);
@@ -349,7 +350,8 @@ fn an_icmp_error_leads_to_its_flow() {
     assert_eq!(quoted.seq, Some(0x0102_0304));
     assert_eq!(out[quoted.transport_offset + 4..][..4], [1, 2, 3, 4]);
     assert_eq!(FlowKey::of_quoted(&quoted, Toward::Plant), Some(key));
-    assert_eq!(FlowKey::of(&packet, Toward::Plant), None);
+    let own = FlowKey::of(&packet, Toward::Plant).unwrap();
+    assert_eq!((own.protocol, own.plant.port, own.robot.port), (1, 0, 0), "all ICMP of two addresses is one flow");
     // Quoting a later fragment, it names no ports: those bytes are data.
     out[14 + 20 + 8 + 7] = 1;
     assert_eq!(parse(&out[..len]).unwrap().icmp().unwrap().quoted, None);
