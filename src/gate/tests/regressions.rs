@@ -213,3 +213,14 @@ fn a_probe_of_a_client_that_missed_acknowledgements_is_answered() {
     let out = &bench.toy.wire;
     assert_eq!(out.frames.iter().map(|frame| (frame.toward, frame.ack)).collect::<Vec<_>>(), [(Toward::Plant, 111)]);
 }
+
+#[test]
+fn first_copies_stay_on_both_sides_of_the_wrap() {
+    let start = u32::MAX - 9;
+    let mut stream = Stream::new(start);
+    let mut store = [0; 64];
+    stream.insert(&mut store, start.wrapping_add(4), b"aa").unwrap();
+    stream.insert(&mut store, start.wrapping_add(12), b"bb").unwrap();
+    stream.insert(&mut store, start, &[b'-'; 16]).unwrap();
+    assert_eq!(stream.held(&store), b"----aa------bb--");
+}
