@@ -3,7 +3,7 @@
 
 use dissect::Toward;
 use libfuzzer_sys::fuzz_target;
-use link::{FlowKey, Packet};
+use link::{FlowKey, Packet, Transport};
 
 fuzz_target!(|frame: &[u8]| {
     let _ = Packet::link(frame);
@@ -16,8 +16,10 @@ fuzz_target!(|frame: &[u8]| {
                 assert_eq!(&frame[tcp.payload_offset..][..tcp.payload.len()], tcp.payload);
                 assert_eq!(tcp.timestamps(), tcp.option_summary().timestamps);
             }
+            let icmp = matches!(packet.transport(), Some(Transport::Icmp(_)));
+            let has_flow = packet.tcp().is_some() || packet.udp().is_some() || icmp;
             for toward in [Toward::Robot, Toward::Plant] {
-                assert_eq!(FlowKey::of(&packet, toward).is_some(), packet.tcp().is_some() || packet.udp().is_some());
+                assert_eq!(FlowKey::of(&packet, toward).is_some(), has_flow);
             }
         }
     }
