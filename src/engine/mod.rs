@@ -10,6 +10,7 @@ mod arena;
 mod connection;
 mod counters;
 mod detail;
+mod fast;
 mod flux;
 mod guard;
 mod handshake;
