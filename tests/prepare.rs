@@ -10,8 +10,10 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use support::can_make_namespaces;
 use support::raw::RawSocket;
@@ -286,6 +288,37 @@ fn a_second_one_is_kept_off() {
     assert_eq!(differences(&during, &settings(&wire)), Vec::<&str>::new(), "the first one was disturbed");
     drop(first);
     assert!(inside(&wire).is_ok());
+}
+
+/// Any program that is just being started holds all of its parent's descriptors for a moment, the shield's socket too.
+#[test]
+fn a_port_that_was_given_back_is_free_whoever_still_holds_the_socket() {
+    if !can_make_namespaces("a_port_that_was_given_back_is_free_whoever_still_holds_the_socket") {
+        return;
+    }
+    let wire = untouched("given-back");
+    let before = sockets();
+    let first = inside(&wire).unwrap();
+    let own = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
+    let copies: Vec<_> = sockets()
+        .difference(&before)
+        .filter_map(|socket| pidfd_getfd(&own, *socket, PidfdGetfdFlags::empty()).ok())
+        .collect();
+    assert!(!copies.is_empty());
+    drop(first);
+    assert_eq!(inside(&wire).err().map(|problems| problems[0].to_string()), None);
+    drop(copies);
+}
+
+/// Numbers of this process's sockets.
+fn sockets() -> BTreeSet<i32> {
+    let is_socket = |path: &std::path::Path| {
+        std::fs::read_link(path).is_ok_and(|link| link.to_string_lossy().starts_with("socket:"))
+    };
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().filter_map(Result::ok);
+    open.filter(|entry| is_socket(&entry.path()))
+        .filter_map(|entry| entry.file_name().to_string_lossy().parse().ok())
+        .collect()
 }
 
 /// Frames that the kernel sends at a port within `time` of being set up, while programs try to speak there too.

@@ -34,6 +34,7 @@ const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 /// Subsystem 10 of nfnetlink, in the upper byte.
 const NFT_NEW_TABLE: u16 = 10 << 8;
+const NFT_DELETE_TABLE: u16 = NFT_NEW_TABLE | 2;
 const NFT_NEW_CHAIN: u16 = NFT_NEW_TABLE | 3;
 /// Family of chains that sit on one interface.
 const NETDEV_FAMILY: u8 = 5;
@@ -151,7 +152,8 @@ impl Netlink {
 /// value, also when the process is killed.
 #[derive(Debug)]
 pub(super) struct Shield {
-    _owner: Netlink,
+    owner: Netlink,
+    table: String,
 }
 
 impl Shield {
@@ -162,9 +164,7 @@ impl Shield {
     pub(super) fn raise(name: &str, index: u32) -> io::Result<Self> {
         let owner = Netlink::open(Some(NETFILTER))?;
         let table = format!("vambrace-{index}");
-        let mut message = Message::default();
-        message.start(BATCH_BEGIN, REQUEST);
-        message.bytes(&[0, 0, 0, 10]);
+        let mut message = Message::batch();
         message.start(NFT_NEW_TABLE, REQUEST | ACK | CREATE | EXCLUSIVE);
         message.bytes(&[NETDEV_FAMILY, 0, 0, 0]);
         message.text(1, &table);
@@ -182,10 +182,24 @@ impl Shield {
         // Policy: drop.
         message.attribute(5, &[0; 4]);
         message.text(7, "filter");
-        message.start(BATCH_END, REQUEST);
-        message.bytes(&[0, 0, 0, 10]);
+        message.end_batch();
         owner.ask(message, Some(2), |_, _| {})?;
-        Ok(Self { _owner: owner })
+        Ok(Self { owner, table })
+    }
+}
+
+impl Drop for Shield {
+    /// Takes it down now: a program that is just being started may hold a copy of the socket for a while longer.
+    fn drop(&mut self) {
+        let mut message = Message::batch();
+        message.start(NFT_DELETE_TABLE, REQUEST | ACK);
+        message.bytes(&[NETDEV_FAMILY, 0, 0, 0]);
+        message.text(1, &self.table);
+        message.end_batch();
+        if let Err(error) = self.owner.ask(message, Some(1), |_, _| {}) {
+            // It goes with the socket, or went with its interface.
+            tracing::debug!(table = self.table, %error, "the shield of a port was not taken down by itself");
+        }
     }
 }
 
@@ -198,6 +212,19 @@ struct Message {
 }
 
 impl Message {
+    /// The beginning of changes that nfnetlink makes all together or not at all.
+    fn batch() -> Self {
+        let mut message = Self::default();
+        message.start(BATCH_BEGIN, REQUEST);
+        message.bytes(&[0, 0, 0, 10]);
+        message
+    }
+
+    fn end_batch(&mut self) {
+        self.start(BATCH_END, REQUEST);
+        self.bytes(&[0, 0, 0, 10]);
+    }
+
     fn start(&mut self, kind: u16, flags: u16) {
         self.close();
         self.started = self.buffer.len();
