@@ -12,7 +12,7 @@
     reason = "a test may stop at the first surprise"
 )]
 // A fuzz target plays cases and nothing else.
-#![cfg_attr(not(test), allow(dead_code, missing_docs))]
+#![cfg_attr(not(test), allow(dead_code, missing_docs, unused_imports))]
 
 mod bench;
 mod cases;
