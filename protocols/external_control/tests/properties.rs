@@ -1,6 +1,14 @@
 //! What the records mean, against a writer of the tests' own made from the library's chapters; and properties over
 //! arbitrary bytes.
-#![allow(clippy::arithmetic_side_effects, clippy::panic, clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    missing_docs
+)]
 
 use dissect::Step;
 use external_control::{
