@@ -166,7 +166,7 @@ struct Client {
 #[derive(Debug)]
 pub(super) struct Bench {
     pub(super) gate: Gate,
-    stores: [Vec<u8>; 2],
+    pub(super) stores: [Vec<u8>; 2],
     pub(super) toy: Toy,
     known: [Known; 2],
     pub(super) seen: [Seen; 2],

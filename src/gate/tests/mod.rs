@@ -21,9 +21,13 @@ mod endpoint;
 #[cfg(test)]
 mod examples;
 mod live;
+#[cfg(test)]
+mod questions;
 mod random;
 #[cfg(test)]
 mod regressions;
+#[cfg(test)]
+mod sending;
 mod toy;
 
 use super::*;

@@ -309,6 +309,8 @@ pub(super) struct Frame {
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     pub(super) frames: Vec<Frame>,
+    /// What the last frame of a spliced gate said of ranges beyond a hole.
+    pub(super) sack: Vec<(u32, u32)>,
     pub(super) bytes: Vec<u8>,
 }
 
@@ -331,7 +333,8 @@ impl Frames {
 
 impl Wire for Toy {
     fn send(&mut self, out: &SpliceOut<'_>) {
-        let SpliceOut { toward, seq, ack, window, fin, payload, .. } = *out;
+        let SpliceOut { toward, seq, ack, window, fin, payload, sack } = *out;
+        self.wire.sack = sack.as_slice().to_vec();
         assert!(window <= 65_535, "a window that no header can say");
         self.wire.push(Frame { toward, seq, ack, window, fin, own: true, from: 0, len: 0 }, payload);
     }
