@@ -167,6 +167,8 @@ struct Client {
 pub(super) struct Bench {
     pub(super) gate: Gate,
     pub(super) stores: [Vec<u8>; 2],
+    /// When the client and the robot last sent something.
+    pub(super) heard_ns: [u64; 2],
     pub(super) toy: Toy,
     known: [Known; 2],
     pub(super) seen: [Seen; 2],
@@ -200,6 +202,7 @@ impl Bench {
         Self {
             gate: Gate::new(starts[0], starts[1]),
             stores: stores.map(|len| vec![0xee; len]),
+            heard_ns: [1; 2],
             toy,
             known: [known(starts[0], starts[1]), known(starts[1], starts[0])],
             seen: starts.map(seen),
@@ -249,6 +252,7 @@ impl Bench {
         if self.ended.is_some() {
             return;
         }
+        self.heard_ns[index(sent.toward)] = self.now_ns;
         self.note(sent);
         if self.gate.is_spliced() {
             self.spliced(sent);

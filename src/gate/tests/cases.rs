@@ -271,6 +271,12 @@ impl Case {
             Reason::AnswerTimeout => {}
             // A connection that is half closed can't be spliced any more.
             Reason::EngineFault => assert!(self.cell.client.closes || self.cell.robot.closes),
+            // Before it went on as TCP asks, an end said nothing for so long that it counts as gone.
+            Reason::PeerSilent => {
+                let bench = &self.cell.bench;
+                let silent = bench.heard_ns.iter().any(|heard_ns| bench.now_ns - heard_ns > 30 * SECOND);
+                assert!(silent, "an end that speaks was taken for gone");
+            }
             _ => panic!("an honest client was refused for {reason}"),
         }
     }
