@@ -137,3 +137,24 @@ fn replies_are_read_until_some_are_missed() {
     assert!(gate.pass_reply(&mut stores[1], 500 + (STORE as u32) + 100, b"far beyond", toy), "it passes all the same");
     assert!(!gate.reads_replies());
 }
+
+#[test]
+fn a_client_that_sends_in_crumbs_is_spliced() {
+    let mut bench = fast([100, 500]);
+    let stream = units(&[(ALLOW, 9); 3]);
+    let mut crumbs = 0;
+    for (place, byte) in stream.iter().enumerate() {
+        assert_eq!(bench.gate.is_spliced(), crumbs >= CRUMBS, "at {place}");
+        bench.client(place, &[*byte]);
+        // The last byte of a unit leaves none unfinished.
+        crumbs += u32::from(place % 11 != 10);
+    }
+    assert_eq!(bench.at_robot(), stream);
+    // In pieces of eight bytes or more it may go on.
+    let mut bench = fast([100, 500]);
+    for n in 0..12 {
+        bench.client(11 * n, &stream[..8]);
+        bench.client(11 * n + 8, &stream[8..11]);
+    }
+    assert!(!bench.gate.is_spliced());
+}

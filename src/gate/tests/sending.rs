@@ -176,3 +176,52 @@ fn acknowledgements_that_nobody_can_have_sent_are_told_apart() {
     assert_eq!(own.acknowledge(far, 2 * MS), Acknowledged::Old);
     assert_eq!(own.acknowledge(far.wrapping_sub(1), 2 * MS), Acknowledged::NeverSent);
 }
+
+#[test]
+fn a_peer_is_gone_after_more_than_thirty_seconds_of_silence() {
+    let mut own = Sending::new();
+    own.offer(10);
+    own.send(1_000 * MS);
+    let mut last_ns = 0;
+    loop {
+        let due_ns = own.sender.due_ns().unwrap();
+        match own.sender.poll(&own.stream, due_ns) {
+            Due::Resend => assert_eq!(own.send(due_ns), [(0, 10)]),
+            what => {
+                assert_eq!(what, Due::Gone);
+                assert!(due_ns > 31_000 * MS && last_ns <= 31_000 * MS, "{due_ns}");
+                break;
+            }
+        }
+        last_ns = due_ns;
+    }
+    // Exactly thirty seconds are none too many.
+    let mut own = Sending::new();
+    own.offer(10);
+    own.send(1_000 * MS);
+    assert_eq!(own.sender.poll(&own.stream, 31_000 * MS), Due::Resend);
+    let mut own = Sending::new();
+    own.offer(10);
+    own.send(1_000 * MS);
+    assert_eq!(own.sender.poll(&own.stream, 31_000 * MS + 1), Due::Gone);
+}
+
+#[test]
+fn silence_counts_from_the_first_byte_that_waits_for_an_answer() {
+    let mut own = Sending::new();
+    own.offer(10);
+    own.send(MS);
+    own.acknowledge(10, 2 * MS);
+    // An hour later, and again while that is under way.
+    own.offer(10);
+    own.send(3_600_000 * MS);
+    own.offer(10);
+    own.send(3_620_000 * MS);
+    assert_eq!(own.sender.poll(&own.stream, 3_630_000 * MS), Due::Resend);
+    let mut own = Sending::new();
+    own.offer(10);
+    own.send(1_000 * MS);
+    own.offer(10);
+    own.send(21_000 * MS);
+    assert_eq!(own.sender.poll(&own.stream, 31_001 * MS), Due::Gone);
+}
