@@ -319,6 +319,8 @@ fn of_a_reset_with_data_only_the_reset_arrives() {
     assert_eq!(tcp.ask(&write(128, 1), 12), write(128, 1));
     tcp.put(&tcp.segment(tcp.seq, TcpFlags::RST, &support::guarded::forbidden()));
     assert_eq!(cell.robot.waits_for_end(tcp.port()), Some(End::Reset));
+    // Once more, when there is no connection any more.
+    tcp.put(&tcp.segment(tcp.seq, TcpFlags::RST, &support::guarded::forbidden()));
     cell.assert_arrived(&tcp, &write(128, 1));
     cell.assert_recorded(&tcp, Reason::DataOutsideStream);
     cell.assert_honest_session();

@@ -216,6 +216,10 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
                 return Fate::Absorb;
             }
         }
+        if with_data && toward == Toward::Robot {
+            // Nobody judges any more: the connection has ended before.
+            return Fate::Drop(Reason::DataOutsideStream);
+        }
         if exact || enforced {
             close(self.arena, self.scene, self.id, FlowEnd::Reset);
         }
