@@ -154,7 +154,8 @@ impl Gate {
         commands.flags |= ACK_OWED;
         let answers = &mut self.answers;
         let sent = answers.stream.released();
-        let una = seq::min(peers.plant_acknowledged, sent);
+        // What the store has forgotten was acknowledged, be it by a frame that did not pass.
+        let una = seq::max(seq::min(peers.plant_acknowledged, sent), answers.stream.base());
         answers.sender = Sender::new(una, sent, peers.plant_edge, peers.plant_mss, now_ns);
         answers.sender.passed(self.passed);
         answers.edge = peers.plant_edge;

@@ -224,3 +224,20 @@ fn first_copies_stay_on_both_sides_of_the_wrap() {
     stream.insert(&mut store, start, &[b'-'; 16]).unwrap();
     assert_eq!(stream.held(&store), b"----aa------bb--");
 }
+
+#[test]
+fn what_a_dropped_segment_acknowledged_is_not_sent_again_once_spliced() {
+    let mut bench = fast([100, 7]);
+    let reply = said(NEWS, 0);
+    bench.robot(0, &reply, 0);
+    // A part of a unit, then a FIN far behind a hole: dropped, but it acknowledges the reply.
+    bench.client(0, &units(&[(QUIET, 9)])[..4]);
+    let ack = 7 + reply.len() as u32;
+    bench.take(&Sent { toward: Toward::Robot, seq: 300, ack, window: 60_000, fin: true, payload: &[] });
+    bench.time(bench.gate.due_ns().unwrap());
+    assert!(bench.gate.is_spliced());
+    bench.take(&Sent { toward: Toward::Plant, seq: ack, ack: 100, window: 60_000, fin: true, payload: &[] });
+    bench.time(bench.now_ns + 400_000_000);
+    let again = bench.toy.wire.frames.iter().filter(|frame| frame.toward == Toward::Plant && frame.fin);
+    assert_eq!(again.map(|frame| (frame.seq, frame.len)).collect::<Vec<_>>(), [(ack, 0)]);
+}
