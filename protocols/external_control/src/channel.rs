@@ -1,37 +1,61 @@
 use crate::record::MAX_FIELDS;
 
 /// Which of the sockets a stream belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
 pub enum Channel {
     /// What the arm does now: `Motion`.
-    Reverse,
+    Reverse = 1,
+    /// The program itself, as text, each time the robot asks for it.
+    Script = 2,
     /// Points of a motion to come: `Point`.
-    Trajectory,
+    Trajectory = 3,
     /// Settings and modes: `Order`.
-    ScriptCommand,
+    ScriptCommand = 4,
 }
 
 impl Channel {
-    /// The channel with this TCP port of the computer, where nobody configured other ones; 50002 carries text.
+    /// All of them, in the order of their ports.
+    pub const ALL: [Self; 4] = [Self::Reverse, Self::Script, Self::Trajectory, Self::ScriptCommand];
+
+    /// Its TCP port on the computer, where nobody configured another one.
     /// Source: the library, `UrDriverConfiguration`.
     #[must_use]
-    pub const fn of_port(port: u16) -> Option<Self> {
-        Some(match port {
-            50001 => Self::Reverse,
-            50003 => Self::Trajectory,
-            50004 => Self::ScriptCommand,
-            _ => return None,
+    pub const fn port(self) -> u16 {
+        match self {
+            Self::Reverse => 50001,
+            Self::Script => 50002,
+            Self::Trajectory => 50003,
+            Self::ScriptCommand => 50004,
+        }
+    }
+
+    /// Integers a record, in the program that the library brings; none where text flows.
+    /// Source: the library; programs of one's own may read other numbers.
+    #[must_use]
+    pub const fn fields(self) -> Option<usize> {
+        Some(match self {
+            Self::Reverse => 8,
+            Self::Script => return None,
+            Self::Trajectory => 21,
+            Self::ScriptCommand => MAX_FIELDS,
         })
     }
 
-    /// Integers a record, in the program that the library brings.
-    /// Source: the library; programs of one's own may read other numbers.
+    /// The word for it in policies and records.
     #[must_use]
-    pub const fn fields(self) -> usize {
+    pub const fn name(self) -> &'static str {
         match self {
-            Self::Reverse => 8,
-            Self::Trajectory => 21,
-            Self::ScriptCommand => MAX_FIELDS,
+            Self::Reverse => "reverse",
+            Self::Script => "script",
+            Self::Trajectory => "trajectory",
+            Self::ScriptCommand => "command",
         }
+    }
+
+    /// The channel with this number, as `as u8` gives it.
+    #[must_use]
+    pub fn of_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|channel| *channel as u8 == number)
     }
 }

@@ -10,7 +10,8 @@
 //! 50004  script command  Order   28 integers   payload, tool voltage, force mode, ...
 //! ```
 //!
-//! [`Record::step`] cuts a stream into records; [`Motion::read`], [`Point::read`] and [`Order::read`] say what one means.
+//! [`Record::step`] cuts a stream into records; [`Motion::read`], [`Point::read`] and [`Order::read`] say what one means, and
+//! [`Motion::emit`] writes one.
 //! Which number of integers a socket has is not on the wire, it is in the program that opened it: the numbers above are
 //! those of the program that the library brings, see [`Channel`].
 //!
@@ -41,8 +42,3 @@ pub use trajectory::{Dialect, Kind, Point, Space};
 /// Integers a radian, metre, radian per second and so on.
 /// Source: the library, `MULT_JOINTSTATE`.
 pub const UNITS: f64 = 1_000_000.0;
-
-/// What an integer stands for, in units of its field.
-fn scaled(integer: i32) -> f64 {
-    f64::from(integer) / UNITS
-}

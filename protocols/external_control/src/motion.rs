@@ -1,10 +1,9 @@
 use crate::record::Record;
-use crate::scaled;
 use dissect::DissectError;
 
 /// What a record of the reverse socket asks for.
 /// Source: the library, chapter ReverseInterface, table "reverse_socket message format".
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Motion {
     /// How long the robot waits for the next record before it stops, in milliseconds. What the robot reads with a
     /// time-out of 0 or below is waited for without end: the stop that a silent computer causes is switched off.
@@ -15,14 +14,14 @@ pub struct Motion {
 }
 
 /// What the arm does.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Mode -2: the control program ends.
     Stop,
     /// Mode 0: no motion.
     Idle,
-    /// Modes 1, 2, 4, 5 and 8: one target, for the next cycle.
-    Move(Move, [f64; 6]),
+    /// Modes 1, 2, 4, 5 and 8: one target, for the next cycle, in millionths of its units.
+    Move(Move, [i32; 6]),
     /// Mode 3: points that come over the trajectory socket.
     Forward(Trajectory),
     /// Mode 6: the arm can be moved by hand.
@@ -92,7 +91,7 @@ impl Motion {
         let values = record.six(1, "motion target")?;
         let mode = record.field(7, "control mode")?;
         let [first, second, ..] = values;
-        let target = |how| Action::Move(how, values.map(scaled));
+        let target = |how| Action::Move(how, values);
         let action = match mode {
             -2 => Action::Stop,
             0 => Action::Idle,
@@ -120,6 +119,45 @@ impl Motion {
         Ok(Self { timeout_ms, action })
     }
 
+    /// Writes it as a record of the reverse socket. What nobody reads is 0, so that it need not be what [`Motion::read`] read;
+    /// an unknown mode is written without values.
+    #[must_use]
+    pub fn emit(&self) -> [u8; 32] {
+        let one = |first, second| [first, second, 0, 0, 0, 0];
+        let (values, mode) = match self.action {
+            Action::Stop => ([0; 6], -2),
+            Action::Idle => ([0; 6], 0),
+            Action::Move(how, values) => (values, how.mode()),
+            Action::Forward(forward) => {
+                let values = match forward {
+                    Trajectory::Cancel => one(-1, 0),
+                    Trajectory::Keep => one(0, 0),
+                    Trajectory::Start { points } => one(1, points),
+                    Trajectory::StreamStart => one(2, 0),
+                    Trajectory::StreamEnd { points } => one(3, points),
+                    Trajectory::Unknown(other) => one(other, 0),
+                };
+                (values, 3)
+            }
+            Action::Freedrive(freedrive) => {
+                let value = match freedrive {
+                    Freedrive::Stop => -1,
+                    Freedrive::Keep => 0,
+                    Freedrive::Start => 1,
+                    Freedrive::Unknown(other) => other,
+                };
+                (one(value, 0), 6)
+            }
+            Action::Unknown(mode) => ([0; 6], mode),
+        };
+        let mut bytes = [0; 32];
+        let integers = core::iter::once(self.timeout_ms).chain(values).chain(core::iter::once(mode));
+        for (slot, integer) in bytes.as_chunks_mut().0.iter_mut().zip(integers) {
+            *slot = integer.to_be_bytes();
+        }
+        bytes
+    }
+
     /// Whether the robot waits for the next record without end.
     #[must_use]
     pub const fn never_times_out(&self) -> bool {
@@ -128,6 +166,21 @@ impl Motion {
 }
 
 impl Action {
+    /// Whether it can only end what the arm does.
+    #[must_use]
+    pub const fn only_stops(&self) -> bool {
+        matches!(self, Self::Stop | Self::Forward(Trajectory::Cancel) | Self::Freedrive(Freedrive::Stop))
+    }
+
+    /// Whether it is one of those that are known, with an argument that is known.
+    #[must_use]
+    pub const fn is_known(&self) -> bool {
+        !matches!(
+            self,
+            Self::Unknown(_) | Self::Forward(Trajectory::Unknown(_)) | Self::Freedrive(Freedrive::Unknown(_))
+        )
+    }
+
     /// The word for it in policies and records.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -143,6 +196,21 @@ impl Action {
 }
 
 impl Move {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Servoj, Self::Speedj, Self::Speedl, Self::Pose, Self::Torque];
+
+    /// Its mode on the wire.
+    #[must_use]
+    pub const fn mode(self) -> i32 {
+        match self {
+            Self::Servoj => 1,
+            Self::Speedj => 2,
+            Self::Speedl => 4,
+            Self::Pose => 5,
+            Self::Torque => 8,
+        }
+    }
+
     /// The word for it in policies and records.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -1,14 +1,13 @@
 use crate::record::Record;
-use crate::scaled;
 use dissect::DissectError;
 
 /// One point of a motion that the robot interpolates itself.
 /// Source: the library, chapter TrajectoryPointInterface; the order of the last three integers is that of what the library
 /// writes, as older editions of the chapter name them in another order.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Point {
-    /// Where to: joints in rad or a pose in m and rad, as [`Kind::target`] says.
-    pub target: [f64; 6],
+    /// Where to, in millionths: joints in rad or a pose in m and rad, as [`Kind::target`] says.
+    pub target: [i32; 6],
     /// Integers 6 to 11, whose meaning and scale depend on the kind: velocities of a spline, the way point of an arc, the
     /// joints that a pose should be near to.
     pub second: [i32; 6],
@@ -73,7 +72,7 @@ impl Point {
     /// The record has fewer than 21 integers.
     pub fn read(record: &Record<'_>) -> Result<Self, DissectError> {
         Ok(Self {
-            target: record.six(0, "trajectory point")?.map(scaled),
+            target: record.six(0, "trajectory point")?,
             second: record.six(6, "trajectory point velocities")?,
             third: record.six(12, "trajectory point accelerations")?,
             duration: record.field(18, "trajectory point duration")?,
@@ -107,10 +106,10 @@ impl Point {
         })
     }
 
-    /// The way point of an arc, in rad or m and rad.
+    /// The way point of an arc, in millionths of rad or m and rad.
     #[must_use]
-    pub fn via(&self) -> [f64; 6] {
-        self.second.map(scaled)
+    pub const fn via(&self) -> [i32; 6] {
+        self.second
     }
 }
 

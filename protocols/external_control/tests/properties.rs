@@ -13,7 +13,7 @@
 use dissect::Step;
 use external_control::{
     Action, Channel, Dialect, Freedrive, Function, Kind, MAX_FIELDS, Motion, Move, Order, Point, Record, Space,
-    Trajectory, UNITS,
+    Trajectory,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -38,16 +38,24 @@ fn motion(timeout_ms: i32, values: [i32; 6], mode: i32) -> Motion {
 
 #[test]
 fn the_sockets_have_their_ports_and_lengths() {
-    let known: Vec<_> = (0..=u16::MAX).filter_map(|port| Channel::of_port(port).map(|c| (port, c.fields()))).collect();
-    assert_eq!(known, [(50001, 8), (50003, 21), (50004, 28)]);
+    let known = Channel::ALL.map(|channel| (channel.port(), channel.fields(), channel.name()));
+    let expected = [
+        (50001, Some(8), "reverse"),
+        (50002, None, "script"),
+        (50003, Some(21), "trajectory"),
+        (50004, Some(28), "command"),
+    ];
+    assert_eq!(known, expected);
+    let numbers: Vec<_> = (0..=u8::MAX).filter_map(Channel::of_number).collect();
+    assert_eq!(numbers, Channel::ALL);
 }
 
 #[test]
 fn modes_are_told_apart() {
     let values = [1_570_796, -500_000, 0, 1, -1, i32::MIN];
-    let target = values.map(|value| f64::from(value) / UNITS);
     for (mode, how) in [(1, Move::Servoj), (2, Move::Speedj), (4, Move::Speedl), (5, Move::Pose), (8, Move::Torque)] {
-        assert_eq!(motion(20, values, mode), Motion { timeout_ms: 20, action: Action::Move(how, target) });
+        assert_eq!(motion(20, values, mode), Motion { timeout_ms: 20, action: Action::Move(how, values) });
+        assert_eq!(how.mode(), mode);
     }
     assert_eq!(motion(100, [0; 6], -2).action, Action::Stop);
     assert_eq!(motion(100, values, 0).action, Action::Idle);
@@ -99,8 +107,8 @@ fn point(kind: i32) -> Point {
 #[test]
 fn a_point_has_its_fields_in_the_order_that_the_library_writes() {
     let point = point(3);
-    assert_eq!(point.target, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
-    assert_eq!(point.via(), [7.0, 8.0, 9.0, 10.0, 11.0, 12.0]);
+    assert_eq!(point.target, [1, 2, 3, 4, 5, 6].map(|n| n * 1_000_000));
+    assert_eq!(point.via(), [7, 8, 9, 10, 11, 12].map(|n| n * 1_000_000));
     assert_eq!(point.third, [13, 14, 15, 16, 17, 18].map(|n| n * 1_000_000));
     assert_eq!((point.duration, point.blend, point.kind), (19_000_000, 20_000_000, 3));
     assert!(Point::read(&record(&bytes_of(&[0; 20]))).is_err());
@@ -200,10 +208,14 @@ proptest! {
     }
 
     #[test]
-    fn targets_keep_every_digit(values in any::<[i32; 6]>(), mode in prop::sample::select(vec![1, 2, 4, 5, 8])) {
-        let Action::Move(_, target) = motion(20, values, mode).action else { panic!("a target") };
-        for (target, value) in target.into_iter().zip(values) {
-            prop_assert_eq!((target * UNITS).round() as i32, value);
+    fn what_is_written_is_read(timeout_ms in any::<i32>(), values in any::<[i32; 6]>(), mode in -4..10_i32) {
+        let read = motion(timeout_ms, values, mode);
+        prop_assert_eq!(Motion::read(&record(&read.emit())), Ok(read));
+        if let Action::Move(..) = read.action {
+            let mut integers = vec![timeout_ms];
+            integers.extend(values);
+            integers.push(mode);
+            prop_assert_eq!(read.emit().to_vec(), bytes_of(&integers));
         }
     }
 
