@@ -17,7 +17,7 @@ pub(super) fn narrowest(line: &Value) -> Result<String, &'static str> {
     let robot = ours["robot"].as_str().unwrap_or(robot);
     let opened_by_robot = line["direction"] == "to_client" || ours["toward"] == "plant";
     let mut rule = format!("[[allow]]\nid = {}\n", quoted(&id));
-    if opened_by_robot {
+    if opened_by_robot && told::service(line) != "external_control" {
         let _ = writeln!(rule, "from = {}\nto = {}", quoted(robot), quoted(client));
     } else {
         let _ = writeln!(rule, "from = {}", quoted(client));
@@ -40,6 +40,7 @@ fn body(rule: &mut String, line: &Value, command: &Value) -> Result<(), &'static
         "rtde" => rtde(rule, command),
         "dashboard" => dashboard(rule, command),
         "urscript" => urscript(rule, command),
+        "external_control" => external_control(rule, command),
         _ => Ok(()),
     }
 }
@@ -137,6 +138,34 @@ fn urscript(rule: &mut String, command: &Value) -> Result<(), &'static str> {
             let program = command["program"].as_str().unwrap_or_default();
             let _ = writeln!(rule, "kind = [{}]\nprogram = [{}]", quoted(kind), quoted(program));
         }
+    }
+    Ok(())
+}
+
+fn external_control(rule: &mut String, command: &Value) -> Result<(), &'static str> {
+    let mode = command["mode"].as_str().unwrap_or_default();
+    if mode == "unknown" || command["function"] == "unknown" {
+        return Err("The mode or function is in no table of the service; rules allow known ones.");
+    }
+    match command["socket"].as_str() {
+        Some("script") => {
+            let _ = writeln!(rule, "program = [{}]", quoted(command["program"].as_str().unwrap_or_default()));
+        }
+        Some("command") => {
+            let _ = writeln!(rule, "function = [{}]", quoted(command["function"].as_str().unwrap_or_default()));
+        }
+        Some("trajectory") => rule.push_str("mode = [\"forward\"]\n"),
+        _ => {
+            let _ = writeln!(rule, "mode = [{}]", quoted(mode));
+            if let Some(timeout) = command["timeout_ms"].as_i64() {
+                let _ = writeln!(rule, "timeout_ms = \"{timeout}..={timeout}\"");
+            }
+        }
+    }
+    let joints: Vec<_> = (0..6).filter_map(|joint| command[format!("q{joint}")].as_f64()).collect();
+    if joints.len() == 6 && matches!((command["socket"].as_str(), mode), (Some("trajectory"), _) | (_, "servoj")) {
+        let ranges: Vec<_> = joints.iter().map(|joint| format!("\"{joint:?}..={joint:?}\"")).collect();
+        let _ = writeln!(rule, "[allow.envelope]\nposition_rad = [{}]", ranges.join(", "));
     }
     Ok(())
 }

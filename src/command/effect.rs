@@ -1,9 +1,10 @@
 //! What a command does: its classes, from the tables of its dissector.
 
 use modbus::FunctionCode;
+use external_control::{Action, Function};
 use urscript::{Category, Fact, Kind};
 
-use super::{Class, Classes, Command};
+use super::{Class, Classes, Command, External};
 
 /// The general purpose registers of a Universal Robots controller; the other writable ones are outputs and their modes.
 /// Source: Universal Robots, "Modbus Server".
@@ -86,6 +87,25 @@ impl Class {
         })
     }
 
+    /// The class of a function that external control calls.
+    #[must_use]
+    pub const fn of_order(function: Function) -> Self {
+        match function {
+            Function::StartForceMode | Function::EndForceMode => Self::Motion,
+            Function::SetToolVoltage => Self::Io,
+            Function::ZeroFtSensor
+            | Function::SetPayload
+            | Function::StartToolContact
+            | Function::EndToolContact
+            | Function::SetFrictionCompensation
+            | Function::FtRtdeInputEnable
+            | Function::SetGravity
+            | Function::SetTcpOffset
+            | Function::SetFrictionScales
+            | Function::SetTargetPayload => Self::Parameter,
+        }
+    }
+
     /// The class of a bare command of 30001-30003 (lower case, single blanks).
     #[must_use]
     pub fn of_bare(command: &str) -> Self {
@@ -116,6 +136,7 @@ impl Command<'_> {
             Self::Rtde(request) => of_rtde(request),
             Self::Dashboard(line) => line.verb.map_or(Class::Unknown, Class::of_verb).into(),
             Self::UrScript(unit) => of_script(unit),
+            Self::External(unit) => of_external(unit).into(),
             Self::Transport(_) => Class::Unknown.into(),
         }
     }
@@ -174,6 +195,18 @@ fn of_script(unit: &urscript::Unit<'_>) -> Classes {
         Some(class) => classes.with(class),
         None => classes,
     })
+}
+
+fn of_external(unit: &External<'_>) -> Class {
+    match unit {
+        External::Motion(motion) if motion.action.only_stops() => Class::Stop,
+        External::Motion(motion) if !motion.action.is_known() => Class::Unknown,
+        // It keeps the program waiting, with the arm at rest.
+        External::Motion(motion) if motion.action == Action::Idle => Class::Session,
+        External::Motion(_) | External::Point(_) => Class::Motion,
+        External::Order(order) => order.function.map_or(Class::Unknown, Class::of_order),
+        External::Text { .. } => Class::Program,
+    }
 }
 
 /// The class of one thing that a script does; `None` where it does nothing to the robot.

@@ -1,5 +1,7 @@
 use std::fmt;
 
+use external_control::Channel;
+
 /// What is spoken on a port of the robot (or, for connections that the robot opens, of its peer).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Service {
@@ -11,6 +13,8 @@ pub enum Service {
     Dashboard,
     /// URScript: 30001-30003, 30011-30013, 30020.
     UrScript,
+    /// External control: connections that the robot opens to a computer which then moves it, 50001-50004 of that.
+    ExternalControl,
     /// Any other TCP port, by number: `tcp/22`.
     Tcp(u16),
     /// Any UDP port, by number: `udp/2222`.
@@ -20,7 +24,8 @@ pub enum Service {
 }
 
 impl Service {
-    /// The service of a TCP port with the profile's default ports.
+    /// The service of a TCP port of the robot with the profile's default ports. Of external control the ports are the
+    /// computer's: what the robot connects to is told by the policy, see [`crate::policy::Policy::socket`].
     /// Source: UR's port list (Remote Control via TCP/IP) and the contract's profile.
     #[must_use]
     pub const fn of_tcp_port(port: u16) -> Self {
@@ -36,7 +41,7 @@ impl Service {
     /// Whether a dissector reads it, so that single commands are judged.
     #[must_use]
     pub const fn is_dissected(self) -> bool {
-        matches!(self, Self::Modbus | Self::Rtde | Self::Dashboard | Self::UrScript)
+        matches!(self, Self::Modbus | Self::Rtde | Self::Dashboard | Self::UrScript | Self::ExternalControl)
     }
 }
 
@@ -47,9 +52,28 @@ impl fmt::Display for Service {
             Self::Rtde => f.write_str("rtde"),
             Self::Dashboard => f.write_str("dashboard"),
             Self::UrScript => f.write_str("urscript"),
+            Self::ExternalControl => f.write_str("external_control"),
             Self::Tcp(port) => write!(f, "tcp/{port}"),
             Self::Udp(port) => write!(f, "udp/{port}"),
             Self::Icmp => f.write_str("icmp"),
         }
+    }
+}
+
+/// A socket of external control: which, and how many integers a record has there (0 = text).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// Which.
+    pub channel: Channel,
+    /// Integers a record.
+    pub fields: usize,
+}
+
+impl Socket {
+    /// The socket of a port where no policy says anything.
+    #[must_use]
+    pub fn of_port(port: u16) -> Option<Self> {
+        let channel = Channel::ALL.into_iter().find(|channel| channel.port() == port)?;
+        Some(Self { channel, fields: channel.fields().unwrap_or(0) })
     }
 }

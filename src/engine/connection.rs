@@ -1,12 +1,14 @@
 //! TCP connections: opening, ending, what is due, what is reported.
 
 use dissect::Toward;
+use external_control::Channel;
 use link::craft::{Segment, Template};
 use link::{FlowKey, Packet, Tcp, TcpFlags};
 
 use super::adopt::{self, Adoption};
 use super::arena::{WATCHED, Watched, stores};
 use super::counters::Counters;
+use super::detail;
 use super::judge::{Observer, Who};
 use super::pipeline::{Fate, SharedArena};
 use super::reset;
@@ -14,7 +16,7 @@ use super::rules::Rules;
 use super::scene::Scene;
 use super::segment::Connection;
 use super::spliced::{Told, Watch, slot_of};
-use crate::command::{Class, Service};
+use crate::command::{Class, External, Service};
 use crate::event::{Action, CommandRecord, Detail, FlowEnd, FlowRecord, Reason, Record, RuleId, Text, Verdict};
 use crate::flow::{End, Flow, FlowId, State, flag};
 use crate::gate::{Gate, Spliced, TimedOut};
@@ -198,6 +200,16 @@ fn has_too_many(arena: &SharedArena, key: &FlowKey) -> bool {
 #[expect(clippy::cast_possible_truncation, reason = "4096")]
 const CAPACITY: u16 = crate::flow::CAPACITY as u16;
 
+/// What is spoken in a conversation.
+pub(super) fn service_of(flow: &Flow) -> Service {
+    match flow.key.protocol {
+        link::protocol::TCP if flow.channel != 0 => Service::ExternalControl,
+        link::protocol::TCP => Service::of_tcp_port(flow.service_port),
+        link::protocol::UDP => Service::Udp(flow.service_port),
+        _ => Service::Icmp,
+    }
+}
+
 /// A segment of no known connection.
 fn open<O: Observer>(
     arena: &mut SharedArena,
@@ -211,7 +223,9 @@ fn open<O: Observer>(
     let syn = tcp.flags.syn() && !tcp.flags.ack();
     let opened = if syn { scene.toward } else { opener(&key, scene.toward) };
     let port = key.destination(opened).port;
-    let service = Service::of_tcp_port(port);
+    let socket = rules.socket(opened, port);
+    let service = socket.map_or(Service::of_tcp_port(port), |_| Service::ExternalControl);
+    let dissected = service.is_dissected() && (opened == Toward::Robot || socket.is_some());
     let mut fate = Fate::Forward;
     if rules.mode.judges() {
         if let Err((reason, rule)) = admit(rules, &key, service, opened, scene.now_ns) {
@@ -219,7 +233,7 @@ fn open<O: Observer>(
             fate = Fate::Drop(reason);
         } else if scene.enforce && !syn && !adopt::may_begin(arena, rules, tcp, (service, opened), scene.now_ns) {
             return mid_stream(scene, packet, tcp, key);
-        } else if syn && service.is_dissected() && has_unguarded_option(tcp) {
+        } else if syn && dissected && has_unguarded_option(tcp) {
             fate = refused(scene, packet, key, Reason::TcpOption);
         }
         if scene.enforce && fate != Fate::Forward {
@@ -233,7 +247,6 @@ fn open<O: Observer>(
         scene.counters.untracked = scene.counters.untracked.saturating_add(1);
         if scene.enforce { refused(scene, packet, key, Reason::FlowTableFull) } else { fate }
     };
-    let dissected = service.is_dissected() && opened == Toward::Robot;
     if dissected && scene.enforce {
         make_place(arena, scene, &key);
         if has_too_many(arena, &key) {
@@ -254,6 +267,9 @@ fn open<O: Observer>(
             Toward::Robot => Gate::new(next, tcp.ack),
             Toward::Plant => Gate::new(tcp.ack, next),
         };
+        if let Some(socket) = socket {
+            watched.session.begin(socket);
+        }
         if !syn {
             // What both ends agreed on in their handshake, window scale above all, is not known.
             watched.gate.only_pass();
@@ -272,6 +288,7 @@ fn open<O: Observer>(
     flow.client = rules.policy.client(key.plant.ip()).0;
     flow.generation = scene.generation;
     flow.service_port = port;
+    flow.channel = socket.map_or(0, |socket| socket.channel as u8);
     flow.tags = packet.tags;
     flow.macs = match scene.toward {
         Toward::Robot => [packet.source, packet.destination],
@@ -411,20 +428,31 @@ pub(super) fn unfinished(arena: &mut SharedArena, scene: &mut Scene<'_>, id: Flo
         (Some((_, watched)), Some(stores)) => watched.gate.commands().held(stores.commands),
         _ => &[],
     };
+    let len = u32::try_from(held.len()).unwrap_or(u32::MAX);
+    let mut class = Class::Unknown;
+    let mut detail = Detail::Unreadable {
+        field: "end of the unit",
+        offset: len,
+        bytes: Text::new(held.get(..held.len().min(32)).unwrap_or_default()),
+    };
+    let mut reason = reason;
+    if let Some((_, watched)) = watched
+        && flow.channel == Channel::Script as u8
+    {
+        // Only a text that is known comes to an end.
+        let text = External::Text { digest: watched.session.text_digest(), len };
+        (class, detail, reason) = (Class::Program, detail::external(&text), Reason::ProgramNotAllowed);
+    }
     let verdict = Verdict { action: Action::Reset, reason, rule: RuleId::NONE, generation: scene.generation };
     let record = CommandRecord {
         key: flow.key,
         opened: flow.opened(),
-        service: Service::of_tcp_port(flow.service_port),
-        class: Class::Unknown,
+        service: service_of(flow),
+        class,
         verdict,
         enforced: scene.enforce,
-        len: u32::try_from(held.len()).unwrap_or(u32::MAX),
-        detail: Detail::Unreadable {
-            field: "end of the unit",
-            offset: u32::try_from(held.len()).unwrap_or(u32::MAX),
-            bytes: Text::new(held.get(..held.len().min(32)).unwrap_or_default()),
-        },
+        len,
+        detail,
     };
     flow.commands[1] = flow.commands[1].saturating_add(1);
     scene.counters.commands[1] = scene.counters.commands[1].saturating_add(1);
@@ -505,11 +533,7 @@ pub(super) fn report(arena: &mut SharedArena, scene: &mut Scene<'_>, id: FlowId,
         return;
     }
     flow.set(flag::REPORTED, true);
-    let service = match flow.key.protocol {
-        link::protocol::TCP => Service::of_tcp_port(flow.service_port),
-        link::protocol::UDP => Service::Udp(flow.service_port),
-        _ => Service::Icmp,
-    };
+    let service = service_of(flow);
     let reason = match how {
         FlowEnd::Refused => Reason::ALL.get(usize::from(flow.reason)).copied().unwrap_or(Reason::EngineFault),
         _ => Reason::Allowed,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::command::Command;
+use crate::command::{Command, External};
 use crate::event::{Detail, ModbusDetail, Text};
 
 /// The record's view of a command.
@@ -14,8 +14,67 @@ pub(super) fn of(command: &Command<'_>) -> Detail {
             Detail::Dashboard { verb: line.verb.map_or("", |verb| verb.name), text: Text::new(line.text) }
         }
         Command::UrScript(unit) => urscript(unit),
+        Command::External(unit) => external(unit),
         Command::Transport(_) => Detail::Transport,
     }
+}
+
+/// Names of the six numbers of a set-point: joints and, of a tool, its axes.
+const JOINTS: [&str; 6] = ["q0", "q1", "q2", "q3", "q4", "q5"];
+const AXES: [&str; 6] = ["x", "y", "z", "rx", "ry", "rz"];
+
+/// The record's view of a unit of external control.
+pub(super) fn external(unit: &External<'_>) -> Detail {
+    use external_control::{Action, Move, Space, UNITS};
+    let mut text = Text::EMPTY;
+    let six = |text: &mut Text<160>, names: [&str; 6], values: [i32; 6]| {
+        for (name, value) in names.into_iter().zip(values) {
+            let _ = write!(text, ",{name}={}", f64::from(value) / UNITS);
+        }
+    };
+    let _ = match unit {
+        External::Motion(motion) => {
+            let written = write!(text, "timeout_ms={}", motion.timeout_ms);
+            match motion.action {
+                Action::Move(Move::Servoj | Move::Speedj | Move::Torque, values) => six(&mut text, JOINTS, values),
+                Action::Move(_, values) => six(&mut text, AXES, values),
+                Action::Forward(external_control::Trajectory::Start { points }) => {
+                    let _ = write!(text, ",points={points}");
+                }
+                Action::Unknown(mode) => {
+                    let _ = write!(text, ",mode={mode}");
+                }
+                _ => {}
+            }
+            written
+        }
+        External::Point(point) => {
+            let written = write!(text, "type={},duration={}", point.kind, point.duration);
+            let kind = point.kind(external_control::Dialect::New);
+            let joints = kind.is_none_or(|kind| kind.target() == Space::Joints);
+            six(&mut text, if joints { JOINTS } else { AXES }, point.target);
+            written
+        }
+        External::Order(order) => {
+            let mut written = Ok(());
+            if let Err(number) = order.function {
+                written = write!(text, "function={number}");
+            }
+            for (at, argument) in order.arguments().enumerate() {
+                let comma = if at == 0 { "" } else { "," };
+                let _ = write!(text, "{comma}a{at}={argument}");
+            }
+            written
+        }
+        External::Text { digest, len } => {
+            let _ = text.write_str("program=sha256:");
+            for byte in digest {
+                let _ = write!(text, "{byte:02x}");
+            }
+            write!(text, ",bytes={len}")
+        }
+    };
+    Detail::ExternalControl { channel: unit.channel(), name: unit.name(), text }
 }
 
 fn modbus(request: &modbus::Request<'_>) -> ModbusDetail {

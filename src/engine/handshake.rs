@@ -58,7 +58,11 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
             begin_end(flow.end_mut(toward), self.tcp, guarded);
             flow.set_state(State::SynReceived);
             if let Some(watched) = slot.and_then(|slot| self.arena.watched.get_mut(slot)) {
-                watched.gate = Gate::new(ack_number, seq_number.wrapping_add(1));
+                let next = seq_number.wrapping_add(1);
+                watched.gate = match toward {
+                    Toward::Plant => Gate::new(ack_number, next),
+                    Toward::Robot => Gate::new(next, ack_number),
+                };
             }
             return if guarded { self.pass_syn() } else { Fate::Forward };
         }
@@ -77,7 +81,8 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
             begin_end(flow.end_mut(toward), self.tcp, guarded);
             flow.set_state(State::SynSent);
             if let Some(watched) = slot.and_then(|slot| self.arena.watched.get_mut(slot)) {
-                watched.gate = Gate::new(seq_number.wrapping_add(1), 0);
+                let next = seq_number.wrapping_add(1);
+                watched.gate = if toward == Toward::Robot { Gate::new(next, 0) } else { Gate::new(0, next) };
             }
         }
         match (guarded, opening, slot) {
@@ -88,16 +93,20 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
     }
 
     /// A SYN on a connection that lives: a client that was restarted. It is answered as the robot would, with where it
-    /// stands; the client's reset then ends the old connection on both sides. Nothing of it reaches the robot.
+    /// stands; the client's reset then ends the old connection on both sides. Nothing of it reaches the robot. Where the
+    /// robot is the one that was restarted, the computer answers for itself, unless it knows other numbers.
     /// Source: RFC 5961 section 4.2.
     fn syn_on_live(&mut self, slot: usize) -> Fate {
-        let now_ns = self.scene.now_ns;
+        let (toward, now_ns) = (self.scene.toward, self.scene.now_ns);
+        if toward == Toward::Plant && !self.is_spliced() {
+            return Fate::Forward;
+        }
         if let Some(flow) = self.flow()
             && now_ns >= flow.until_ns
         {
             flow.until_ns = now_ns.saturating_add(SECOND_NS);
             if self.is_spliced() {
-                self.watch(slot).challenge(Toward::Robot);
+                self.watch(slot).challenge(toward);
             } else {
                 self.acknowledge_for_robot();
             }

@@ -6,7 +6,7 @@ use super::flux::Part;
 use super::lines::Lines;
 use super::rules::Rules;
 use super::scene::Scene;
-use crate::command::{Class, Command, Service};
+use crate::command::{Class, Command, External, Service};
 use crate::event::{Action, Answer, CommandRecord, Detail, EventId, Notice, Reason, Record, RuleId, Text, Verdict};
 use crate::gate::{self, Judge, Judgement, Reply, SpliceOut, Wire};
 use crate::inspect::{self, Refusal, Session};
@@ -63,6 +63,8 @@ pub(super) struct Surroundings<'x, 's, O> {
     pub(super) counts: [u64; 2],
     /// The last refusal.
     pub(super) refusal: Option<Verdict>,
+    /// What goes to the robot in the place of the unit that was judged last.
+    pub(super) corrected: Option<[u8; 32]>,
 }
 
 impl<O: Observer> Judge for Surroundings<'_, '_, O> {
@@ -71,6 +73,9 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
             return Judgement::Allow { len: bytes.len() };
         }
         let service = self.who.service;
+        if service == Service::ExternalControl {
+            return self.judge_external(bytes);
+        }
         let Self { who, client, rules, robot, rates, observer, scene, counts, refusal, .. } = self;
         let mut verdict = None;
         let step = self.session.command(service, self.port, bytes, |command, unit| {
@@ -113,8 +118,10 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
         }
     }
 
-    fn clamp(&mut self, _: &mut [u8]) {
-        // No dissector judges a unit worth changing yet: external control will.
+    fn clamp(&mut self, unit: &mut [u8]) {
+        if let (Some(corrected), Some(head)) = (self.corrected.take(), unit.get_mut(..32)) {
+            head.copy_from_slice(&corrected);
+        }
     }
 
     fn reply(&mut self, bytes: &[u8]) -> Reply {
@@ -176,6 +183,108 @@ impl<O> Wire for Surroundings<'_, '_, O> {
             lines.send(self.scene, out);
         }
     }
+}
+
+impl<O: Observer> Surroundings<'_, '_, O> {
+    /// A unit of external control: what lies beyond its rule may go on changed.
+    fn judge_external(&mut self, bytes: &[u8]) -> Judgement {
+        let enforce = self.scene.enforce;
+        let Self { who, client, rules, robot, rates, observer, scene, .. } = self;
+        let mut judged = None;
+        let known = |digest: &[u8; 32]| rules.policy.knows_text(*client, digest);
+        let step = self.session.external(bytes, enforce, known, |command, unit| {
+            judged = Some(external(who, *client, rules, robot, rates, *observer, scene, command, unit.len()));
+        });
+        match (step, judged) {
+            (Ok(Step::Partial { .. }), _) => Judgement::Partial { patience_ns: inspect::PATIENCE_NS },
+            (Ok(Step::Whole { len, .. }), Some((verdict, corrected))) => {
+                let (id, verdict) = verdict;
+                self.count(id, verdict);
+                self.corrected = corrected;
+                match (verdict.action, corrected) {
+                    (Action::Forward, _) => Judgement::Allow { len },
+                    _ if !enforce => Judgement::Allow { len },
+                    (_, Some(_)) => Judgement::Clamp { len },
+                    (action, None) => Judgement::Refuse { len, action, reason: verdict.reason },
+                }
+            }
+            // A part of a text that is not held.
+            (Ok(Step::Whole { len, .. }), None) => Judgement::Allow { len },
+            (Err(error), _) => self.unreadable(error, bytes),
+        }
+    }
+
+    /// A text that was not held is over: it is recorded, and judged where the mode judges.
+    pub(super) fn text_over(&mut self) {
+        let Some(text) = self.session.text_over() else { return };
+        let Self { who, client, rules, robot, rates, observer, scene, .. } = self;
+        let External::Text { len, .. } = text else { return };
+        let command = Command::External(text);
+        let ((id, verdict), _) =
+            external(who, *client, rules, robot, rates, *observer, scene, &command, len as usize);
+        self.count(id, verdict);
+    }
+
+    fn count(&mut self, id: EventId, verdict: Verdict) {
+        let place = usize::from(!verdict.is_allowed());
+        if let Some(count) = self.counts.get_mut(place) {
+            *count = count.saturating_add(1);
+        }
+        if !verdict.is_allowed() {
+            self.scene.keep(id, verdict);
+            self.refusal = Some(verdict);
+        }
+    }
+}
+
+/// Judges and records one unit of external control; says what goes on in its place, where that is another one.
+#[expect(clippy::too_many_arguments, reason = "the parts of what lies outside the gate, borrowed one by one")]
+fn external<O: Observer>(
+    who: &Who,
+    client: Client,
+    rules: &Rules,
+    robot: &mut State,
+    rates: &mut Rates,
+    observer: &mut O,
+    scene: &mut Scene<'_>,
+    command: &Command<'_>,
+    len: usize,
+) -> ((EventId, Verdict), Option<[u8; 32]>) {
+    scene.flux.part(Part::Rates, rates);
+    let verdict = decide(rules, client, who.opened, command, robot, rates, scene.now_ns);
+    scene.flux.part_done(Part::Rates, rates);
+    observer.command(who, command, &verdict);
+    let id = scene.next_event();
+    let record = CommandRecord {
+        key: who.key,
+        opened: who.opened,
+        service: who.service,
+        class: command.gravest_class(),
+        verdict,
+        enforced: scene.enforce,
+        len: u32::try_from(len).unwrap_or(u32::MAX),
+        detail: detail::of(command),
+    };
+    scene.record_as(id, Record::Command(record));
+    let Command::External(unit) = command else { return ((id, verdict), None) };
+    let mut corrected = None;
+    let mut sent = *unit;
+    if scene.enforce
+        && matches!(verdict.action, Action::Clamp | Action::Hold)
+        && let External::Motion(motion) = unit
+    {
+        let ask = Ask { client, opened: who.opened, command, state: robot, now_ns: scene.now_ns };
+        let instead = rules.policy.corrected(&verdict, motion, &ask);
+        corrected = Some(instead.emit());
+        sent = External::Motion(instead);
+    }
+    if verdict.is_allowed() || corrected.is_some() || !scene.enforce {
+        let track = rules.policy.track(&verdict, &sent, robot, scene.now_ns);
+        scene.flux.part(Part::Robot, robot);
+        robot.track = track;
+        scene.flux.part_done(Part::Robot, robot);
+    }
+    ((id, verdict), corrected)
 }
 
 impl<O> Surroundings<'_, '_, O> {

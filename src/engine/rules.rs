@@ -2,8 +2,10 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use dissect::Toward;
 use link::{EtherType, Mac};
 
+use crate::command::Socket;
 use crate::policy::Policy;
 
 /// What is done with traffic.
@@ -106,6 +108,14 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// The socket of external control that a connection to this port is, if it is one. Where nothing is judged, the ports
+    /// are those that nobody configured; where the policy speaks of none, such a connection is like any other.
+    #[must_use]
+    pub fn socket(&self, opened: Toward, port: u16) -> Option<Socket> {
+        let known = if self.mode.judges() { None } else { Socket::of_port(port) };
+        (opened == Toward::Plant).then(|| self.policy.socket(port).or(known)).flatten()
+    }
+
     /// Whether a device behind the robot port has this address.
     #[must_use]
     pub fn is_robot(&self, address: IpAddr) -> bool {

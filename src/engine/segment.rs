@@ -1,10 +1,11 @@
 //! One segment of a known connection: its states, where it stands, and whether the gate splices it or not.
 
 use dissect::Toward;
+use external_control::Channel;
 use link::craft::{Segment, Template};
 use link::{Checksum, FlowKey, Packet, Tcp, TcpFlags, seq};
 
-use super::connection::{admit, close, end, refused};
+use super::connection::{admit, close, end, refused, service_of};
 use super::counters::Counters;
 use super::judge::Observer;
 use super::lines::stamps;
@@ -91,7 +92,7 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
         if self.rules.mode.judges() && flow.generation != self.scene.generation {
             flow.generation = self.scene.generation;
             flow.client = self.rules.policy.client(self.key.plant.ip()).0;
-            let (service, opened) = (Service::of_tcp_port(flow.service_port), flow.opened());
+            let (service, opened) = (service_of(flow), flow.opened());
             if let Err((reason, rule)) = admit(self.rules, &self.key, service, opened, now_ns) {
                 self.scene.refuse_frame(Some(self.packet), Some(self.key), reason, rule);
                 if enforce {
@@ -107,6 +108,7 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
             return refused(self.scene, self.packet, self.key, Reason::MidStream);
         }
         let spliced = self.is_spliced();
+        self.text_over(toward);
         let judged = if self.tcp.flags.syn() {
             self.syn()
         } else if self.tcp.flags.rst() {
@@ -120,6 +122,20 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
             // Its numbers are not those of the other end: what is not taken in is dropped in every mode.
             Fate::Drop(_) if spliced && !enforce => Fate::Absorb,
             other => other,
+        }
+    }
+
+    /// Outside enforcement a text that is handed to the robot ends where the robot asks again, or the connection ends.
+    fn text_over(&mut self, toward: Toward) {
+        let ends = self.tcp.flags.fin() || self.tcp.flags.rst();
+        let asks = toward == Toward::Plant && !self.tcp.payload.is_empty();
+        let is_text = self.flow().is_some_and(|flow| flow.channel == Channel::Script as u8);
+        if is_text
+            && !self.scene.enforce
+            && (ends || asks)
+            && let Some(slot) = self.slot()
+        {
+            self.watch(slot).with(|_, _, outside| outside.text_over());
         }
     }
 
@@ -463,7 +479,7 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
     /// Services whose units are long are spliced from the start: a sender stops after 14,480 unacknowledged bytes, and
     /// real programs have 42 to 48 kB. Says whether the connection is spliced now.
     fn splice_text(&mut self) -> bool {
-        let long = self.flow().is_some_and(|flow| Service::of_tcp_port(flow.service_port) == Service::UrScript);
+        let long = self.flow().is_some_and(|flow| carries_text(flow));
         let slot = self.slot();
         let can = slot.and_then(|slot| self.arena.watched.get(slot)).is_some_and(|watched| watched.gate.can_splice());
         match slot {
@@ -519,6 +535,11 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
             *due = due_ns.unwrap_or(0);
         }
     }
+}
+
+/// Whether its units are texts, which can be long.
+fn carries_text(flow: &Flow) -> bool {
+    service_of(flow) == Service::UrScript || flow.channel == Channel::Script as u8
 }
 
 /// Largest window without scaling.

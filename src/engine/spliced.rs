@@ -3,14 +3,13 @@
 use dissect::Toward;
 
 use super::arena::{self, WATCHED};
-use super::connection::{end, unfinished};
+use super::connection::{end, service_of, unfinished};
 use super::judge::{Observer, Surroundings, Who};
 use super::lines::Lines;
 use super::pipeline::SharedArena;
 use super::reset;
 use super::rules::Rules;
 use super::scene::Scene;
-use crate::command::Service;
 use crate::event::{Action, FlowEnd, Reason, RuleId, Verdict};
 use crate::flow::{FlowId, State, flag};
 use crate::gate::{Gate, Peers, Spliced, Stores};
@@ -46,7 +45,7 @@ impl<O: Observer> Watch<'_, '_, O> {
         let who = Who {
             key: flow.key,
             opened,
-            service: Service::of_tcp_port(port),
+            service: service_of(flow),
             wall_ns: self.scene.wall_ns,
             frame: self.scene.frame,
         };
@@ -65,6 +64,7 @@ impl<O: Observer> Watch<'_, '_, O> {
             unreadable: flow.is(flag::UNREADABLE),
             counts: [0; 2],
             refusal: None,
+            corrected: None,
         };
         if watched.gate.is_spliced() {
             outside.lines = Some(Lines::of(flow));

@@ -91,6 +91,15 @@ pub enum Detail {
         /// Functions called that are not local, comma-separated, each once.
         functions: Text<96>,
     },
+    /// A record or text of external control.
+    ExternalControl {
+        /// The socket.
+        channel: external_control::Channel,
+        /// Mode, kind or function; `program` for a text.
+        name: &'static str,
+        /// `name=value` pairs, comma-separated; of a text its hash and length.
+        text: Text<160>,
+    },
     /// A transport-level command: only its service.
     Transport,
     /// Bytes that no dissector could read.

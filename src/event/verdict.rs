@@ -6,6 +6,10 @@ use crate::event::Reason;
 pub enum Action {
     /// It goes on.
     Forward,
+    /// A set-point goes on changed: the nearest one that the rule allows.
+    Clamp,
+    /// A set-point goes on changed: the arm stays where it was sent last.
+    Hold,
     /// It is swallowed; the box answers for the robot where the protocol has an answer, and the connection goes on.
     Refuse,
     /// It is swallowed, the connection is reset at both ends with exact sequence numbers.
@@ -20,6 +24,8 @@ impl Action {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Forward => "forward",
+            Self::Clamp => "clamp",
+            Self::Hold => "hold",
             Self::Refuse => "refuse",
             Self::Reset => "reset",
             Self::Drop => "drop",

@@ -52,11 +52,11 @@ fn by_class(class: Class, service: Option<Service>) -> Option<Technique> {
         Class::Register | Class::Parameter => of("T0836", "Modify Parameter"),
         Class::Io => of("T0835", "Manipulate I/O Image"),
         Class::Program => match service {
-            Some(Service::UrScript) => of("T0843", "Program Download"),
+            Some(Service::UrScript | Service::ExternalControl) => of("T0843", "Program Download"),
             _ => of("T0821", "Modify Controller Tasking"),
         },
         Class::Motion => match service {
-            Some(Service::UrScript) => of("T0831", "Manipulation of Control"),
+            Some(Service::UrScript | Service::ExternalControl) => of("T0831", "Manipulation of Control"),
             _ => of("T0855", "Unauthorized Command Message"),
         },
         Class::Stop => of("T0881", "Service Stop"),

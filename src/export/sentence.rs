@@ -3,7 +3,7 @@ use std::fmt::Write;
 use dissect::Toward;
 
 use super::Names;
-use crate::event::{CommandRecord, Detail, Event, FlowEnd, FrameRecord, ModbusDetail, Notice, Record};
+use crate::event::{Action, CommandRecord, Detail, Event, FlowEnd, FrameRecord, ModbusDetail, Notice, Record};
 
 /// Longest piece of text from the wire in a sentence.
 const EXCERPT: usize = 80;
@@ -47,7 +47,11 @@ fn of_command(command: &CommandRecord, names: &Names) -> String {
     let verdict = &command.verdict;
     text.push_str(match (verdict.is_allowed(), command.enforced) {
         (true, _) => ": allowed",
-        (false, true) => ": refused",
+        (false, true) => match verdict.action {
+            Action::Clamp => ": clamped",
+            Action::Hold => ": held",
+            _ => ": refused",
+        },
         (false, false) => ": would be refused",
     });
     if let Some(rule) = names.rule(verdict) {
@@ -70,6 +74,9 @@ pub(super) fn describe(detail: &Detail, command: &CommandRecord, text: &mut Stri
         }
         Detail::UrScript { kind, text: start, .. } => {
             let _ = write!(text, "{} `{}`", super::eve::kind_name(*kind), excerpt(start.as_bytes()));
+        }
+        Detail::ExternalControl { channel, name, text: said } => {
+            let _ = write!(text, "{} {name} {}", channel.name(), excerpt(said.as_bytes()));
         }
         Detail::Transport => text.push_str("traffic"),
         Detail::Unreadable { field, offset, .. } => {

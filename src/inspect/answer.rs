@@ -62,6 +62,8 @@ pub fn read_answer(
         Service::Rtde => rtde_answer(session, bytes, state, now_ns),
         Service::Dashboard => dashboard_answer(session, bytes, state, now_ns),
         Service::UrScript if session.interpreter != 0 => interpreter_answer(session, bytes),
+        // What the robot says there answers nothing: a line that asks for the program, results of motions.
+        Service::ExternalControl => Ok(Step::Whole { unit: Reading::NOTHING, len: bytes.len() }),
         // The binary streams of 30001-30003 are not read.
         _ => Err(DissectError::unsupported("answers of this service", 0)),
     }

@@ -1,16 +1,19 @@
 //! From bytes to commands: picks a dissector by service, keeps its session, wraps units as [`Command`]s.
 
 mod answer;
+mod handed;
 mod refusal;
 
 pub use answer::{Reading, read_answer};
 pub use refusal::{MAX_ANSWER, Refusal, answers_framed, refusal_answer};
 
 use dissect::{DissectError, Step, Toward};
+use external_control::{Channel, Motion, Order, Point, Record};
 use urscript::{Dialect, Scanner};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::command::{Command, Service};
+use crate::command::{Command, External, Service, Socket};
+use handed::Handed;
 
 /// Commands of one connection whose tags are kept until their answer, where answers come in order (Dashboard,
 /// interpreter).
@@ -37,6 +40,10 @@ pub struct Session {
     greeted: u32,
     /// Whether it is a connection to the interpreter, which answers where the other URScript ports don't.
     interpreter: u32,
+    /// The socket of external control, as its channel's number, and the integers a record; 0 = it is none.
+    channel: u32,
+    fields: u32,
+    handed: Handed,
 }
 
 impl Session {
@@ -51,7 +58,73 @@ impl Session {
             answered: 0,
             greeted: 0,
             interpreter: 0,
+            channel: 0,
+            fields: 0,
+            handed: Handed::NOTHING,
         }
+    }
+
+    /// Notes that the connection is a socket of external control.
+    pub fn begin(&mut self, socket: Socket) {
+        self.channel = u32::from(socket.channel as u8);
+        self.fields = u32::try_from(socket.fields).unwrap_or(0);
+    }
+
+    /// The socket of external control that the connection is, if it is one.
+    #[must_use]
+    pub fn channel(&self) -> Option<Channel> {
+        u8::try_from(self.channel).ok().and_then(Channel::of_number)
+    }
+
+    /// Looks for one unit of external control at the start of `bytes` and has it judged by `decide`. Of a text that is
+    /// not `held`, nothing is judged before it ends ([`Session::text_over`]); one that is, is whole where it is `known`.
+    ///
+    /// # Errors
+    /// The bytes begin no unit: the integers a record are too few for what they mean. Final for the connection.
+    pub fn external(
+        &mut self,
+        bytes: &[u8],
+        held: bool,
+        known: impl Fn(&[u8; 32]) -> bool,
+        decide: impl FnOnce(&Command<'_>, &[u8]),
+    ) -> Result<Step<()>, DissectError> {
+        let channel = self.channel().ok_or(DissectError::unsupported("external control socket", 0))?;
+        if channel == Channel::Script {
+            if !held {
+                self.handed.add(bytes);
+                return Ok(Step::Whole { unit: (), len: bytes.len() });
+            }
+            return Ok(match self.handed.find(bytes, known) {
+                Some((len, digest)) => {
+                    let text = External::Text { digest, len: u32::try_from(len).unwrap_or(u32::MAX) };
+                    decide(&Command::External(text), bytes.get(..len).unwrap_or_default());
+                    Step::Whole { unit: (), len }
+                }
+                None => Step::Partial { needed: bytes.len().saturating_add(1) },
+            });
+        }
+        let (record, len) = match Record::step(bytes, self.fields as usize)? {
+            Step::Partial { needed } => return Ok(Step::Partial { needed }),
+            Step::Whole { unit, len } => (unit, len),
+        };
+        let unit = match channel {
+            Channel::Reverse => External::Motion(Motion::read(&record)?),
+            Channel::Trajectory => External::Point(Point::read(&record)?),
+            Channel::Script | Channel::ScriptCommand => External::Order(Order::read(&record)?),
+        };
+        decide(&Command::External(unit), bytes.get(..len).unwrap_or_default());
+        Ok(Step::Whole { unit: (), len })
+    }
+
+    /// The hash of the text that is coming, as far as it came.
+    #[must_use]
+    pub fn text_digest(&self) -> [u8; 32] {
+        self.handed.digest()
+    }
+
+    /// A text that was handed over is over: the robot asks again, or the connection ends.
+    pub fn text_over(&mut self) -> Option<External<'static>> {
+        self.handed.take().map(|(len, digest)| External::Text { digest, len })
     }
 
     /// How many replies of the robot are still to come before an answer of the box stands in order: those to commands
@@ -73,7 +146,7 @@ impl Session {
             Service::Dashboard => self.pending.count().saturating_add(u32::from(self.greeted == 0)),
             // Nothing is ever pending on 30001-30003: their streams are no answers.
             Service::UrScript => self.pending.count(),
-            Service::Tcp(_) | Service::Udp(_) | Service::Icmp => 0,
+            Service::ExternalControl | Service::Tcp(_) | Service::Udp(_) | Service::Icmp => 0,
         }
     }
 
@@ -113,7 +186,8 @@ impl Session {
                     }
                 }))
             }
-            Service::Tcp(_) | Service::Udp(_) | Service::Icmp => {
+            // External control is read by [`Session::external`].
+            Service::ExternalControl | Service::Tcp(_) | Service::Udp(_) | Service::Icmp => {
                 Err(DissectError::unsupported("service without dissector", 0))
             }
         }

@@ -38,7 +38,7 @@ pub const fn answers_framed(service: Service, port: u16) -> bool {
     match service {
         Service::Modbus | Service::Rtde | Service::Dashboard => true,
         Service::UrScript => port == INTERPRETER,
-        Service::Tcp(_) | Service::Udp(_) | Service::Icmp => false,
+        Service::ExternalControl | Service::Tcp(_) | Service::Udp(_) | Service::Icmp => false,
     }
 }
 
@@ -51,7 +51,7 @@ pub const fn answers_framed(service: Service, port: u16) -> bool {
 /// | RTDE | `V`, `S`, `P` accepted = 0; `O`, `I` recipe id 0 and `NOT_FOUND` for each name; `U`, `M` silent; `v` none, for a reply to it is a version, and clients choose what they send next by it |
 /// | Dashboard | the verb's own failure line, never the one that asks to switch to remote control |
 /// | URScript on 30020 | `discard: <name of the reason>: <statement>`; blank lines and comments silent |
-/// | URScript elsewhere | silent |
+/// | URScript elsewhere, external control | silent |
 ///
 /// A unit with Modbus unit id 0 is answered like any other. On a serial line that is a broadcast, which no server
 /// answers, but on TCP it names the device itself (messaging guide, section 4.4.1), and UR's server is said to take any.
@@ -93,7 +93,8 @@ pub fn refusal_answer(
             None | Some(b'#' | b'$') => return Refusal::Silent,
             Some(_) => urscript::discard_line(reason.name(), unit, out),
         },
-        Service::UrScript => return Refusal::Silent,
+        // The robot asks nothing there; a set-point that does not come is what its time-out is for.
+        Service::UrScript | Service::ExternalControl => return Refusal::Silent,
         Service::Tcp(_) | Service::Udp(_) | Service::Icmp => None,
     };
     len.map_or(Refusal::None, |len| Refusal::Answer { len })

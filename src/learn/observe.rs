@@ -2,9 +2,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use dissect::Toward;
+use external_control::{Action, Motion, Move};
 
 use super::spread::Spread;
-use crate::command::{Class, Command, Service, of_fact};
+use crate::command::{Class, Command, External, Service, of_fact};
 
 /// Different behaviours that one client and service may show; further ones are counted, not kept. A cell's cycle has
 /// some dozens; thousands are a scan.
@@ -28,6 +29,8 @@ const SHOWN: usize = 60;
 /// At what rate data is taken to flow where the client can't ask for one (RTDE version 1), in hertz; as policies do.
 /// Source: Universal Robots' client library, 500 Hz for e-Series.
 const FASTEST_HZ: f64 = 500.0;
+
+const EXTERNAL: Service = Service::ExternalControl;
 
 /// Who was seen, when.
 #[derive(Clone, Copy, Debug)]
@@ -113,6 +116,16 @@ pub(super) enum Behaviour {
         target: Vec<u8>,
     },
     Bare(&'static str),
+    /// A mode of external control; its values are time-outs.
+    Mode(&'static str),
+    /// A joint that external control sends to positions: its values.
+    Position(u8),
+    /// How far the joint went from one set-point to the next.
+    Step(u8),
+    /// A function of external control.
+    Order(&'static str),
+    /// A text handed to the robot, by its hash.
+    Handed([u8; 32]),
     Connection,
     /// What no rule can allow: why, and its beginning.
     Odd(&'static str, Vec<u8>),
@@ -134,6 +147,8 @@ pub(super) struct Group {
     pub(super) commands: Count,
     /// In hertz, of RTDE outputs.
     pub(super) frequency: Spread,
+    /// The last joint positions that external control sent.
+    target: Option<[i32; 6]>,
     /// Observations that found no room.
     pub(super) dropped: u64,
 }
@@ -162,7 +177,8 @@ struct Keeper<'o> {
 
 impl Observations {
     fn keeper(&mut self, seen: &Seen, off: bool) -> Option<Keeper<'_>> {
-        let egress = seen.opened == Toward::Plant;
+        // Of external control the computer commands, although the robot opens the connections.
+        let egress = seen.opened == Toward::Plant && seen.service != EXTERNAL;
         let key = (seen.peer, egress, seen.service);
         if !self.groups.contains_key(&key) {
             let own = self.groups.range((seen.peer, egress, Service::Modbus)..);
@@ -180,7 +196,8 @@ impl Observations {
 
     /// A connection, or the first datagram of an exchange.
     pub fn connection(&mut self, seen: &Seen) {
-        if (!seen.service.is_dissected() || seen.opened == Toward::Plant)
+        let judged = seen.service.is_dissected() && (seen.opened == Toward::Robot || seen.service == EXTERNAL);
+        if !judged
             && let Some(mut keeper) = self.keeper(seen, false)
         {
             keeper.see(Behaviour::Connection);
@@ -197,6 +214,7 @@ impl Observations {
             Command::Rtde(request) => keeper.rtde(request),
             Command::Dashboard(line) => keeper.dashboard(line),
             Command::UrScript(unit) => keeper.script(unit),
+            Command::External(unit) => keeper.external(unit),
             Command::Transport(_) => keeper.see(Behaviour::Connection),
         }
     }
@@ -332,6 +350,57 @@ impl Keeper<'_> {
         }
         self.odd("an RTDE input in no table", name);
         None
+    }
+
+    fn external(&mut self, unit: &External<'_>) {
+        match unit {
+            External::Motion(motion) if !motion.action.is_known() => {
+                self.odd("an unknown mode of external control", motion.emit().as_slice());
+            }
+            // Every rule of the service lets it go.
+            External::Motion(motion) if motion.action.only_stops() => {}
+            External::Motion(motion) => {
+                if let Some(row) = self.row(Behaviour::Mode(motion.action.name())) {
+                    let timeout = f64::from(motion.timeout_ms);
+                    row.values.see(timeout, timeout, 1.0);
+                }
+                self.positions(motion);
+            }
+            External::Point(_) => {
+                if unit.name() == "unknown" {
+                    self.odd("an unknown point of a trajectory", &[]);
+                } else {
+                    self.see(Behaviour::Mode("forward"));
+                }
+            }
+            External::Order(order) => match order.function {
+                Ok(function) => self.see(Behaviour::Order(function.name())),
+                Err(_) => self.odd("an unknown function of external control", &[]),
+            },
+            External::Text { digest, .. } => self.see(Behaviour::Handed(*digest)),
+        }
+    }
+
+    /// Where the joints are sent, and how far from the set-point before.
+    fn positions(&mut self, motion: &Motion) {
+        let Action::Move(Move::Servoj, target) = motion.action else {
+            self.group.target = None;
+            return;
+        };
+        let before = self.group.target.replace(target);
+        for (joint, value) in (0_u8..).zip(target) {
+            let position = f64::from(value) / external_control::UNITS;
+            if let Some(row) = self.row(Behaviour::Position(joint)) {
+                row.values.see(position, position, 0.0);
+            }
+            let from = before.and_then(|before| before.get(usize::from(joint)).copied());
+            if let Some(from) = from
+                && let Some(row) = self.row(Behaviour::Step(joint))
+            {
+                let step = f64::from(value.saturating_sub(from).saturating_abs()) / external_control::UNITS;
+                row.values.see(step, step, 0.0);
+            }
+        }
     }
 
     fn script(&mut self, unit: &urscript::Unit<'_>) {

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
+use super::external_control::{self, all_sockets};
 use super::index::ModbusIndex;
 use super::rule::{Asset, Body, Reading, Rule, refusal_of};
 use super::{Client, ClientRules, Moment, Policy, number, test};
@@ -71,10 +72,15 @@ impl Policy {
         root.finish();
         // In the order of the file, so that places match what people read; deny rules of a client come first in its lists.
         rules.sort_by_key(|(offset, _)| *offset);
+        let external = rules.iter().filter_map(|(offset, rule)| match &rule.body {
+            Body::External(body) if !rule.deny => Some((*offset, &**body)),
+            _ => None,
+        });
+        let sockets = all_sockets(&source, external);
         let rules: Vec<Rule> = rules.into_iter().map(|(_, rule)| rule).collect();
         let (ranges, clients) = clients(&rules, refusal);
         let digest = Sha256::digest(text.as_bytes()).into();
-        let policy = Self { generation, digest, robot, rules, ranges, clients, max_age_ns, tests };
+        let policy = Self { generation, digest, robot, rules, ranges, clients, max_age_ns, sockets, tests };
         source.finish(Some(policy))
     }
 
@@ -89,6 +95,7 @@ impl Policy {
             ranges: Vec::new(),
             clients: Vec::new(),
             max_age_ns: MAX_AGE_NS,
+            sockets: Vec::new(),
             tests: Vec::new(),
         }
     }
@@ -118,11 +125,13 @@ fn robot(root: &Table<'_>, assets: &[Asset]) -> Option<IpAddr> {
     }
 }
 
-fn refusal(root: &Table<'_>) -> [Action; 4] {
-    let Some(table) = root.table("refusal") else { return [REFUSAL; 4] };
+fn refusal(root: &Table<'_>) -> [Action; 5] {
+    let default = [REFUSAL, REFUSAL, REFUSAL, REFUSAL, Action::Hold];
+    let Some(table) = root.table("refusal") else { return default };
     let read = |key| table.take(key).and_then(|value| refusal_of(&value)).unwrap_or(REFUSAL);
-    let refusal = [read("modbus"), read("rtde"), read("dashboard"), read("urscript")];
-    table.later("external_control", "take it out");
+    let external = table.take("external_control").and_then(|value| external_control::refusal(&value));
+    let external = external.unwrap_or(Action::Hold);
+    let refusal = [read("modbus"), read("rtde"), read("dashboard"), read("urscript"), external];
     if let Some(escalate) = table.table("escalate") {
         let refusals = escalate.take("refusals");
         if let Some(value) = &refusals
@@ -162,7 +171,7 @@ fn bounds(net: &IpNet) -> (u128, u128) {
 }
 
 /// Cuts the address space where rules tell addresses apart, and gives each range its rules.
-fn clients(rules: &[Rule], refusal: [Action; 4]) -> (Vec<(u128, Client)>, Vec<ClientRules>) {
+fn clients(rules: &[Rule], refusal: [Action; 5]) -> (Vec<(u128, Client)>, Vec<ClientRules>) {
     let mut cuts: Vec<u128> = vec![0];
     for net in rules.iter().flat_map(|rule| &rule.peers) {
         let (first, last) = bounds(net);
@@ -205,7 +214,7 @@ fn clients(rules: &[Rule], refusal: [Action; 4]) -> (Vec<(u128, Client)>, Vec<Cl
     (ranges, clients)
 }
 
-fn client_rules(rules: &[Rule], places: &[u16], refusal: [Action; 4]) -> ClientRules {
+fn client_rules(rules: &[Rule], places: &[u16], refusal: [Action; 5]) -> ClientRules {
     let rule = |place: u16| rules.get(usize::from(place));
     let mut ordered = places.to_vec();
     ordered.sort_by_key(|place| !rule(*place).is_some_and(|rule| rule.deny));
@@ -220,12 +229,13 @@ fn client_rules(rules: &[Rule], places: &[u16], refusal: [Action; 4]) -> ClientR
         let own = ordered.iter().filter_map(|place| rule(*place)).filter(|rule| rule.service == Some(service));
         own.filter_map(|rule| rule.refusal).max().unwrap_or(default)
     };
-    let [on_modbus, on_rtde, on_dashboard, on_urscript] = refusal;
+    let [on_modbus, on_rtde, on_dashboard, on_urscript, on_external] = refusal;
     ClientRules {
         modbus: ModbusIndex::new(rules, &in_order(&of(Service::Modbus))),
         rtde: list(&of(Service::Rtde)),
         dashboard: list(&of(Service::Dashboard)),
         urscript: list(&of(Service::UrScript)),
+        external: list(&of(Service::ExternalControl)),
         transport: list(&|rule| !rule.egress && matches!(rule.body, Body::Transport(_) | Body::Any(_))),
         egress: list(&|rule| rule.egress || (rule.deny && matches!(rule.body, Body::Transport(_) | Body::Any(_)))),
         refusal: [
@@ -233,6 +243,7 @@ fn client_rules(rules: &[Rule], places: &[u16], refusal: [Action; 4]) -> ClientR
             strictest(Service::Rtde, on_rtde),
             strictest(Service::Dashboard, on_dashboard),
             strictest(Service::UrScript, on_urscript),
+            strictest(Service::ExternalControl, on_external),
         ],
     }
 }

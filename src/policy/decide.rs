@@ -5,7 +5,7 @@ use super::index::Candidates;
 use super::rule::{Body, Miss, Rank, Rule};
 use super::urscript::Script;
 use super::{Ask, Policy};
-use crate::command::{Classes, Command, of_modbus};
+use crate::command::{Classes, Command, External, of_modbus};
 use crate::event::{Action, Reason, Verdict};
 use crate::robot;
 
@@ -22,7 +22,7 @@ impl Policy {
         let Some(own) = self.rules_of(ask.client) else {
             return self.verdict(Action::Reset, Reason::NoRuleForClient, None);
         };
-        let [modbus, rtde, dashboard, urscript] = own.refusal;
+        let [modbus, rtde, dashboard, urscript, external] = own.refusal;
         match ask.command {
             Command::Modbus(request) => {
                 let classes = of_modbus(request);
@@ -71,6 +71,17 @@ impl Policy {
                     Body::Any(allowed) => any(*allowed, classes, rule.deny, true),
                     _ => MISSED,
                 })
+            }
+            Command::External(unit) => {
+                let classes = ask.command.classes();
+                let candidates = Candidates::of(&own.external);
+                let verdict = self.judge(ask, candidates, external, rates, |rule| match &rule.body {
+                    Body::External(body) if rule.deny => touched(body.touches(unit, classes)),
+                    Body::External(body) => body.covers(unit, ask, self.max_age_ns),
+                    Body::Any(allowed) => any(*allowed, classes, rule.deny, true),
+                    _ => MISSED,
+                });
+                if verdict.is_allowed() { verdict } else { self.beyond(verdict, unit, ask) }
             }
             Command::Transport(service) => self.admit(ask.client, *service, ask.opened, ask.now_ns),
         }
@@ -142,6 +153,7 @@ fn is_session_word(command: &Command<'_>) -> bool {
                 | rtde::Request::Start
                 | rtde::Request::Pause
         ),
+        Command::External(External::Motion(motion)) => motion.action.only_stops(),
         Command::Dashboard(line) => line.verb.is_ok_and(|verb| verb.class == ::dashboard::Class::Session),
         _ => false,
     }

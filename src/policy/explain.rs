@@ -30,6 +30,9 @@ impl Policy {
         let moment = |key, found: &str, allowed: &str| Some((key, found.to_owned(), allowed.to_owned()));
         let (key, found, allowed) = match (verdict.reason, &rule.body, command) {
             (Reason::Expired, ..) => moment("until", "a later time", "the time until then"),
+            (reason, Body::External(body), Command::External(unit)) if body.nearest(unit, reason).is_some() => {
+                body.nearest(unit, reason)
+            }
             (Reason::StateUnknown, ..) => moment("when", "a state not seen lately", "the states that the rule names"),
             (Reason::StateMismatch, ..) => moment("when", "another state", "the states that the rule names"),
             (Reason::RateExceeded, ..) => moment("rate", "more commands", "as many as the rule says"),

@@ -9,7 +9,9 @@ mod compile;
 mod dashboard;
 mod decide;
 mod diff;
+mod envelope;
 mod explain;
+mod external_control;
 mod index;
 mod modbus;
 mod names;
@@ -29,7 +31,7 @@ pub use rule::Asset;
 pub use test::TestOutcome;
 pub(crate) use urscript::hash_text;
 
-use crate::command::{Command, Service};
+use crate::command::{Command, Service, Socket};
 use crate::event::{Action, Reason, RuleId, Verdict};
 use crate::robot;
 use index::ModbusIndex;
@@ -72,6 +74,8 @@ pub struct Policy {
     ranges: Vec<(u128, Client)>,
     clients: Vec<ClientRules>,
     max_age_ns: u64,
+    /// Sockets of external control that rules name, by port.
+    sockets: Vec<(u16, Socket)>,
     tests: Vec<test::Test>,
 }
 
@@ -82,10 +86,11 @@ struct ClientRules {
     rtde: Box<[u16]>,
     dashboard: Box<[u16]>,
     urscript: Box<[u16]>,
+    external: Box<[u16]>,
     transport: Box<[u16]>,
     egress: Box<[u16]>,
-    /// What is done with refused commands: Modbus, RTDE, Dashboard, URScript.
-    refusal: [Action; 4],
+    /// What is done with refused commands: Modbus, RTDE, Dashboard, URScript, external control.
+    refusal: [Action; 5],
 }
 
 /// What a decision is asked with.
@@ -170,6 +175,8 @@ impl Policy {
             return self.verdict(Action::Drop, reason, None);
         };
         let lists: [&[u16]; 2] = match service {
+            // The robot opens it, but the rule is the computer's: that is who commands.
+            Service::ExternalControl => return self.admit_dissected(own.external.iter().copied(), now_ns),
             _ if egress => [&own.egress, &[]],
             Service::Modbus => return self.admit_dissected(own.modbus.all(), now_ns),
             Service::Rtde => return self.admit_dissected(own.rtde.iter().copied(), now_ns),

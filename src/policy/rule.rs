@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use super::Moment;
 use super::dashboard::DashboardRule;
+use super::external_control::ExternalRule;
 use super::modbus::ModbusRule;
 use super::names::classes;
 use super::rtde::RtdeRule;
@@ -46,6 +47,7 @@ pub(crate) enum Body {
     Rtde(RtdeRule),
     Dashboard(DashboardRule),
     UrScript(UrScriptRule),
+    External(Box<ExternalRule>),
     /// A port that no dissector reads: the connection is the command.
     Transport(Service),
     /// Every service, within these classes where any are named.
@@ -60,6 +62,7 @@ impl Body {
             Self::Rtde(body) => body.is_unbounded(),
             Self::Dashboard(body) => body.is_unbounded(),
             Self::UrScript(body) => body.is_unbounded(),
+            Self::External(body) => body.is_unbounded(),
             Self::Transport(_) => true,
             Self::Any(classes) => classes.is_none(),
         }
@@ -160,7 +163,7 @@ impl Reading<'_> {
             (None, _) => everyone(),
         };
         let service = table.take("service").map_or(Some(None), |value| service(&value));
-        let body = service.and_then(|service| body(table, service, egress));
+        let body = service.and_then(|service| body(table, service, egress, deny));
         let when = table.table("when").map(|table| when(&table));
         let rate = table.table("rate").and_then(|table| self.rate(&table, deny));
         let until_ns = table.take("until").and_then(|value| value.moment()).map(|until| self.moment.deadline(until));
@@ -233,13 +236,7 @@ fn service(value: &Value<'_>) -> Option<Option<Service>> {
         "dashboard" => Some(Service::Dashboard),
         "urscript" => Some(Service::UrScript),
         "icmp" => Some(Service::Icmp),
-        "external_control" => {
-            value.problem(
-                "service \"external_control\" comes with a later version",
-                "allow its ports as tcp/50001 and so on, unjudged",
-            );
-            return None;
-        }
+        "external_control" => Some(Service::ExternalControl),
         _ => match text.split_once('/') {
             Some(("tcp", number)) => port(number).map(Service::of_tcp_port),
             Some(("udp", number)) => port(number).map(Service::Udp),
@@ -247,13 +244,21 @@ fn service(value: &Value<'_>) -> Option<Option<Service>> {
         },
     };
     if known.is_none() {
-        let names = ["modbus", "rtde", "dashboard", "urscript", "icmp", "any", "tcp/22", "udp/2222"];
+        let names = ["modbus", "rtde", "dashboard", "urscript", "external_control", "icmp", "any", "tcp/22", "udp/2222"];
         value.unknown_name(text, names.into_iter());
     }
     known.map(Some)
 }
 
-fn body(table: &Table<'_>, service: Option<Service>, egress: bool) -> Option<Body> {
+fn body(table: &Table<'_>, service: Option<Service>, egress: bool, deny: bool) -> Option<Body> {
+    if egress && service == Some(Service::ExternalControl) {
+        table.problem_at(
+            table.offset(),
+            "external control is a rule of the computer that moves the robot",
+            "write from = the computer, without `to`; that the robot opens these connections is known",
+        );
+        return None;
+    }
     if egress && service.is_none_or(Service::is_dissected) {
         if service.is_none()
             || ["function", "class", "address", "value", "command", "outputs"].iter().any(|key| table.has(key))
@@ -272,6 +277,7 @@ fn body(table: &Table<'_>, service: Option<Service>, egress: bool) -> Option<Bod
         Some(Service::Rtde) => Body::Rtde(RtdeRule::read(table)),
         Some(Service::Dashboard) => Body::Dashboard(DashboardRule::read(table)),
         Some(Service::UrScript) => Body::UrScript(UrScriptRule::read(table)),
+        Some(Service::ExternalControl) => Body::External(Box::new(ExternalRule::read(table, deny))),
         Some(other) => Body::Transport(other),
         None => Body::Any(classes(table)),
     })
@@ -283,8 +289,8 @@ pub(crate) fn refusal_of(value: &Value<'_>) -> Option<Action> {
         // Both speak of set-points, and only external control has those.
         Some(text @ ("hold" | "clamp")) => {
             value.problem(
-                format!("\"{text}\" is for external control, which is not read in this version"),
-                "write \"refuse\", \"reset\" or \"drop\"",
+                format!("\"{text}\" is for set-points of external control"),
+                "write \"refuse\", \"reset\" or \"drop\"; `beyond` of an external_control rule takes \"hold\" and \"clamp\"",
             );
             None
         }

@@ -7,7 +7,7 @@ use urscript::{Category, Fact, Kind, Unit};
 use super::names::{NameSet, classes};
 use super::rule::{Miss, Rank};
 use crate::command::{Class, Classes, of_fact};
-use crate::document::Table;
+use crate::document::{Table, Value};
 use crate::event::Reason;
 
 const KINDS: [(&str, Kind); 5] = [
@@ -54,15 +54,39 @@ pub(crate) struct UrScriptRule {
 
 /// The first nibbles of a SHA-256.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Digest {
+pub(crate) struct Digest {
     nibbles: [u8; 64],
     len: u8,
 }
 
 impl Digest {
-    fn fits(&self, hash: &[u8; 32]) -> bool {
+    /// Whether a hash begins with them.
+    pub(crate) fn fits(&self, hash: &[u8; 32]) -> bool {
         let nibbles = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]);
         self.nibbles.iter().zip(nibbles).take(usize::from(self.len)).all(|(own, other)| *own == other)
+    }
+
+    /// Reads a string or a list of strings; what is no hash becomes a problem.
+    pub(crate) fn read_all(value: &Value<'_>) -> Box<[Self]> {
+        let items = value.any_of();
+        let digest = items.iter().filter_map(|item| {
+            let text = item.string()?;
+            let digest = Self::parse(text);
+            if digest.is_none() {
+                item.problem(
+                    format!("\"{text}\" is no program hash"),
+                    "write \"sha256:\" and 16 to 64 hexadecimal digits",
+                );
+            }
+            digest
+        });
+        digest.collect()
+    }
+
+    /// As it may stand in a rule.
+    pub(crate) fn text(&self) -> String {
+        let digits = self.nibbles.iter().take(usize::from(self.len));
+        format!("sha256:{}", digits.map(|nibble| format!("{nibble:x}")).collect::<String>())
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -85,21 +109,7 @@ impl UrScriptRule {
         let kinds = table.take("kind").map(|value| {
             value.any_of().iter().filter_map(|item| item.choice(&KINDS)).fold(0_u8, |set, kind| set | bit(kind))
         });
-        let programs = table.take("program").map(|value| {
-            let items = value.any_of();
-            let digest = items.iter().filter_map(|item| {
-                let text = item.string()?;
-                let digest = Digest::parse(text);
-                if digest.is_none() {
-                    item.problem(
-                        format!("\"{text}\" is no program hash"),
-                        "write \"sha256:\" and 16 to 64 hexadecimal digits",
-                    );
-                }
-                digest
-            });
-            digest.collect()
-        });
+        let programs = table.take("program").map(|value| Digest::read_all(&value));
         let bare = table.take("bare").map(|value| {
             let items = value.any_of();
             NameSet::new(
@@ -277,15 +287,7 @@ impl UrScriptRule {
             Reason::ProgramNotAllowed => (
                 "program",
                 hash_text(&script.hash()),
-                self.programs
-                    .iter()
-                    .flatten()
-                    .map(|program| {
-                        let digits = program.nibbles.iter().take(usize::from(program.len));
-                        format!("sha256:{}", digits.map(|nibble| format!("{nibble:x}")).collect::<String>())
-                    })
-                    .collect::<Vec<_>>()
-                    .join(", "),
+                self.programs.iter().flatten().map(Digest::text).collect::<Vec<_>>().join(", "),
             ),
             Reason::CommandNotAllowed if unit.kind == Kind::Bare => {
                 let allowed = self.bare.as_ref().map_or("none".to_owned(), NameSet::text);

@@ -1,10 +1,11 @@
 //! When two commands are the same one again, and what is kept of the repeats.
 
 use dissect::Toward;
+use external_control::Channel;
 use link::{FlowKey, Mac};
 
 use crate::command::{Class, Service};
-use crate::event::{CommandRecord, Detail, FrameRecord, Reason, Record, Repeats, RuleId, Settled, items};
+use crate::event::{Action, CommandRecord, Detail, FrameRecord, Reason, Record, Repeats, RuleId, Settled, items};
 
 /// What repeats of an allowed command have in common; values may differ, they become ranges.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +34,12 @@ enum Shape {
         recipe: u8,
         names: Vec<Vec<u8>>,
     },
+    External {
+        channel: Channel,
+        name: &'static str,
+        action: Action,
+        program: Option<Vec<u8>>,
+    },
     Line(Vec<u8>),
     Script([u8; 32]),
 }
@@ -40,7 +47,9 @@ enum Shape {
 impl Key {
     /// The key of a command; `None` where each is told of by itself: refusals, and what is no repeatable unit.
     pub(super) fn of(command: &CommandRecord) -> Option<Self> {
-        if !command.verdict.is_allowed() {
+        // Set-points come hundreds of times a second, the refused ones too.
+        let streams = matches!(command.detail, Detail::ExternalControl { .. });
+        if !command.verdict.is_allowed() && !streams {
             return None;
         }
         let shape = match &command.detail {
@@ -59,6 +68,12 @@ impl Key {
             },
             Detail::Dashboard { text, .. } if !text.is_cut() => Shape::Line(text.as_bytes().to_vec()),
             Detail::UrScript { token_hash, .. } => Shape::Script(*token_hash),
+            Detail::ExternalControl { channel, name, text } => Shape::External {
+                channel: *channel,
+                name,
+                action: command.verdict.action,
+                program: (*channel == Channel::Script).then(|| text.as_bytes().to_vec()),
+            },
             Detail::Dashboard { .. } | Detail::Transport | Detail::Unreadable { .. } => return None,
         };
         let (flow, service, class) = (command.key, command.service, command.class);
@@ -108,7 +123,10 @@ impl Group {
             Record::Command(CommandRecord { detail: Detail::Modbus(modbus), .. }) => {
                 widen(&mut repeats.written, modbus.values.iter().take(usize::from(modbus.values_len)));
             }
-            Record::Command(CommandRecord { detail: Detail::Rtde { text, .. }, .. }) => {
+            Record::Command(CommandRecord {
+                detail: Detail::Rtde { text, .. } | Detail::ExternalControl { text, .. },
+                ..
+            }) => {
                 for (name, value) in pairs(text.as_bytes(), text.is_cut()) {
                     widen_number(&mut repeats.numbers, name, value);
                 }

@@ -226,6 +226,6 @@ fn is_answered(command: &CommandRecord) -> bool {
             Detail::Dashboard { .. } => command.service == Service::Dashboard,
             Detail::Rtde { package, .. } => package != b'U' && package != b'M',
             Detail::UrScript { kind, .. } => kind == urscript::Kind::Interpreter,
-            Detail::Transport | Detail::Unreadable { .. } => false,
+            Detail::ExternalControl { .. } | Detail::Transport | Detail::Unreadable { .. } => false,
         }
 }

@@ -1,5 +1,9 @@
 //! What is known of each robot right now. Plain data in the caller's memory.
 
+mod track;
+
+pub use track::Track;
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Live state of one robot, each part with the monotonic time it was last seen.
@@ -12,6 +16,12 @@ pub struct State {
     pub robot_mode_at_ns: u64,
     /// When `safety_mode` was last seen.
     pub safety_mode_at_ns: u64,
+    /// When `joints` was last seen.
+    pub joints_at_ns: u64,
+    /// What external control let through.
+    pub track: Track,
+    /// Where the joints are, in millionths of a radian.
+    pub joints: [i32; 6],
     /// Program state: 0 unknown, 1 stopped, 2 playing, 3 paused.
     pub program: u8,
     /// Robot mode as RTDE numbers it (-1 to 8).
@@ -61,6 +71,17 @@ impl State {
         self.safety_mode_at_ns = now_ns;
     }
 
+    /// Notes where the joints are, in radians, seen at `now_ns`; what is no position of a joint tells nothing.
+    pub fn see_joints(&mut self, joints: [f64; 6], now_ns: u64) {
+        let millionths = joints.map(|joint| joint * external_control::UNITS);
+        if millionths.iter().all(|joint| joint.abs() < f64::from(i32::MAX)) {
+            #[expect(clippy::cast_possible_truncation, reason = "inside i32")]
+            let joints = millionths.map(|joint| joint.round() as i32);
+            self.joints = joints;
+            self.joints_at_ns = now_ns;
+        }
+    }
+
     /// Notes what one RTDE output variable says, seen at `now_ns`.
     ///
     /// Source: URCL datatypes (runtime_state 1 stopped, 2 playing, 4 paused; robot_mode; safety_mode). Stopping (0),
@@ -78,6 +99,7 @@ impl State {
             ("robot_mode", rtde::Value::Int32(mode)) => {
                 self.see_robot_mode(i8::try_from(mode).unwrap_or(i8::MIN), now_ns);
             }
+            ("actual_q", rtde::Value::Vector6d(joints)) => self.see_joints(joints, now_ns),
             ("safety_mode", rtde::Value::Int32(mode)) => {
                 self.see_safety_mode(i8::try_from(mode).unwrap_or_default(), now_ns);
             }

@@ -8,6 +8,7 @@
 mod modbus;
 
 use dissect::Toward;
+use external_control::Channel;
 use link::{FlowKey, Mac};
 
 use super::attack::technique;
@@ -154,10 +155,14 @@ impl Line<'_> {
                     self.repeated(ours);
                 });
             }
-            Detail::Rtde { .. } | Detail::Dashboard { .. } | Detail::UrScript { .. } => {
+            Detail::Rtde { .. }
+            | Detail::Dashboard { .. }
+            | Detail::UrScript { .. }
+            | Detail::ExternalControl { .. } => {
                 let kind = match command.detail {
                     Detail::Rtde { .. } => "rtde",
                     Detail::Dashboard { .. } => "dashboard",
+                    Detail::ExternalControl { .. } => "external_control",
                     _ => "urscript",
                 };
                 self.head(line, kind, ends);
@@ -506,6 +511,17 @@ fn fields(object: &mut Object<'_>, command: &CommandRecord) {
             }
             if functions.is_cut() {
                 object.flag("functions_cut", true);
+            }
+        }
+        Detail::ExternalControl { channel, name, text } => {
+            object.text("socket", channel.name());
+            object.text(if *channel == Channel::ScriptCommand { "function" } else { "mode" }, name);
+            for (name, value) in items(text.as_bytes()).filter_map(|item| std::str::from_utf8(item).ok()?.split_once('=')) {
+                if name == "program" {
+                    object.text(name, value);
+                } else {
+                    object.raw_number(name, value);
+                }
             }
         }
         Detail::Transport => object.text("port", &command.service.to_string()),

@@ -1,6 +1,7 @@
 //! The text of a proposal.
 
 mod dashboard;
+mod external_control;
 mod modbus;
 mod rtde;
 mod text;
@@ -171,6 +172,7 @@ fn rules(service: Service, egress: bool, group: &Group, trust: bool, never: &mut
         Service::Rtde if !egress => rtde::rules(group, never),
         Service::Dashboard if !egress => dashboard::rules(group),
         Service::UrScript if !egress => urscript::rules(group, trust),
+        Service::ExternalControl => external_control::rules(group),
         _ => {
             let notes = match service.is_dissected() {
                 true => vec!["The connection alone: what the robot sends on it is not judged.".to_owned()],

@@ -1,0 +1,69 @@
+use super::super::observe::{Behaviour, Group, Row};
+use super::super::spread::number;
+use super::text::{Item, Rule, counted, quoted};
+
+/// How much farther than seen a joint may be sent: a millionth, so that no rounding of decimals refuses what was seen.
+const MILLIONTH: f64 = 1e-6;
+
+/// One rule: what set-points were, where they led, what was called and which texts were handed over.
+pub(super) fn rules(group: &Group) -> Vec<Rule> {
+    let mut rule = Rule::default();
+    let (mut modes, mut functions, mut programs) = (Vec::new(), Vec::new(), Vec::new());
+    let mut timeouts = super::super::spread::Spread::default();
+    for (behaviour, row) in &group.rows {
+        let count = row.count.count;
+        match behaviour {
+            Behaviour::Mode(mode) => {
+                modes.push(Item::new(quoted(mode), count));
+                timeouts.join(&row.values);
+            }
+            Behaviour::Order(function) => functions.push(Item::new(quoted(function), count)),
+            Behaviour::Handed(digest) => {
+                programs.push(Item::new(quoted(&crate::policy::hash_text(digest)), count));
+            }
+            Behaviour::Position(_) | Behaviour::Step(_) => continue,
+            _ => continue,
+        }
+        rule.count = rule.count.with(row.count);
+    }
+    if modes.is_empty() && functions.is_empty() && programs.is_empty() {
+        return Vec::new();
+    }
+    rule.keys.push(counted("mode", &modes));
+    let timeouts = super::spread("timeout_ms", &timeouts, &mut rule.notes);
+    if !timeouts.is_empty() {
+        rule.keys.push(counted("timeout_ms", &timeouts));
+    }
+    rule.keys.push(counted("function", &functions));
+    rule.keys.push(counted("program", &programs));
+    if !functions.is_empty() {
+        rule.notes.push("function: covers any arguments, more than was seen.".into());
+    }
+    let joints = |wanted: fn(u8) -> Behaviour| -> Option<Vec<(f64, f64)>> {
+        (0..6).map(|joint| group.rows.get(&wanted(joint)).and_then(ends)).collect()
+    };
+    if let Some(positions) = joints(Behaviour::Position) {
+        let positions: Vec<_> = positions
+            .iter()
+            .map(|(low, high)| format!("\"{}..={}\"", number(low - MILLIONTH), number(high + MILLIONTH)))
+            .collect();
+        let mut envelope = format!("position_rad = [{}]", positions.join(", "));
+        if let Some(steps) = joints(Behaviour::Step) {
+            let steps: Vec<_> = steps.iter().map(|(_, most)| number(most + MILLIONTH)).collect();
+            envelope += &format!(", step_rad = [{}]", steps.join(", "));
+            rule.notes.push("step_rad: the first set-point is measured from where RTDE says that the joints are.".into());
+        }
+        rule.keys.push(format!("envelope = {{ {envelope} }}"));
+        rule.notes.push("position_rad: covers everything between the ends that were seen, in any combination.".into());
+        let forward = group.rows.contains_key(&Behaviour::Mode("forward"));
+        if forward || group.rows.contains_key(&Behaviour::Mode("pose")) {
+            rule.notes.push("envelope: poses are outside until it has a `pose` box.".into());
+        }
+    }
+    vec![rule]
+}
+
+fn ends(row: &Row) -> Option<(f64, f64)> {
+    let said = row.values.say();
+    Some((said.parts.first()?.low, said.parts.last()?.high))
+}
