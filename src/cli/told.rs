@@ -65,6 +65,7 @@ pub(super) fn brief(line: &Value) -> String {
         "rtde" => format!("{} {}", text("package"), list("variables")),
         "dashboard" => format!("`{}`", printable(text("text"))),
         "urscript" => format!("{} `{}`", text("kind"), printable(text("text"))),
+        "external_control" => [text("socket"), " ", text("mode"), text("function")].concat(),
         other => other.to_owned(),
     };
     words.trim_end().to_owned()

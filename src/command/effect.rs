@@ -1,7 +1,7 @@
 //! What a command does: its classes, from the tables of its dissector.
 
-use modbus::FunctionCode;
 use external_control::{Action, Function};
+use modbus::FunctionCode;
 use urscript::{Category, Fact, Kind};
 
 use super::{Class, Classes, Command, External};

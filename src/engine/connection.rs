@@ -221,7 +221,7 @@ fn open<O: Observer>(
     key: FlowKey,
 ) -> Fate {
     let syn = tcp.flags.syn() && !tcp.flags.ack();
-    let opened = if syn { scene.toward } else { opener(&key, scene.toward) };
+    let opened = if syn { scene.toward } else { opener(rules, &key, scene.toward) };
     let port = key.destination(opened).port;
     let socket = rules.socket(opened, port);
     let service = socket.map_or(Service::of_tcp_port(port), |_| Service::ExternalControl);
@@ -314,10 +314,10 @@ fn open<O: Observer>(
 }
 
 /// Who opened a connection whose SYN was not seen: whoever talks to a known service, else the plant side.
-fn opener(key: &FlowKey, toward: Toward) -> Toward {
+fn opener(rules: &Rules, key: &FlowKey, toward: Toward) -> Toward {
     if Service::of_tcp_port(key.robot.port).is_dissected() {
         Toward::Robot
-    } else if key.plant.port < key.robot.port {
+    } else if rules.socket(Toward::Plant, key.plant.port).is_some() || key.plant.port < key.robot.port {
         Toward::Plant
     } else if key.plant.port > key.robot.port {
         Toward::Robot

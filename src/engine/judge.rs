@@ -220,8 +220,7 @@ impl<O: Observer> Surroundings<'_, '_, O> {
         let Self { who, client, rules, robot, rates, observer, scene, .. } = self;
         let External::Text { len, .. } = text else { return };
         let command = Command::External(text);
-        let ((id, verdict), _) =
-            external(who, *client, rules, robot, rates, *observer, scene, &command, len as usize);
+        let ((id, verdict), _) = external(who, *client, rules, robot, rates, *observer, scene, &command, len as usize);
         self.count(id, verdict);
     }
 

@@ -162,6 +162,9 @@ fn direction(bytes: &[u8], rules: &Rules) -> Toward {
         (true, false) => Toward::Plant,
         (false, _) => Toward::Robot,
         (true, true) => match packet.tcp() {
+            // The computer's sockets of external control: what the robot sends goes to that port.
+            Some(tcp) if rules.socket(Toward::Plant, tcp.destination_port).is_some() => Toward::Plant,
+            Some(tcp) if rules.socket(Toward::Plant, tcp.source_port).is_some() => Toward::Robot,
             Some(tcp) => {
                 let to_service = Service::of_tcp_port(tcp.destination_port).is_dissected();
                 let from_service = Service::of_tcp_port(tcp.source_port).is_dissected();

@@ -92,6 +92,8 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
         if self.rules.mode.judges() && flow.generation != self.scene.generation {
             flow.generation = self.scene.generation;
             flow.client = self.rules.policy.client(self.key.plant.ip()).0;
+            self.forget_socket();
+            let Some(flow) = self.arena.flows.flow(self.id) else { return Fate::Drop(Reason::EngineFault) };
             let (service, opened) = (service_of(flow), flow.opened());
             if let Err((reason, rule)) = admit(self.rules, &self.key, service, opened, now_ns) {
                 self.scene.refuse_frame(Some(self.packet), Some(self.key), reason, rule);
@@ -122,6 +124,23 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
             // Its numbers are not those of the other end: what is not taken in is dropped in every mode.
             Fate::Drop(_) if spliced && !enforce => Fate::Absorb,
             other => other,
+        }
+    }
+
+    /// Of a socket of external control that the policy does not speak of any more nothing is read; like any other
+    /// connection of the robot's it may go on if a rule names its port.
+    fn forget_socket(&mut self) {
+        let (slot, spliced) = (self.slot(), self.is_spliced());
+        let Some(flow) = self.arena.flows.flow_mut(self.id) else { return };
+        if flow.channel == 0 || spliced || self.rules.socket(flow.opened(), flow.service_port).is_some() {
+            return;
+        }
+        flow.channel = 0;
+        flow.set(flag::DISSECTED, false);
+        flow.set(flag::ENFORCED, false);
+        flow.stream = 0;
+        if let Some(slot) = slot {
+            self.arena.unwatch(slot);
         }
     }
 

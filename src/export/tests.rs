@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use dissect::Toward;
+use external_control::Channel;
 use link::{Endpoint, FlowKey, Mac};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -193,6 +194,16 @@ fn own_types_are_named_like_their_services() {
     assert_eq!((&said["event_type"], &said["urscript"]["kind"]), (&"urscript".into(), &"secondary".into()));
     assert_eq!(said["urscript"]["program"], format!("sha256:{}", "9f".repeat(32)));
     assert_eq!(said["urscript"]["functions"], serde_json::json!(["set_digital_out", "textmsg"]));
+    let text = Text::new(b"timeout_ms=20,q0=1.5,q1=-0.25,q2=0,q3=0,q4=0,q5=0");
+    let set_point = Detail::ExternalControl { channel: Channel::Reverse, name: "servoj", text };
+    let set_point = command(Service::ExternalControl, Class::Motion, Reason::Allowed, true, set_point);
+    let said = line(&set_point, None, None, false);
+    let own = &said["external_control"];
+    assert_eq!(
+        (&said["event_type"], &own["socket"], &own["mode"]),
+        (&"external_control".into(), &"reverse".into(), &"servoj".into())
+    );
+    assert_eq!((&own["timeout_ms"], &own["q1"]), (&20.0.into(), &(-0.25).into()));
     let transport = command(Service::Tcp(22), Class::Unknown, Reason::Allowed, true, Detail::Transport);
     let said = line(&transport, None, None, false);
     assert_eq!((&said["event_type"], &said["verdict"]["service"]), (&"verdict".into(), &"tcp/22".into()));
@@ -312,6 +323,11 @@ fn detail() -> impl Strategy<Value = Detail> {
             text,
             functions
         }),
+        (proptest::sample::select(Channel::ALL.to_vec()), text()).prop_map(|(channel, text)| Detail::ExternalControl {
+            channel,
+            name: "servoj",
+            text
+        }),
         Just(Detail::Transport),
         (any::<u32>(), text()).prop_map(|(offset, bytes)| Detail::Unreadable { field: "length", offset, bytes }),
     ]
@@ -333,6 +349,7 @@ fn record() -> impl Strategy<Value = Record> {
         Just(Service::Rtde),
         Just(Service::Dashboard),
         Just(Service::UrScript),
+        Just(Service::ExternalControl),
         any::<u16>().prop_map(Service::Tcp)
     ];
     let class = proptest::sample::select(Class::ALL.to_vec());

@@ -81,6 +81,7 @@ impl Handed {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation, clippy::indexing_slicing)]
     use proptest::prelude::*;
 
     use super::*;

@@ -197,9 +197,7 @@ impl Observations {
     /// A connection, or the first datagram of an exchange.
     pub fn connection(&mut self, seen: &Seen) {
         let judged = seen.service.is_dissected() && (seen.opened == Toward::Robot || seen.service == EXTERNAL);
-        if !judged
-            && let Some(mut keeper) = self.keeper(seen, false)
-        {
+        if !judged && let Some(mut keeper) = self.keeper(seen, false) {
             keeper.see(Behaviour::Connection);
         }
     }

@@ -39,6 +39,9 @@ pub mod decisions {
 
     #[doc = include_str!("decisions/0007-one-word-says-what-is-torn.md")]
     pub mod d0007_one_word_says_what_is_torn {}
+
+    #[doc = include_str!("decisions/0008-set-points-are-judged-by-the-nearest-inside.md")]
+    pub mod d0008_set_points_are_judged_by_the_nearest_inside {}
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ const UNPROVEN: Miss = Miss { rank: Rank::Value, reason: Reason::Unproven };
 impl Envelope {
     /// Reads the keys of `table`; what is wrong becomes a problem.
     pub(crate) fn read(table: &Table<'_>) -> Self {
-        let six = |key| table.take(key).and_then(|value| read_six(&value, |item| limit(item)));
+        let six = |key| table.take(key).and_then(|value| read_six(&value, limit));
         let period = table.take("period_ms").and_then(|value| {
             let period = value.number().filter(|period| (1.0..=100.0).contains(period));
             if period.is_none() {
@@ -101,7 +101,7 @@ impl Envelope {
             Move::Pose => self.pose.map(|pose| into_box(asked, &pose)).ok_or(UNPROVEN),
             Move::Torque => {
                 let torque = self.torque.ok_or(UNPROVEN)?;
-                Ok(each(asked, |joint, value| value.clamp(-at(&torque, joint), at(&torque, joint))))
+                Ok(each(asked, |joint, value| value.clamp(at(&torque, joint).saturating_neg(), at(&torque, joint))))
             }
         }
     }
@@ -161,7 +161,7 @@ impl Envelope {
                 value = value.clamp(most.saturating_neg(), most);
             }
             if let Some((position, joints)) = &joints {
-                let (low, high) = at(*position, joint);
+                let (low, high) = at(position, joint);
                 let joint = i64::from(at(joints, joint));
                 let until = |end: i32| {
                     let way = i64::from(end).saturating_sub(joint).saturating_mul(1000);
@@ -202,7 +202,8 @@ impl Envelope {
             }
             let credit = envelope.map_or([0; 6], |envelope| envelope.credit(state, now_ns, max_age_ns));
             let change = track.change;
-            track.credit = each(credit, |joint, credit| credit.saturating_sub(at(&change, joint).saturating_abs()).max(0));
+            track.credit =
+                each(credit, |joint, credit| credit.saturating_sub(at(&change, joint).saturating_abs()).max(0));
         }
         track
     }
@@ -237,7 +238,9 @@ impl Envelope {
         if let Kind::Movec { via, .. } = kind {
             self.holds(point.via(), via)?;
         }
-        let beyond = |values: Six, limits: &Six| (0..6).any(|joint| at(&values, joint).unsigned_abs() > at(limits, joint).unsigned_abs());
+        let beyond = |values: Six, limits: &Six| {
+            (0..6).any(|joint| at(&values, joint).unsigned_abs() > at(limits, joint).unsigned_abs())
+        };
         if kind == Kind::Spline
             && (self.speed.is_some_and(|speed| beyond(point.second, &speed))
                 || self.acceleration.is_some_and(|acceleration| beyond(point.third, &acceleration)))

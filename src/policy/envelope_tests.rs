@@ -34,7 +34,9 @@ fn stream(envelope: &Envelope, from: Six, asked: &[(u64, Six)]) -> Vec<(u64, Six
     for (wait_ns, target) in asked {
         now_ns += wait_ns;
         let how = Move::Servoj;
-        let Ok(allowed) = envelope.nearest((how, *target), &motion(how, *target), &state, now_ns, AGE) else { continue };
+        let Ok(allowed) = envelope.nearest((how, *target), &motion(how, *target), &state, now_ns, AGE) else {
+            continue;
+        };
         state.track = Envelope::after(Some(envelope), (how, allowed), &state, now_ns, AGE);
         went.push((now_ns, allowed));
     }

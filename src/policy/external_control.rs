@@ -44,7 +44,11 @@ impl ExternalRule {
         let editions = [("old", Dialect::Old), ("new", Dialect::New)];
         let envelope = table.table("envelope").map(|envelope| {
             if deny {
-                table.problem_at(envelope.offset(), "a deny rule can't have an envelope", "name modes, or allow with one");
+                table.problem_at(
+                    envelope.offset(),
+                    "a deny rule can't have an envelope",
+                    "name modes, or allow with one",
+                );
             }
             Envelope::read(&envelope)
         });
@@ -100,7 +104,8 @@ impl ExternalRule {
                 Ok(())
             }
             External::Point(point) => {
-                let known = |dialect: Dialect| self.points.is_none_or(|own| own == dialect) && point.kind(dialect).is_some();
+                let known =
+                    |dialect: Dialect| self.points.is_none_or(|own| own == dialect) && point.kind(dialect).is_some();
                 if ![Dialect::Old, Dialect::New].into_iter().any(known) {
                     return miss(Rank::Command, Reason::UnknownCommand);
                 }
@@ -361,7 +366,8 @@ impl ExternalRule {
             return if asked > 0.0 { asked as i32 } else { HOLD_MS };
         };
         let nearest = set.iter().map(|(first, last)| asked.clamp(first, last));
-        let nearest = nearest.min_by(|a, b| (a - asked).abs().total_cmp(&(b - asked).abs())).unwrap_or(f64::from(HOLD_MS));
+        let nearest =
+            nearest.min_by(|a, b| (a - asked).abs().total_cmp(&(b - asked).abs())).unwrap_or(f64::from(HOLD_MS));
         #[expect(clippy::cast_possible_truncation, reason = "saturates")]
         let whole = [nearest.floor() as i32, nearest.ceil() as i32];
         whole.into_iter().find(|value| set.contains(f64::from(*value))).unwrap_or(HOLD_MS)

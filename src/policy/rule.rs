@@ -244,7 +244,8 @@ fn service(value: &Value<'_>) -> Option<Option<Service>> {
         },
     };
     if known.is_none() {
-        let names = ["modbus", "rtde", "dashboard", "urscript", "external_control", "icmp", "any", "tcp/22", "udp/2222"];
+        let names =
+            ["modbus", "rtde", "dashboard", "urscript", "external_control", "icmp", "any", "tcp/22", "udp/2222"];
         value.unknown_name(text, names.into_iter());
     }
     known.map(Some)

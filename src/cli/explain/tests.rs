@@ -1,6 +1,7 @@
 use std::net::IpAddr;
 
 use dissect::Toward;
+use external_control::Channel;
 use link::{Endpoint, FlowKey};
 
 use super::*;
@@ -57,6 +58,8 @@ fn proposed_rules_compile() {
         text: Text::new(text),
         functions: Text::EMPTY,
     };
+    let external =
+        |channel, name, text: &str| Detail::ExternalControl { channel, name, text: Text::new(text.as_bytes()) };
     let rtde = |package, text: &str| Detail::Rtde { package, recipe: 1, text: Text::new(text.as_bytes()) };
     for line in [
         refused(Service::Modbus, Class::Read, modbus(3, Some((0, 34)), None, &[])),
@@ -79,6 +82,23 @@ fn proposed_rules_compile() {
         refused(Service::Rtde, Class::Parameter, rtde(b'U', "speed_slider_mask=1,speed_slider_fraction=0.5")),
         refused(Service::UrScript, Class::Program, script(urscript::Kind::Program, b"pick")),
         refused(Service::UrScript, Class::Safety, script(urscript::Kind::Bare, b"power on")),
+        refused(
+            Service::ExternalControl,
+            Class::Motion,
+            external(Channel::Reverse, "servoj", "timeout_ms=20,q0=1.5,q1=0,q2=0,q3=0,q4=0,q5=-1.25"),
+        ),
+        refused(Service::ExternalControl, Class::Motion, external(Channel::Reverse, "freedrive", "timeout_ms=20")),
+        refused(
+            Service::ExternalControl,
+            Class::Motion,
+            external(Channel::Trajectory, "movej", "type=0,duration=5,q0=1,q1=2,q2=0.5,q3=0,q4=0,q5=0"),
+        ),
+        refused(Service::ExternalControl, Class::Parameter, external(Channel::ScriptCommand, "set_payload", "a0=5")),
+        refused(
+            Service::ExternalControl,
+            Class::Program,
+            external(Channel::Script, "program", &format!("program=sha256:{},bytes=9", "ab".repeat(32))),
+        ),
         refused(Service::Tcp(22), Class::Unknown, Detail::Transport),
     ] {
         let rule = rule_text::narrowest(&line).unwrap();

@@ -516,7 +516,9 @@ fn fields(object: &mut Object<'_>, command: &CommandRecord) {
         Detail::ExternalControl { channel, name, text } => {
             object.text("socket", channel.name());
             object.text(if *channel == Channel::ScriptCommand { "function" } else { "mode" }, name);
-            for (name, value) in items(text.as_bytes()).filter_map(|item| std::str::from_utf8(item).ok()?.split_once('=')) {
+            for (name, value) in
+                items(text.as_bytes()).filter_map(|item| std::str::from_utf8(item).ok()?.split_once('='))
+            {
                 if name == "program" {
                     object.text(name, value);
                 } else {

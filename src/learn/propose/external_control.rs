@@ -51,7 +51,8 @@ pub(super) fn rules(group: &Group) -> Vec<Rule> {
         if let Some(steps) = joints(Behaviour::Step) {
             let steps: Vec<_> = steps.iter().map(|(_, most)| number(most + MILLIONTH)).collect();
             envelope += &format!(", step_rad = [{}]", steps.join(", "));
-            rule.notes.push("step_rad: the first set-point is measured from where RTDE says that the joints are.".into());
+            rule.notes
+                .push("step_rad: the first set-point is measured from where RTDE says that the joints are.".into());
         }
         rule.keys.push(format!("envelope = {{ {envelope} }}"));
         rule.notes.push("position_rad: covers everything between the ends that were seen, in any combination.".into());
