@@ -21,7 +21,7 @@ pub struct Argument<'a> {
 /// What an argument is, as far as the text alone proves it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value<'a> {
-    /// A number with its sign, finite.
+    /// A number with its sign, finite, without zeros before its digits.
     Number(f64),
     /// `True` or `False`.
     Bool(bool),
@@ -38,6 +38,11 @@ pub enum Value<'a> {
 impl<'a> Arguments<'a> {
     pub(crate) const fn after(text: &'a [u8]) -> Self {
         Self { text }
+    }
+
+    /// What follows the opening bracket.
+    pub(crate) const fn text_from(&self) -> &'a [u8] {
+        self.text
     }
 
     /// The text between the brackets.
@@ -161,6 +166,10 @@ impl<'a> Value<'a> {
     }
 
     fn number(lexeme: &[u8], sign: f64) -> Option<Self> {
+        // `010` is eight for some languages, ten for others.
+        if matches!(lexeme, [b'0', b'0'..=b'9', ..]) {
+            return None;
+        }
         let value: f64 = core::str::from_utf8(lexeme).ok()?.parse().ok()?;
         value.is_finite().then_some(Self::Number(sign * value))
     }
@@ -223,9 +232,22 @@ mod tests {
 
     #[test]
     fn what_only_looks_like_a_literal() {
-        for text in
-            ["1 + 1)", "- -1)", "-x)", "1e999)", "[1] + [2])", "p)", "p [1](0))", "\"a\" \"b\")", "1 2)", "\"a)"]
-        {
+        for text in [
+            "1 + 1)",
+            "- -1)",
+            "-x)",
+            "1e999)",
+            "[1] + [2])",
+            "p)",
+            "p [1](0))",
+            "\"a\" \"b\")",
+            "1 2)",
+            "\"a)",
+            "010)",
+            "-00.5)",
+            "0x10)",
+            "1.2.3)",
+        ] {
             let arguments = values(text);
             assert!(matches!(arguments.as_slice(), [Argument { value: Value::Other(_), .. }]), "{text}: {arguments:?}");
         }

@@ -22,6 +22,7 @@ mod facts;
 mod interpreter;
 mod reading;
 mod scanner;
+mod signature;
 mod table;
 mod token;
 mod unit;
@@ -33,6 +34,7 @@ pub use doubts::Doubts;
 pub use facts::{Fact, Facts};
 pub use interpreter::{InterpreterReply, InterpreterReplyKind, MAX_DISCARD_LINE, MAX_INTERPRETER_REPLY, discard_line};
 pub use scanner::{Dialect, Scanner};
+pub use signature::{MAX_PARAMETERS, Overridden, Parameter, Signature, Takes};
 pub use token::{Token, TokenKind, Tokens};
 pub use unit::{Kind, Unit};
 
