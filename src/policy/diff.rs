@@ -79,11 +79,11 @@ fn entries(text: &str) -> BTreeMap<String, BTreeMap<String, String>> {
                     let name = rule.get("id").or_else(|| rule.get("name")).and_then(toml::Value::as_str);
                     let name = name.map_or_else(|| format!("{key} {place}"), |name| format!("{key} \"{name}\""));
                     let keys = rule.into_iter().filter(|(key, _)| !NOTES.contains(&key.as_str()) && key != "id");
-                    entries.insert(name, keys.map(|(key, value)| (key, canonical(value))).collect());
+                    entries.insert(name, keys.flat_map(each_bound).map(keyed).collect());
                 }
             }
             toml::Value::Table(table) => {
-                entries.insert(key, table.into_iter().map(|(key, value)| (key, canonical(value))).collect());
+                entries.insert(key, table.into_iter().map(keyed).collect());
             }
             // The form of the file, not what it allows.
             _ if key == "version" => {}
@@ -93,6 +93,29 @@ fn entries(text: &str) -> BTreeMap<String, BTreeMap<String, String>> {
         }
     }
     entries
+}
+
+/// Each bound of a rule as a key of its own: there may be many, of which one changes.
+fn each_bound((key, value): (String, toml::Value)) -> Vec<(String, toml::Value)> {
+    match value {
+        toml::Value::Table(bounds) if key == "bounds" => {
+            bounds.into_iter().map(|(argument, value)| (format!("{key}.{argument}"), value)).collect()
+        }
+        value => vec![(key, value)],
+    }
+}
+
+/// Keys whose lists have a place for each joint or number.
+const ORDERED: [&str; 3] = ["joint_rad", "joint_rad_s", "list"];
+
+fn keyed((key, value): (String, toml::Value)) -> (String, String) {
+    let value = match value {
+        toml::Value::Array(items) if ORDERED.contains(&key.as_str()) => {
+            format!("[{}]", items.into_iter().map(canonical).collect::<Vec<_>>().join(", "))
+        }
+        value => canonical(value),
+    };
+    (key, value)
 }
 
 /// A value as text: lists in one order, and a list of one like its element.
@@ -108,7 +131,7 @@ fn canonical(value: toml::Value) -> String {
             }
         }
         toml::Value::Table(table) => {
-            let keys = table.into_iter().map(|(key, value)| format!("{key} = {}", canonical(value)));
+            let keys = table.into_iter().map(keyed).map(|(key, value)| format!("{key} = {value}"));
             format!("{{ {} }}", keys.collect::<Vec<_>>().join(", "))
         }
         other => other.to_string(),
@@ -128,6 +151,23 @@ mod tests {
         let before = "[[allow]]\nid = \"a\"\nunit = [1, 255]\nseen = { count = 1 }\n[[deny]]\nid = \"b\"\nunit = 1\n";
         let after = "version = 1\n[[deny]]\nid = \"b\"\nunit = [1]\n[[allow]]\nid = \"a\"\nunit = [255, 1]\n";
         assert_eq!(diff(before, after), []);
+    }
+
+    #[test]
+    fn the_order_of_joints_is_a_difference() {
+        let rule = |joints: &str| {
+            format!(
+                "[[allow]]\nid = \"a\"\n[allow.bounds]\n\"set_gravity.d\" = {{ list = [{joints}] }}\n\"sleep.t\" = [1, 2]\n"
+            )
+        };
+        assert_eq!(diff(&rule("1, 2, 2"), &rule("1, 2, 2").replace("[1, 2]", "[2, 1]")), []);
+        for other in ["2, 1, 2", "1, 2"] {
+            let lines: Vec<_> = diff(&rule("1, 2, 2"), &rule(other)).iter().map(ToString::to_string).collect();
+            assert_eq!(
+                lines,
+                [format!("~ allow \"a\": bounds.set_gravity.d: {{ list = [1, 2, 2] }} -> {{ list = [{other}] }}")]
+            );
+        }
     }
 
     #[test]
