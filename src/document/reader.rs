@@ -140,6 +140,11 @@ impl<'d> Table<'d> {
         items.iter().filter_map(Value::table).collect()
     }
 
+    /// Whether it has no keys.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Every key with its value, for tables whose keys are free.
     pub(crate) fn all(&self) -> Vec<(&'d str, usize, Value<'d>)> {
         let all = self.entries.iter().enumerate();

@@ -14,6 +14,9 @@ pub mod threat_model {}
 #[doc = include_str!("reasons.md")]
 pub mod reasons {}
 
+#[doc = include_str!("script-bounds.md")]
+pub mod script_bounds {}
+
 #[doc = include_str!("eve-events.md")]
 pub mod eve_events {}
 

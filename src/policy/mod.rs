@@ -5,6 +5,7 @@
 //! each range is a [`Client`] with its rules by service (and by function code for Modbus), so that a decision looks at
 //! the few rules that can match.
 
+mod bounds;
 mod compile;
 mod dashboard;
 mod decide;

@@ -98,10 +98,28 @@ impl Numbers {
 
     /// As it may stand in a file.
     pub(crate) fn text(&self) -> Vec<String> {
-        let one = |(first, last): (f64, f64)| {
-            if first == last { format!("{first:?}") } else { format!("\"{first:?}..={last:?}\"") }
+        let one = |(first, last): (f64, f64)| match (first.is_finite(), last.is_finite()) {
+            (true, true) if first == last => format!("{first:?}"),
+            (true, true) => format!("\"{first:?}..={last:?}\""),
+            (true, false) => format!("\"{first:?}..\""),
+            (false, true) => format!("\"..={last:?}\""),
+            (false, false) => "\"..\"".to_owned(),
         };
         self.iter().map(one).collect()
+    }
+
+    /// The set of one number.
+    pub(crate) fn only(number: f64) -> Self {
+        Self(Box::new([(number, number)]))
+    }
+
+    /// Reads `true` or `false` as 1 or 0, a number, a range or a list of them.
+    pub(crate) fn read_flags(value: &Value<'_>) -> Option<Self> {
+        match value.raw() {
+            "true" => Some(Self::only(1.0)),
+            "false" => Some(Self::only(0.0)),
+            _ => Self::read(value),
+        }
     }
 
     /// Reads a number, a range or a list of them.
@@ -191,6 +209,15 @@ mod tests {
             ("\"inf\"", "no number and no range"),
         ] {
             assert!(read(text).unwrap_err().contains(what), "{text}");
+        }
+    }
+
+    #[test]
+    fn open_ranges_read_back_as_they_are_shown() {
+        for text in ["\"..=1.4\"", "\"5.0..\"", "\"..\"", "7.0", "\"-1.5..=2.0\""] {
+            let file = format!("a = {text}");
+            let source = Source::parse("f", &file);
+            assert_eq!(Numbers::read(&source.root().take("a").unwrap()).unwrap().text(), [text]);
         }
     }
 

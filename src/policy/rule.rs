@@ -175,7 +175,6 @@ impl Reading<'_> {
             seen.finish();
         }
         table.take("comment").and_then(|value| value.string());
-        table.later("bounds", "name the functions and programs instead");
         table.finish();
         Some(Rule { id: id?, deny, egress, peers, service: service?, body: body?, when, rate, until_ns, refusal })
     }
@@ -277,7 +276,7 @@ fn body(table: &Table<'_>, service: Option<Service>, egress: bool, deny: bool) -
         Some(Service::Modbus) => Body::Modbus(ModbusRule::read(table)),
         Some(Service::Rtde) => Body::Rtde(RtdeRule::read(table)),
         Some(Service::Dashboard) => Body::Dashboard(DashboardRule::read(table)),
-        Some(Service::UrScript) => Body::UrScript(UrScriptRule::read(table)),
+        Some(Service::UrScript) => Body::UrScript(UrScriptRule::read(table, deny)),
         Some(Service::ExternalControl) => Body::External(Box::new(ExternalRule::read(table, deny))),
         Some(other) => Body::Transport(other),
         None => Body::Any(classes(table)),

@@ -2,8 +2,9 @@
 
 use std::cell::Cell;
 
-use urscript::{Category, Fact, Kind, Unit};
+use urscript::{Arguments, Category, Fact, Kind, Unit};
 
+use super::bounds::Bounds;
 use super::names::{NameSet, classes};
 use super::rule::{Miss, Rank};
 use crate::command::{Class, Classes, of_fact};
@@ -50,6 +51,9 @@ pub(crate) struct UrScriptRule {
     assign: Option<NameSet>,
     connect_to: Option<NameSet>,
     programs: Option<Box<[Digest]>>,
+    bounds: Option<Bounds>,
+    /// Whether a call may pass that proves nothing about its bounds.
+    allows_unproven: bool,
 }
 
 /// The first nibbles of a SHA-256.
@@ -105,7 +109,7 @@ impl Digest {
 
 impl UrScriptRule {
     /// Reads the keys of `table`; what is wrong becomes a problem.
-    pub(crate) fn read(table: &Table<'_>) -> Self {
+    pub(crate) fn read(table: &Table<'_>, deny: bool) -> Self {
         let kinds = table.take("kind").map(|value| {
             value.any_of().iter().filter_map(|item| item.choice(&KINDS)).fold(0_u8, |set, kind| set | bit(kind))
         });
@@ -126,12 +130,19 @@ impl UrScriptRule {
                     .collect(),
             )
         });
-        table.later("bounds", "name the functions, or whole programs by their hash, instead");
-        table.later("unproven", "leave it out: no argument is bounded in this version");
+        let (classes, functions) = (classes(table), NameSet::read(table, "function"));
+        let bounds = table.table("bounds").map(|table| bounds(&table, classes, functions.as_ref(), deny));
+        let unproven = table.take("unproven");
+        if let (Some(value), true) = (&unproven, deny) {
+            value.problem("a deny rule counts what is unproven as inside its bounds", "take `unproven` out");
+        }
+        let allows_unproven = unproven.and_then(|value| value.choice(&[("refuse", false), ("allow", true)]));
         Self {
-            classes: classes(table),
+            classes,
             kinds,
-            functions: NameSet::read(table, "function"),
+            functions,
+            bounds,
+            allows_unproven: allows_unproven.unwrap_or(false),
             bare,
             assign: NameSet::read(table, "assign"),
             connect_to: NameSet::read(table, "connect_to"),
@@ -145,7 +156,7 @@ impl UrScriptRule {
     }
 
     fn names_something(&self) -> bool {
-        self.names_script() || self.bare.is_some()
+        self.names_script() || self.bare.is_some() || self.bounds.is_some()
     }
 
     /// Whether a key says which scripts, beside their kind.
@@ -198,7 +209,12 @@ impl UrScriptRule {
         {
             return miss(Rank::Unit, Reason::ClassNotAllowed);
         }
+        let mut beyond = None;
         for fact in unit.facts() {
+            // Before all else: no definition in the unit takes a call out of its bounds.
+            if let (None, Some(reason)) = (beyond, self.beyond(&fact)) {
+                beyond = Some(reason);
+            }
             let class = of_fact(&fact);
             let in_class = class.is_some_and(|class| self.classes.is_some_and(|classes| classes.contains(class)));
             let named = match fact {
@@ -233,7 +249,16 @@ impl UrScriptRule {
                 return miss(Rank::Address, reason);
             }
         }
-        Ok(())
+        beyond.map_or(Ok(()), |reason| miss(Rank::Value, reason))
+    }
+
+    /// Why a call is not inside its bounds.
+    fn beyond(&self, fact: &Fact<'_>) -> Option<Reason> {
+        let (Some(bounds), Fact::Call { name, category, arguments }) = (&self.bounds, fact) else { return None };
+        // `movej[0](...)` calls something else, which nobody knows.
+        let other = *category == Category::Unknown && bounds.contains(name);
+        let reason = if other { Reason::Unproven } else { bounds.cover(name, arguments).err()? };
+        (reason != Reason::Unproven || !self.allows_unproven).then_some(reason)
     }
 
     /// Whether any part of the unit is what the rule names: how a deny rule reads.
@@ -260,7 +285,7 @@ impl UrScriptRule {
             }
         }
         unit.facts().any(|fact| match fact {
-            Fact::Call { name, .. } => self.functions.as_ref().is_some_and(|set| set.contains(name)),
+            Fact::Call { name, category, arguments } => self.touches_call(name, category, &arguments),
             Fact::Method { object, name } => {
                 self.functions.as_ref().is_some_and(|set| contains_method(set, object, name))
             }
@@ -270,6 +295,15 @@ impl UrScriptRule {
                 target.is_none_or(|host| set.iter().any(|denied| Target { host, port }.may_be(denied)))
             }),
         })
+    }
+
+    /// Whether the rule names the function and no text proves that the call is outside its bounds.
+    fn touches_call(&self, name: &[u8], category: Category, arguments: &Arguments<'_>) -> bool {
+        let Some(bounds) = &self.bounds else {
+            return self.functions.as_ref().is_some_and(|set| set.contains(name));
+        };
+        self.functions.as_ref().map_or_else(|| bounds.contains(name), |set| set.contains(name))
+            && (category == Category::Unknown || bounds.may_hold(name, arguments))
     }
 
     /// What the rule allows instead, for the key that failed.
@@ -312,13 +346,23 @@ impl UrScriptRule {
                 let set = if wrong.0 == "assign" { &self.assign } else { &self.functions };
                 (wrong.0, wrong.1, set.as_ref().map_or("known functions".to_owned(), NameSet::text))
             }
-            Reason::TargetNotAllowed | Reason::Unproven => {
-                let seen = unit.facts().find_map(|fact| match fact {
-                    Fact::Connect { function, target: None, .. } => Some(text(function)),
-                    Fact::Connect { target: Some(host), port, .. } => Some(Target { host, port }.text()),
+            Reason::TargetNotAllowed | Reason::Unproven | Reason::ValueNotAllowed | Reason::ArgumentNotAllowed => {
+                let target = unit.facts().find_map(|fact| match (&self.connect_to, fact) {
+                    (Some(_), Fact::Connect { function, target: None, .. }) => Some(text(function)),
+                    (Some(set), Fact::Connect { target: Some(host), port, .. }) => {
+                        let target = Target { host, port };
+                        (!set.iter().any(|allowed| target.is(allowed))).then(|| target.text())
+                    }
                     _ => None,
                 });
-                ("connect_to", seen?, self.connect_to.as_ref()?.text())
+                if let (Some(seen), Some(set)) = (target, &self.connect_to) {
+                    return Some(("connect_to", seen, set.text()));
+                }
+                let (seen, allowed) = unit.facts().find_map(|fact| match (self.beyond(&fact), &self.bounds, fact) {
+                    (Some(_), Some(bounds), Fact::Call { name, arguments, .. }) => bounds.nearest(name, &arguments),
+                    _ => None,
+                })?;
+                ("bounds", seen, allowed)
             }
             Reason::ClassNotAllowed => {
                 let names: Vec<_> = self.classes.unwrap_or_default().iter().map(Class::name).collect();
@@ -327,6 +371,25 @@ impl UrScriptRule {
             _ => return None,
         })
     }
+}
+
+/// Reads `bounds` of a rule with these classes and functions.
+fn bounds(table: &Table<'_>, classes: Option<Classes>, functions: Option<&NameSet>, deny: bool) -> Bounds {
+    let bounds = Bounds::read(table);
+    for function in bounds.functions() {
+        if classes.is_none() && functions.is_some_and(|set| !set.contains(function.as_bytes())) {
+            let what = format!("`{function}` has bounds, but is not in `function`");
+            table.problem_at(table.offset(), what, "name it there, or take its bounds out");
+        }
+    }
+    if deny && classes.is_some() {
+        table.problem_at(
+            table.offset(),
+            "a deny rule has both `class` and `bounds`",
+            "name functions instead of `class`",
+        );
+    }
+    bounds
 }
 
 fn bit(kind: Kind) -> u8 {
