@@ -214,6 +214,304 @@ proptest! {
     }
 }
 
+/// What an argument of a script is.
+#[derive(Clone, Debug, PartialEq)]
+enum Meaning {
+    Number(f64),
+    Flag(bool),
+    List(Vec<f64>),
+    Pose(Vec<f64>),
+    Variable,
+}
+
+/// What is wrong with the form of a call.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Flaw {
+    Repeated,
+    UnknownName,
+    PlaceAfterName,
+    Empty,
+    TooMany,
+}
+
+/// A call: the argument at each place, how many of them stand in their places, in which order the others are named.
+#[derive(Clone, Debug)]
+struct Call {
+    function: usize,
+    given: Vec<Option<Meaning>>,
+    in_place: usize,
+    order: Vec<u8>,
+    flaw: Option<Flaw>,
+}
+
+/// Name, whether only whole numbers prove anything, default.
+type Parameter = (&'static str, bool, Option<f64>);
+
+/// Functions of the model with their parameters.
+const FUNCTIONS: [(&str, &[Parameter]); 3] = [
+    (
+        "movej",
+        &[("q", false, None), ("a", false, None), ("v", false, None), ("t", false, Some(0.0)), ("r", false, Some(0.0))],
+    ),
+    ("movep", &[("pose", false, None), ("a", false, None), ("v", false, None), ("r", false, Some(0.0))]),
+    ("set_digital_out", &[("n", true, None), ("b", false, None)]),
+];
+
+/// Bounds of the model: by function and place, the ranges of a number, of joints or of the first axes of a pose.
+#[derive(Clone, Debug)]
+enum Bound {
+    Number(f64, f64),
+    Joints(Vec<(f64, f64)>),
+    Pose(Vec<(f64, f64)>),
+}
+
+type Bounds = std::collections::BTreeMap<(usize, usize), Bound>;
+
+/// What a text proves: inside, outside, or nothing.
+fn proof(bound: &Bound, meaning: &Meaning, whole: bool) -> Option<bool> {
+    let inside = |value: f64, (low, high): (f64, f64)| low <= value && value <= high;
+    let each = |values: &[f64], ranges: &[(f64, f64)]| (0..ranges.len()).all(|at| inside(values[at], ranges[at]));
+    match (bound, meaning) {
+        (Bound::Number(low, high), Meaning::Number(value)) if !whole || value.fract() == 0.0 => {
+            Some(inside(*value, (*low, *high)))
+        }
+        (Bound::Number(low, high), Meaning::Flag(flag)) => Some(inside(if *flag { 1.0 } else { 0.0 }, (*low, *high))),
+        (Bound::Joints(ranges), Meaning::List(values)) if values.len() == 6 => Some(each(values, ranges)),
+        (Bound::Pose(ranges), Meaning::Pose(values)) if values.len() == 6 => Some(each(values, ranges)),
+        _ => None,
+    }
+}
+
+impl Call {
+    fn value(&self, place: usize) -> Option<Meaning> {
+        self.given[place].clone().or(FUNCTIONS[self.function].1[place].2.map(Meaning::Number))
+    }
+
+    /// What each bound of the function proves; `t` of a `movej` with bounds on `a` or `v` alone comes last.
+    fn proofs(&self, bounds: &Bounds) -> Vec<(usize, Option<bool>)> {
+        let own = bounds.iter().filter(|((function, _), _)| *function == self.function);
+        own.map(|((_, place), bound)| {
+            let value = self.value(*place).filter(|_| self.flaw.is_none());
+            (*place, value.and_then(|value| proof(bound, &value, FUNCTIONS[self.function].1[*place].1)))
+        })
+        .collect()
+    }
+
+    /// What it proves that no move in time makes `a` and `v` void.
+    fn untimed(&self, bounds: &Bounds) -> Option<bool> {
+        let has = |place| bounds.contains_key(&(0, place));
+        if self.function != 0 || has(3) || !(has(1) || has(2)) {
+            return Some(true);
+        }
+        let time = self.value(3).filter(|_| self.flaw.is_none())?;
+        proof(&Bound::Number(0.0, 0.0), &time, false)
+    }
+
+    fn text(&self, style: &mut impl Iterator<Item = u8>) -> String {
+        let (name, parameters) = FUNCTIONS[self.function];
+        let mut blank = || ["", "", " ", "\t", "  "][usize::from(style.next().unwrap() % 5)];
+        let mut parts = Vec::new();
+        let mut named: Vec<usize> = (self.in_place..parameters.len()).collect();
+        named.sort_by_key(|place| self.order[*place]);
+        for (index, place) in (0..self.in_place).chain(named).enumerate() {
+            let Some(meaning) = &self.given[place] else { continue };
+            let label = if index < self.in_place {
+                String::new()
+            } else {
+                format!("{}{}={}", parameters[place].0, blank(), blank())
+            };
+            let value = meaning.text(&mut blank);
+            parts.push(format!("{}{label}{value}{}", blank(), blank()));
+        }
+        match self.flaw {
+            None => {}
+            Some(Flaw::Repeated) => parts.extend(["r=1", "r=1"].map(str::to_owned)),
+            Some(Flaw::UnknownName) => parts.push("acceleration=1".into()),
+            Some(Flaw::PlaceAfterName) => parts.extend([format!("{}=1", parameters[0].0), "1".into()]),
+            Some(Flaw::Empty) => parts.push(" ".into()),
+            Some(Flaw::TooMany) => parts = vec!["1".into(); parameters.len() + 1],
+        }
+        if self.flaw == Some(Flaw::Empty) {
+            parts.push(" ".into());
+        }
+        format!("{name}{}({})", blank(), parts.join(","))
+    }
+}
+
+impl Meaning {
+    fn text(&self, blank: &mut impl FnMut() -> &'static str) -> String {
+        let mut list = |values: &[f64]| {
+            let items = values
+                .iter()
+                .map(|value| format!("{}{}{}", blank(), spelled(*value, blank().len() + blank().len()), blank()));
+            format!("[{}]", items.collect::<Vec<_>>().join(","))
+        };
+        match self {
+            Self::Number(value) => spelled(*value, blank().len() + 2 * blank().len()),
+            Self::Flag(true) => "True".into(),
+            Self::Flag(false) => "False".into(),
+            Self::List(values) => list(values),
+            Self::Pose(values) => format!("p{}", list(values)),
+            Self::Variable => {
+                ["x", "1+1", "d2r(90)", "[1]", "p[1]", "\"1\""][blank().len() + 2 * (blank().len() % 2)].into()
+            }
+        }
+    }
+}
+
+/// One of many ways to write a number of halves.
+fn spelled(value: f64, style: usize) -> String {
+    let (sign, size) = (if value.is_sign_negative() { "-" } else { "" }, value.abs());
+    match style % 7 {
+        0 => format!("{value:?}"),
+        1 => format!("{sign} {size:?}"),
+        2 if sign.is_empty() => format!("+{size:?}"),
+        3 => format!("{value:e}"),
+        4 => format!("{sign}{}e-1", size * 10.0),
+        5 if size < 1.0 => format!("{sign}{}", format!("{size:?}").trim_start_matches('0')),
+        6 if size.fract() == 0.0 => format!("{sign}{size}."),
+        _ => format!("{value}"),
+    }
+}
+
+fn bounds_text(bounds: &Bounds) -> String {
+    let range = |(low, high): &(f64, f64)| format!("\"{low:?}..={high:?}\"");
+    bounds.iter().fold(String::new(), |mut text, ((function, place), bound)| {
+        let (name, parameters) = FUNCTIONS[*function];
+        // By name or by place: both mean the same.
+        let argument = if place % 2 == 0 { parameters[*place].0.to_owned() } else { place.to_string() };
+        let value = match bound {
+            Bound::Number(low, high) => range(&(*low, *high)),
+            Bound::Joints(ranges) => {
+                format!("{{ joint_rad = [{}] }}", ranges.iter().map(range).collect::<Vec<_>>().join(", "))
+            }
+            Bound::Pose(ranges) => {
+                let axes = ["x", "y", "z", "rx", "ry", "rz"].iter().zip(ranges);
+                format!(
+                    "{{ {} }}",
+                    axes.map(|(axis, of)| format!("{axis} = {}", range(of))).collect::<Vec<_>>().join(", ")
+                )
+            }
+        };
+        let _ = writeln!(text, "\"{name}.{argument}\" = {value}");
+        text
+    })
+}
+
+fn halves(from: i8, to: i8) -> impl Strategy<Value = f64> {
+    (from..to).prop_map(|half| f64::from(half) / 2.0)
+}
+
+fn meaning(place: usize, function: usize) -> impl Strategy<Value = Meaning> {
+    let target = place == 0 && function != 2;
+    let six = |list: bool| {
+        proptest::collection::vec(halves(-3, 4), if list { 5..8 } else { 6..7 })
+            .prop_map(move |values| if list { Meaning::List(values) } else { Meaning::Pose(values) })
+    };
+    let (scalar, vector) = if target { (1, 6) } else { (9, 1) };
+    prop_oneof![
+        scalar => halves(-4, 9).prop_map(Meaning::Number),
+        1 => any::<bool>().prop_map(Meaning::Flag),
+        vector => six(true),
+        vector => six(false),
+        2 => Just(Meaning::Variable),
+    ]
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    (0..FUNCTIONS.len()).prop_flat_map(|function| {
+        let places = FUNCTIONS[function].1.len();
+        let given: Vec<_> =
+            (0..places).map(|place| proptest::option::weighted(0.8, meaning(place, function))).collect();
+        let flaw = proptest::sample::select(vec![
+            Flaw::Repeated,
+            Flaw::UnknownName,
+            Flaw::PlaceAfterName,
+            Flaw::Empty,
+            Flaw::TooMany,
+        ]);
+        let order = proptest::collection::vec(any::<u8>(), places);
+        (given, 0..=places, order, proptest::option::weighted(0.1, flaw)).prop_map(
+            move |(given, in_place, order, flaw)| {
+                let in_place = given.iter().take(in_place).take_while(|value| value.is_some()).count();
+                Call { function, given, in_place, order, flaw }
+            },
+        )
+    })
+}
+
+fn bounds() -> impl Strategy<Value = Bounds> {
+    let range = || (halves(-4, 3), halves(0, 8)).prop_map(|(low, len)| (low, low + len));
+    let place = (0..FUNCTIONS.len()).prop_flat_map(|function| (Just(function), 0..FUNCTIONS[function].1.len()));
+    let bound = (place, range(), proptest::collection::vec(range(), 6), 1usize..7, any::<bool>());
+    proptest::collection::vec(bound, 1..5).prop_map(|bounds| {
+        let bound = |((function, place), (low, high), ranges, axes, joints): (_, _, Vec<_>, usize, bool)| {
+            let target = place == 0 && function != 2;
+            let bound = match (target, joints) {
+                (false, _) => Bound::Number(low, high),
+                (true, true) => Bound::Joints(ranges),
+                (true, false) => Bound::Pose(ranges.into_iter().take(axes).collect()),
+            };
+            ((function, place), bound)
+        };
+        bounds.into_iter().map(bound).collect()
+    })
+}
+
+fn script(policy: &Policy, text: &str) -> Reason {
+    let step = urscript::Scanner::default().step(text.as_bytes(), urscript::Dialect::Client).unwrap();
+    let Step::Whole { unit, len } = step else { panic!("partial") };
+    assert_eq!(len, text.len(), "{text}");
+    let (command, state) = (Command::UrScript(unit), State::default());
+    let client = policy.client(IpAddr::from([10, 0, 1, 2]));
+    let ask = Ask { client, opened: Toward::Robot, command: &command, state: &state, now_ns: 1 };
+    policy.decide(&ask, &mut Rates { buckets: [[0; 2]; 64] }).reason
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    /// However it is spelled, a program is judged as the model judges the calls that it is made of.
+    #[test]
+    fn bounds_decide_as_if_each_call_was_looked_at(
+        bounds in bounds(), calls in proptest::collection::vec(call(), 1..4),
+        styles in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 64), 2),
+    ) {
+        let keys = bounds_text(&bounds);
+        let allow = "[[allow]]\nservice = \"urscript\"\n";
+        let strict = compile(&format!("{allow}[allow.bounds]\n{keys}")).unwrap();
+        let lax = compile(&format!("{allow}unproven = \"allow\"\n[allow.bounds]\n{keys}")).unwrap();
+        let deny = compile(&format!("{allow}[[deny]]\nservice = \"urscript\"\n[deny.bounds]\n{keys}")).unwrap();
+
+        let all = |call: &Call| {
+            let mut proofs: Vec<_> = call.proofs(&bounds).into_iter().map(|(_, proof)| proof).collect();
+            proofs.extend((!proofs.is_empty()).then(|| call.untimed(&bounds)));
+            proofs
+        };
+        let inside = calls.iter().flat_map(all).all(|proof| proof == Some(true));
+        let outside = calls.iter().flat_map(all).any(|proof| proof == Some(false));
+        let denied = calls.iter().any(|call| {
+            let timed = call.untimed(&bounds) != Some(true);
+            let proofs = call.proofs(&bounds);
+            let counts = |place: usize| !(timed && call.function == 0 && (place == 1 || place == 2));
+            !proofs.is_empty() && proofs.iter().all(|(place, proof)| !counts(*place) || *proof != Some(false))
+        });
+
+        for style in &styles {
+            let mut style = style.iter().copied().cycle();
+            let lines: Vec<_> = calls.iter().map(|call| call.text(&mut style)).collect();
+            let comment = ["", " # movej(q, a=99)", "\n\n"][usize::from(style.next().unwrap() % 3)];
+            let text = format!("def p():\n {}{comment}\nend\n", lines.join("\n"));
+            let verdict = script(&strict, &text);
+            prop_assert_eq!(verdict == Reason::Allowed, inside, "{:?}\n{}\n{}", verdict, text, keys);
+            let verdict = script(&lax, &text);
+            prop_assert_eq!(verdict == Reason::Allowed, !outside, "{:?}\n{}\n{}", verdict, text, keys);
+            let verdict = script(&deny, &text);
+            prop_assert_eq!(verdict == Reason::DeniedByRule, denied, "{:?}\n{}\n{}", verdict, text, keys);
+        }
+    }
+}
+
 /// Ten thousand rules of one client, each for one register.
 fn ten_thousand() -> String {
     (0..10_000_u32).fold(String::new(), |mut text, at| {

@@ -278,6 +278,7 @@ fn ways_around_a_bound() {
         "movej(q, v=1, 9)",
         "movej(q, , 9)",
         "movej(, q, 9)",
+        "movej(, 1, 9)",
         "movej(q, 1, 2, 0, 0, a=9)",
         "movej(q, 1, 2, 0, 0, 9)",
         "movej(q, A=1)",
@@ -493,5 +494,29 @@ fn every_mistake_in_bounds_is_told_once() {
         let problems = try_compile(&format!("[[deny]]\nservice = \"urscript\"\n{keys}")).unwrap_err();
         assert!(problems.contains(what), "{problems}");
         assert_eq!(problems.lines().count(), 1, "{problems}");
+    }
+}
+
+/// Figures for people: `cargo test --release --test policy_urscript -- --ignored --nocapture`.
+#[test]
+#[ignore = "measures; run it alone, in release"]
+fn how_long_it_takes() {
+    let program = |line: &str| format!("def p():\n{}end", format!("{line}\n").repeat((1 << 20) / (line.len() + 2)));
+    let nested = format!("{}{}{}", "movej(".repeat(5), "1".repeat(3000), ", a=1)".repeat(5));
+    let bare = try_compile("[[allow]]\nservice = \"urscript\"\n").unwrap();
+    let joints = "\"movej.q\" = { joint_rad = [1.5, 1.5, 1.5, 1.5, 1.5, 1.5] }\n";
+    let full =
+        try_compile(&format!("[[allow]]\nservice = \"urscript\"\n[allow.bounds]\n\"movej.a\" = 1\n{joints}")).unwrap();
+    let some = try_compile("[[allow]]\nservice = \"urscript\"\n[allow.bounds]\n\"movej.a\" = 1\n").unwrap();
+    for (name, line, bounded) in
+        [("moves", "movej([1.5,1.5,1.5,1.5,1.5,1.5], a=1, v=1, r=0.05)", &full), ("nested calls", &*nested, &some)]
+    {
+        let text = program(line);
+        let time = |policy: &Policy| {
+            let start = std::time::Instant::now();
+            assert_eq!(reason(policy, &text), Reason::Allowed);
+            start.elapsed()
+        };
+        println!("{name}: 1 MiB without bounds {:?}, with bounds {:?}", time(&bare), time(bounded));
     }
 }

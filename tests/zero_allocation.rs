@@ -157,3 +157,38 @@ fn allocations_are_seen() {
     let mut held = Vec::new();
     assert_eq!(allocations(|| held.push(1_u64)), 1);
 }
+
+/// A rule that reads the arguments of every call, and units that it allows, refuses and can't prove.
+#[test]
+fn nothing_is_allocated_for_a_bounded_argument() {
+    use std::net::IpAddr;
+    use vambrace::command::Command;
+    use vambrace::event::Reason;
+    use vambrace::policy::{Ask, Asset, Moment, Policy};
+
+    let assets = [Asset { name: "arm".into(), address: IpAddr::from([10, 0, 0, 1]), is_robot: true }];
+    let text = "version = 1\nrobot = \"arm\"\n[[allow]]\nservice = \"urscript\"\n[allow.bounds]\n\"movej.a\" = \"0..=1.4\"\n\
+        \"movej.q\" = [{ joint_rad = [0, 0, 0, 0, 0, 0] }, { z = \"0.1..\" }]\n\"socket_open.address\" = \"plc\"\n\
+        [[deny]]\nservice = \"urscript\"\n[deny.bounds]\n\"movej.v\" = \"3..\"\n";
+    let policy = Policy::compile("p", text, &assets, 1, Moment { wall_ns: 0, monotonic_ns: 0 }).unwrap();
+    let (state, mut rates) = (vambrace::robot::State::default(), vambrace::robot::Rates { buckets: [[0; 2]; 64] });
+    for (text, expected) in [
+        ("movej([0,0,0,0,0,0], v=1, a=1.4)\n", Reason::Allowed),
+        ("movej(p[0,0,0,0,0,0], v=1, a=1.4)\n", Reason::ValueNotAllowed),
+        ("movej(get_inverse_kin(x), v=1, a=1)\n", Reason::Unproven),
+        ("movej(q, a=1, a=1)\n", Reason::DeniedByRule),
+        ("socket_open(\"hmi\", 1)\n", Reason::ArgumentNotAllowed),
+    ] {
+        let Ok(dissect::Step::Whole { unit, .. }) =
+            urscript::Scanner::default().step(text.as_bytes(), urscript::Dialect::Client)
+        else {
+            unreachable!("one unit");
+        };
+        let command = Command::UrScript(unit);
+        let client = policy.client(IpAddr::from([10, 0, 0, 2]));
+        let ask = Ask { client, opened: Toward::Robot, command: &command, state: &state, now_ns: 1 };
+        let mut reason = Reason::NoRule;
+        assert_eq!(allocations(|| reason = policy.decide(&ask, &mut rates).reason), 0, "{text}");
+        assert_eq!(reason, expected, "{text}");
+    }
+}
