@@ -297,7 +297,7 @@ impl Gate {
         if self.framed == end {
             return false;
         }
-        if self.is(REPLIES_LOST) || !judge.frames_replies() {
+        if self.is(REPLIES_LOST) || !judge.reads_replies() {
             self.framed = end;
             return false;
         }

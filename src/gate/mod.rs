@@ -85,6 +85,12 @@ pub trait Judge {
     /// Whether units of the robot can be told apart at all, so that an answer can be put between two of them.
     fn frames_replies(&self) -> bool;
 
+    /// Whether [`Judge::reply`] is to look at what the robot sends. Also where nothing can be put in: then what it answers
+    /// changes nothing but what it is shown next, and every byte goes on as it came.
+    fn reads_replies(&self) -> bool {
+        self.frames_replies()
+    }
+
     /// Units of the robot that have to come before an answer of the box's own is in its place.
     fn outstanding(&self) -> u32;
 

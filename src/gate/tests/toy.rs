@@ -152,7 +152,7 @@ impl Sent {
 #[derive(Debug)]
 pub(super) struct Toy {
     pub(super) patience_ns: u64,
-    /// Whether the robot's units can be told apart.
+    /// Whether an answer can be put between the robot's units.
     pub(super) frames: bool,
     /// What the client and the robot have sent.
     pub(super) sent: [Sent; 2],
@@ -272,6 +272,11 @@ impl Judge for Toy {
 
     fn frames_replies(&self) -> bool {
         self.frames
+    }
+
+    fn reads_replies(&self) -> bool {
+        // Where no answer can be put in, the robot's units are read all the same.
+        true
     }
 
     fn outstanding(&self) -> u32 {
