@@ -237,7 +237,7 @@ pub(super) fn brief(line: &Value, output: Output) -> String {
         told::printable(named.unwrap_or_default())
     };
     let what = match kind {
-        "notice" => told::printable(ours["sentence"].as_str().unwrap_or_default()),
+        "notice" | "robot_message" => told::printable(ours["sentence"].as_str().unwrap_or_default()),
         "flow" => format!(
             "{} -> {} {} {}, {} allowed, {} refused",
             name("", "src_ip"),

@@ -4,11 +4,11 @@
 
 use serde_json::Value;
 
-/// Own members of a line: of Suricata's types in `alert.context` or `metadata.flowvars`, of our own in `verdict` or
-/// `notice`.
+/// Own members of a line: of Suricata's types in `alert.context` or `metadata.flowvars`, of our own in `verdict`,
+/// `notice` or `robot_message`.
 pub(super) fn ours(line: &Value) -> &Value {
     let flowvar = || line["metadata"]["flowvars"].as_array()?.iter().find(|item| item["key"] == "vambrace");
-    let places = [&line["alert"]["context"], &line["verdict"], &line["notice"]];
+    let places = [&line["alert"]["context"], &line["verdict"], &line["notice"], &line["robot_message"]];
     places.into_iter().find(|place| place.is_object()).or_else(flowvar).unwrap_or(&Value::Null)
 }
 
@@ -37,7 +37,8 @@ pub(super) fn is_refusal(line: &Value) -> bool {
 pub(super) fn ends(line: &Value) -> (&str, &str) {
     let text = |key: &str| line[key].as_str().unwrap_or_default();
     let (source, destination) = (text("src_ip"), text("dest_ip"));
-    let toward_plant = line["direction"] == "to_client" || ours(line)["toward"] == "plant";
+    let toward_plant =
+        line["direction"] == "to_client" || line["event_type"] == "robot_message" || ours(line)["toward"] == "plant";
     if toward_plant { (destination, source) } else { (source, destination) }
 }
 

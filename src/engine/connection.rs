@@ -20,6 +20,7 @@ use crate::command::{Class, External, Service};
 use crate::event::{Action, CommandRecord, Detail, FlowEnd, FlowRecord, Reason, Record, RuleId, Text, Verdict};
 use crate::flow::{End, Flow, FlowId, State, flag};
 use crate::gate::{Gate, Spliced, TimedOut};
+use crate::inspect::Session;
 
 /// How long an ended connection stays ended: longer than any sender keeps trying.
 /// Source: design of the gate, I11; Linux gives up after 15 retransmissions, 13 to 30 minutes, but each try is answered
@@ -267,6 +268,7 @@ fn open<O: Observer>(
             Toward::Robot => Gate::new(next, tcp.ack),
             Toward::Plant => Gate::new(tcp.ack, next),
         };
+        watched.session = Session::of_port(port);
         if let Some(socket) = socket {
             watched.session.begin(socket);
         }

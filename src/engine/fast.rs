@@ -13,7 +13,6 @@ use super::spliced::Told;
 use crate::event::{Action, Notice, Reason, Record};
 use crate::flow::{End, Flow, flag};
 use crate::gate::{self, Outcome, Releases, SpliceSegment};
-use crate::inspect;
 
 impl<O: Observer> Connection<'_, '_, '_, O> {
     pub(super) fn toward_robot(&mut self, slot: usize) -> Fate {
@@ -218,7 +217,7 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
                     return self.refused(reason);
                 }
             } else if watched.gate.acknowledge_passive(ack) {
-                watched.session = inspect::Session::new();
+                watched.session = watched.session.without_commands();
             }
         }
         if !self.tcp.payload.is_empty() {

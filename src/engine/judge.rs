@@ -144,6 +144,9 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
                         text: unit.text,
                     }));
                 }
+                if let Some(said) = unit.said {
+                    scene.record_message(key, service, said, unit.text);
+                }
                 if unit.unsolicited {
                     let what = "an answer that answers nothing outstanding";
                     scene.record(Record::Notice(Notice::Anomaly { key, service, what }));
@@ -162,6 +165,10 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
 
     fn frames_replies(&self) -> bool {
         inspect::answers_framed(self.who.service, self.port)
+    }
+
+    fn reads_replies(&self) -> bool {
+        inspect::answers_read(self.who.service, self.port)
     }
 
     fn outstanding(&self) -> u32 {

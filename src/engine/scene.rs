@@ -4,7 +4,8 @@ use link::{FlowKey, Packet};
 use super::actions::Actions;
 use super::counters::Counters;
 use super::flux::Flux;
-use crate::event::{Event, EventId, FrameRecord, Reason, Record, RuleId, Verdict};
+use crate::command::Service;
+use crate::event::{Event, EventId, FrameRecord, MessageRecord, Reason, Record, RuleId, Said, Text, Verdict};
 
 /// One frame (or one moment of a timer) and where its consequences go.
 pub(super) struct Scene<'x> {
@@ -80,6 +81,12 @@ impl Scene<'_> {
         self.actions.keep(id.0, verdict);
     }
 
+    /// Records something that the robot said to all, within the budget of such records.
+    pub(super) fn record_message(&mut self, key: FlowKey, service: Service, said: Said, text: Text<96>) {
+        let Some(unreported) = self.budgets.take_message(self.now_ns) else { return };
+        self.record(Record::Message(MessageRecord { key, service, said, text, unreported }));
+    }
+
     /// Keeps a copy of the current frame with the records of a refused command, if it is the frame that brought it.
     pub(super) fn keep(&mut self, event: EventId, verdict: Verdict) {
         if self.frame != 0 && self.toward == Toward::Robot {
@@ -101,7 +108,15 @@ pub(super) struct Budgets {
     windows: [Window; Reason::ALL.len()],
     /// Frames below IP that went toward the robot in the current window.
     listed: Window,
+    /// What the robot said to all in the current window.
+    messages: Window,
 }
+
+/// What the robot says to all, told of in ten seconds; beyond, it is counted and reported with the next one. A start or a
+/// protective stop makes about ten messages, which every listener gets; a program that writes a text each cycle would
+/// fill the records for good.
+const MESSAGES: u32 = 40;
+const MESSAGES_WINDOW_NS: u64 = 10 * SECOND_NS;
 
 /// Frames below IP that may go toward the robot in a tenth of a second: 20,000 a second, sixteen PROFINET devices at
 /// a millisecond with room to spare; a flood is ten times that.
@@ -117,7 +132,8 @@ struct Window {
 
 impl Default for Budgets {
     fn default() -> Self {
-        Self { windows: [Window::default(); Reason::ALL.len()], listed: Window::default() }
+        let windows = [Window::default(); Reason::ALL.len()];
+        Self { windows, listed: Window::default(), messages: Window::default() }
     }
 }
 
@@ -132,18 +148,28 @@ impl Budgets {
         window.used <= LISTED
     }
 
-    /// Whether a record may be made now; how many were not, since the last.
+    /// Whether a record of a refused frame may be made now; how many were not, since the last.
     fn take(&mut self, reason: Reason, now_ns: u64) -> Option<u32> {
-        let window = self.windows.get_mut(reason as usize)?;
-        if now_ns.saturating_sub(window.start_ns) >= SECOND_NS {
-            window.start_ns = now_ns;
-            window.used = 0;
+        self.windows.get_mut(reason as usize)?.take(now_ns, SECOND_NS, BUDGET_PER_SECOND)
+    }
+
+    /// The same of what the robot said to all.
+    fn take_message(&mut self, now_ns: u64) -> Option<u32> {
+        self.messages.take(now_ns, MESSAGES_WINDOW_NS, MESSAGES)
+    }
+}
+
+impl Window {
+    fn take(&mut self, now_ns: u64, length_ns: u64, most: u32) -> Option<u32> {
+        if now_ns.saturating_sub(self.start_ns) >= length_ns {
+            self.start_ns = now_ns;
+            self.used = 0;
         }
-        if window.used >= BUDGET_PER_SECOND {
-            window.suppressed = window.suppressed.saturating_add(1);
+        if self.used >= most {
+            self.suppressed = self.suppressed.saturating_add(1);
             return None;
         }
-        window.used = window.used.saturating_add(1);
-        Some(std::mem::take(&mut window.suppressed))
+        self.used = self.used.saturating_add(1);
+        Some(std::mem::take(&mut self.suppressed))
     }
 }

@@ -30,6 +30,8 @@ pub enum Record {
     Command(CommandRecord),
     /// An answer to an earlier command came by; the recorder pairs it with the command's record.
     Answer(Answer),
+    /// The robot said something to all who listen.
+    Message(MessageRecord),
     /// A frame was refused below the level of commands.
     Frame(FrameRecord),
     /// A connection or exchange ended, or is reported while it lasts.
@@ -151,6 +153,90 @@ pub struct Answer {
     pub values_len: u8,
     /// Text answers: Dashboard replies, RTDE types, interpreter acknowledgements.
     pub text: Text<96>,
+}
+
+/// Something that the robot said to all who listen on its primary interface. It is no answer, and no word of it is proof.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageRecord {
+    /// The conversation that it came by.
+    pub key: FlowKey,
+    /// The service.
+    pub service: Service,
+    /// What it is.
+    pub said: Said,
+    /// Its words: title and text.
+    pub text: Text<96>,
+    /// How many were not reported since the last report.
+    pub unreported: u32,
+}
+
+/// What a robot says. Numbers are the controller's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Said {
+    /// A text of its program.
+    Text,
+    /// A window for people.
+    Popup {
+        /// Whether it warns or tells of an error; absent where the layout is not known.
+        grave: Option<bool>,
+    },
+    /// Which controller it is.
+    Version {
+        /// Major version.
+        major: u8,
+        /// Minor version.
+        minor: u8,
+        /// Bugfix version.
+        bugfix: i32,
+    },
+    /// The mode of the safety system changed.
+    SafetyMode {
+        /// Code.
+        code: i32,
+        /// Its argument.
+        argument: i32,
+        /// The mode, as RTDE numbers it.
+        mode: Option<i8>,
+    },
+    /// An error or a warning.
+    ErrorCode {
+        /// Code.
+        code: i32,
+        /// Its argument.
+        argument: i32,
+        /// How grave it is.
+        level: Option<u8>,
+    },
+    /// Something that happened, by a key.
+    Key {
+        /// Code.
+        code: i32,
+        /// Its argument.
+        argument: i32,
+    },
+    /// A program failed.
+    RuntimeException {
+        /// Line of the program.
+        line: i32,
+        /// Column.
+        column: i32,
+    },
+}
+
+impl Said {
+    /// The word for it in records.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Popup { .. } => "popup",
+            Self::Version { .. } => "version",
+            Self::SafetyMode { .. } => "safety_mode",
+            Self::ErrorCode { .. } => "error_code",
+            Self::Key { .. } => "key",
+            Self::RuntimeException { .. } => "runtime_exception",
+        }
+    }
 }
 
 /// A frame refused below the level of commands.

@@ -3,7 +3,9 @@ use std::fmt::Write;
 use dissect::Toward;
 
 use super::Names;
-use crate::event::{Action, CommandRecord, Detail, Event, FlowEnd, FrameRecord, ModbusDetail, Notice, Record};
+use crate::event::{
+    Action, CommandRecord, Detail, Event, FlowEnd, FrameRecord, MessageRecord, ModbusDetail, Notice, Record, Said,
+};
 
 /// Longest piece of text from the wire in a sentence.
 const EXCERPT: usize = 80;
@@ -18,6 +20,7 @@ pub fn sentence(event: &Event, names: &Names) -> String {
             let (robot, plant) = (names.asset_or_address(robot), names.asset_or_address(plant));
             format!("{robot} answered {plant} by {} what nobody waited for.", answer.service)
         }
+        Record::Message(message) => of_message(message, names),
         Record::Frame(frame) => of_frame(frame, names),
         Record::Flow(flow) => {
             let (from, to) = (flow.key.source(flow.opened), flow.key.destination(flow.opened));
@@ -102,6 +105,37 @@ fn of_modbus(modbus: &ModbusDetail, text: &mut String) {
         let more = if usize::from(quantity) > shown.len() { ", ..." } else { "" };
         let _ = write!(text, " {} = {}{more}", range(address, quantity), shown.join(", "));
     }
+}
+
+fn of_message(message: &MessageRecord, names: &Names) -> String {
+    let mut text = format!("{} says", names.asset_or_address(message.key.robot.ip()));
+    let _ = match message.said {
+        Said::Text => write!(text, ":"),
+        Said::Popup { grave } => write!(text, " in a window{}:", if grave == Some(true) { " of warning" } else { "" }),
+        Said::Version { major, minor, bugfix } => write!(text, " that its version is {major}.{minor}.{bugfix}:"),
+        Said::SafetyMode { code, argument, mode: Some(mode) } => {
+            write!(text, " that its safety mode is {mode} (C{code}A{argument})")
+        }
+        Said::SafetyMode { code, argument, mode: None } => {
+            write!(text, " that its safety mode changed (C{code}A{argument})")
+        }
+        Said::ErrorCode { code, argument, .. } => write!(text, " C{code}A{argument}:"),
+        Said::Key { code, argument } => write!(text, " by key C{code}A{argument}:"),
+        Said::RuntimeException { line, column } => {
+            write!(text, " that its program failed in line {line}, column {column}:")
+        }
+    };
+    let words = excerpt(message.text.as_bytes());
+    if words.is_empty() {
+        text.truncate(text.trim_end_matches(':').len());
+        text.push('.');
+    } else {
+        let _ = write!(text, " `{words}`.");
+    }
+    if message.unreported > 0 {
+        let _ = write!(text, " {} more before it.", message.unreported);
+    }
+    text
 }
 
 fn of_frame(frame: &FrameRecord, names: &Names) -> String {

@@ -12,8 +12,8 @@ use super::eve::{Context, render};
 use super::*;
 use crate::command::{Class, Service};
 use crate::event::{
-    Action, Answer, CommandRecord, Detail, Event, EventId, FlowEnd, FlowRecord, FrameRecord, ModbusDetail, Notice,
-    Reason, Record, Repeats, RuleId, Text, Verdict,
+    Action, Answer, CommandRecord, Detail, Event, EventId, FlowEnd, FlowRecord, FrameRecord, MessageRecord,
+    ModbusDetail, Notice, Reason, Record, Repeats, RuleId, Said, Text, Verdict,
 };
 
 fn names() -> Names {
@@ -257,6 +257,32 @@ fn flows_count_from_their_opener() {
 }
 
 #[test]
+fn what_the_robot_says_travels_to_the_plant() {
+    let record = |said, text: &[u8]| {
+        let (key, service, text) = (key(30001), Service::UrScript, Text::new(text));
+        let record = Record::Message(MessageRecord { key, service, said, text, unreported: 3 });
+        Event { id: EventId(5), monotonic_ns: 0, wall_ns: 0, frame: 9, record }
+    };
+    let error = record(Said::ErrorCode { code: 204, argument: 3, level: Some(2) }, b"Path\x1b deviation");
+    let mut told = line(&error, None, None, true);
+    assert_eq!(
+        told["robot_message"].as_object_mut().unwrap().remove("sentence"),
+        Some(sentence(&error, &names()).into())
+    );
+    assert_eq!(
+        (&told["event_type"], &told["src_ip"], &told["dest_ip"]),
+        (&"robot_message".into(), &"10.20.0.40".into(), &"10.20.0.21".into())
+    );
+    let expected = serde_json::json!({"event_id": 5, "robot": "cell4-robot", "kind": "error_code", "code": 204,
+        "argument": 3, "level": 2, "text": "Path\u{1b} deviation", "repeats": 3});
+    assert_eq!(told["robot_message"], expected);
+    assert!(sentence(&error, &names()).contains(" says C204A3: `Path"));
+    let version = record(Said::Version { major: 5, minor: 13, bugfix: -1 }, b"");
+    assert_eq!(line(&version, None, None, true)["robot_message"]["version"], "5.13.-1");
+    assert!(sentence(&version, &names()).ends_with(" says that its version is 5.13.-1. 3 more before it."));
+}
+
+#[test]
 fn repeats_say_how_many_since_when_and_in_which_range() {
     let event = command(Service::Modbus, Class::Register, Reason::Allowed, true, write_register(6, &[5]));
     let repeats = Repeats {
@@ -360,7 +386,7 @@ fn record() -> impl Strategy<Value = Record> {
         any::<u64>().prop_map(|count| Notice::RecordsLost { count }),
     ];
     let parts = (ends, toward, service, class, verdict, any::<bool>(), detail(), text::<96>(), any::<[u64; 8]>());
-    (parts, 0..4u8, notice).prop_map(|(parts, which, notice)| {
+    (parts, 0..5u8, notice).prop_map(|(parts, which, notice)| {
         let (key, opened, service, class, verdict, enforced, detail, text, n) = parts;
         match which {
             0 => Record::Command(CommandRecord { key, opened, service, class, verdict, enforced, len: 7, detail }),
@@ -385,6 +411,19 @@ fn record() -> impl Strategy<Value = Record> {
                 end: FlowEnd::Lasting,
                 reason: verdict.reason,
             }),
+            3 => {
+                let (code, argument) = (n[0] as i32, n[1] as i32);
+                let said = match n[2] % 7 {
+                    0 => Said::Text,
+                    1 => Said::Popup { grave: Some(enforced) },
+                    2 => Said::Version { major: n[0] as u8, minor: n[1] as u8, bugfix: n[3] as i32 },
+                    3 => Said::SafetyMode { code, argument, mode: Some(n[3] as i8) },
+                    4 => Said::ErrorCode { code, argument, level: Some(n[3] as u8) },
+                    5 => Said::Key { code, argument },
+                    _ => Said::RuntimeException { line: code, column: argument },
+                };
+                Record::Message(MessageRecord { key, service, said, text, unreported: n[4] as u32 })
+            }
             _ if enforced => Record::Notice(notice),
             _ => {
                 let (values, values_len) = ([n[0] as u16; 16], n[1] as u8);

@@ -2,10 +2,13 @@
 
 use dissect::{DissectError, Step, Toward};
 
-use super::{Asked, Session};
+use client_interface::Interface;
+
+use super::stream;
+use super::{Asked, INTERPRETER, REMOTE_CONTROL, Session};
 use crate::command::Service;
-use crate::event::Text;
-use crate::robot::{Program, State};
+use crate::event::{Said, Text};
+use crate::robot::{Control, Program, State};
 
 /// What one answer unit said.
 #[derive(Clone, Copy, Debug)]
@@ -24,10 +27,12 @@ pub struct Reading {
     pub values_len: u8,
     /// Text of the answer.
     pub text: Text<96>,
+    /// What it is, where it answers nobody: something that the robot said to all who listen. Its words are in `text`.
+    pub said: Option<Said>,
 }
 
 impl Reading {
-    const NOTHING: Self = Self {
+    pub(super) const NOTHING: Self = Self {
         to: None,
         unsolicited: false,
         recorded: false,
@@ -35,6 +40,7 @@ impl Reading {
         values: [0; 16],
         values_len: 0,
         text: Text::EMPTY,
+        said: None,
     };
 
     fn push_value(&mut self, value: u16) {
@@ -61,10 +67,16 @@ pub fn read_answer(
         Service::Modbus => modbus_answer(session, bytes),
         Service::Rtde => rtde_answer(session, bytes, state, now_ns),
         Service::Dashboard => dashboard_answer(session, bytes, state, now_ns),
-        Service::UrScript if session.interpreter != 0 => interpreter_answer(session, bytes),
+        Service::UrScript => {
+            let port = u16::try_from(session.port).unwrap_or(0);
+            match Interface::of_port(port) {
+                Some(interface) => stream::read(session, interface, bytes, state, now_ns),
+                None if port == INTERPRETER => interpreter_answer(session, bytes),
+                None => Err(DissectError::unsupported("answers of this port", 0)),
+            }
+        }
         // What the robot says there answers nothing: a line that asks for the program, results of motions.
         Service::ExternalControl => Ok(Step::Whole { unit: Reading::NOTHING, len: bytes.len() }),
-        // The binary streams of 30001-30003 are not read.
         _ => Err(DissectError::unsupported("answers of this service", 0)),
     }
 }
@@ -130,7 +142,9 @@ fn dashboard_answer(
         Step::Partial { needed } => return Ok(Step::Partial { needed }),
         Step::Whole { unit, len } => (unit, len),
     };
-    let reply = line.read(None);
+    // A bare `true` means something only as the answer to its question.
+    let asked = if session.pending.is_control_alone() { dashboard::Verb::named(REMOTE_CONTROL) } else { None };
+    let reply = line.read(asked);
     let mut reading = Reading { recorded: true, text: Text::new(line.text), ..Reading::NOTHING };
     // In whatever words: a robot that doesn't greet answers with its first line.
     session.greeted = 1;
@@ -145,6 +159,9 @@ fn dashboard_answer(
                 dashboard::ProgramState::Paused => Program::Paused,
             };
             state.see_program(program, now_ns);
+        }
+        dashboard::Reply::RemoteControl(remote) => {
+            state.see_control(if remote { Control::Remote } else { Control::Local }, now_ns);
         }
         _ => {}
     }

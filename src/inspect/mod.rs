@@ -3,9 +3,11 @@
 mod answer;
 mod handed;
 mod refusal;
+mod stream;
 
 pub use answer::{Reading, read_answer};
-pub use refusal::{MAX_ANSWER, Refusal, answers_framed, refusal_answer};
+pub use refusal::{MAX_ANSWER, Refusal, answers_framed, answers_read, refusal_answer};
+pub use stream::MAX_READ;
 
 use dissect::{DissectError, Step, Toward};
 use external_control::{Channel, Motion, Order, Point, Record};
@@ -26,6 +28,9 @@ pub const PATIENCE_NS: u64 = 10_000_000_000;
 /// The port of the interpreter. Source: UR script manual, chapter on interpreter mode.
 const INTERPRETER: u16 = 30020;
 
+/// The Dashboard's question whether the robot is in remote control, whose answer is a bare word.
+const REMOTE_CONTROL: &str = "is in remote control";
+
 /// What the dissectors know of one connection. Plain data; all zero when new.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
@@ -38,11 +43,15 @@ pub struct Session {
     answered: u64,
     /// Whether a line of the robot was seen on a Dashboard connection; the first is its greeting.
     greeted: u32,
-    /// Whether it is a connection to the interpreter, which answers where the other URScript ports don't.
-    interpreter: u32,
     /// The socket of external control, as its channel's number, and the integers a record; 0 = it is none.
     channel: u32,
     fields: u32,
+    /// The robot's port, which says what it sends on a URScript connection; 0 = not known.
+    port: u32,
+    /// Bytes still to come of a package that is only stepped over.
+    skip: u32,
+    /// Explicit padding.
+    reserved: u32,
     handed: Handed,
 }
 
@@ -57,11 +66,27 @@ impl Session {
             pending: Pending::default(),
             answered: 0,
             greeted: 0,
-            interpreter: 0,
             channel: 0,
             fields: 0,
+            port: 0,
+            skip: 0,
+            reserved: 0,
             handed: Handed::NOTHING,
         }
+    }
+
+    /// A session of a connection to the robot's `port`. On a URScript port the robot speaks first, and what it speaks
+    /// depends on the port.
+    #[must_use]
+    pub fn of_port(port: u16) -> Self {
+        Self { port: port.into(), ..Self::new() }
+    }
+
+    /// The session once bytes toward the robot were missed: what it knew of commands and their answers is gone. Streams
+    /// that answer nothing go on where they stood.
+    #[must_use]
+    pub fn without_commands(&self) -> Self {
+        Self { port: self.port, skip: self.skip, channel: self.channel, fields: self.fields, ..Self::new() }
     }
 
     /// Notes that the connection is a socket of external control.
@@ -168,14 +193,16 @@ impl Session {
             Service::Dashboard => {
                 let step = dashboard::Line::step(bytes)?;
                 Ok(judge(step, bytes, |line, unit| {
+                    let asks_control = line.verb.is_ok_and(|verb| verb.name == REMOTE_CONTROL);
                     if let Some(tag) = decide(&Command::Dashboard(line), unit) {
                         self.pending.push(tag);
+                        self.pending.mark_last(asks_control);
                     }
                 }))
             }
             Service::UrScript => {
                 let interpreter = port == INTERPRETER;
-                self.interpreter = u32::from(interpreter);
+                self.port = port.into();
                 let dialect = if interpreter { Dialect::Interpreter } else { Dialect::Client };
                 let step = self.scanner.step(bytes, dialect)?;
                 Ok(judge(step, bytes, |script, unit| {
@@ -261,6 +288,10 @@ pub struct Pending {
     len: u32,
     /// Commands behind those with tags.
     untagged: u32,
+    /// Which of the tags are those of [`REMOTE_CONTROL`], a bit each.
+    control: u32,
+    /// Explicit padding.
+    reserved: u32,
 }
 
 /// What the next answer answers.
@@ -286,6 +317,21 @@ impl Pending {
         }
     }
 
+    /// Says of the newest whether it is [`REMOTE_CONTROL`].
+    fn mark_last(&mut self, asks_control: bool) {
+        if self.untagged == 0
+            && let Some(bit) = self.len.checked_sub(1).and_then(|last| 1_u32.checked_shl(last))
+        {
+            self.control = if asks_control { self.control | bit } else { self.control & !bit };
+        }
+    }
+
+    /// Whether the next answer is to [`REMOTE_CONTROL`], for sure: nothing else is waited for. Of several in a row one may
+    /// be answered by no line or by two, and each bare word after it would be taken for another's.
+    fn is_control_alone(&self) -> bool {
+        self.count() == 1 && self.control & 1 != 0
+    }
+
     /// Takes the oldest.
     pub(crate) fn pop(&mut self) -> Asked {
         // Foreign bytes may claim any length.
@@ -294,6 +340,7 @@ impl Pending {
             (1.., Some(oldest)) => {
                 self.tags.rotate_left(1);
                 self.len = self.len.saturating_sub(1);
+                self.control >>= 1;
                 Asked::Tag(oldest)
             }
             _ if self.untagged > 0 => {

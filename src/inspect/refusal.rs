@@ -42,6 +42,13 @@ pub const fn answers_framed(service: Service, port: u16) -> bool {
     }
 }
 
+/// Whether the robot's bytes on this port are read at all.
+#[must_use]
+pub const fn answers_read(service: Service, port: u16) -> bool {
+    answers_framed(service, port)
+        || (matches!(service, Service::UrScript) && client_interface::Interface::of_port(port).is_some())
+}
+
 /// Writes what the box says in the robot's place where `unit`, one whole unit toward the robot as it was judged, is
 /// refused for `reason`. `session` is the connection's, which must not have been shown the unit.
 ///

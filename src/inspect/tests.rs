@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::refusal::exception_code;
 use super::*;
 use crate::event::Reason;
-use crate::robot::State;
+use crate::robot::{Control, State};
 
 const MODBUS: (Service, u16) = (Service::Modbus, 502);
 const RTDE: (Service, u16) = (Service::Rtde, 30004);
@@ -24,7 +24,7 @@ fn sent(session: &mut Session, (service, port): (Service, u16), unit: &[u8], tag
     assert_eq!(step, Ok(Step::Whole { unit: (), len: unit.len() }));
 }
 
-fn answered(session: &mut Session, service: Service, bytes: &[u8]) -> Reading {
+pub(super) fn answered(session: &mut Session, service: Service, bytes: &[u8]) -> Reading {
     match read_answer(session, service, bytes, &mut State::default(), 1) {
         Ok(Step::Whole { unit, len }) if len == bytes.len() => unit,
         other => panic!("{other:?}"),
@@ -208,7 +208,47 @@ fn the_interpreter_answers_line_by_line_and_the_others_never() {
     let mut session = Session::new();
     sent(&mut session, CLIENT, b"sync()\n", 3);
     assert_eq!(session.outstanding(Service::UrScript), 0);
-    assert!(read_answer(&mut session, Service::UrScript, b"\0\0\0\x0a\n", &mut State::default(), 1).is_err());
+}
+
+#[test]
+fn the_dashboard_says_who_commands_the_robot_where_only_that_was_asked() {
+    let mut session = Session::of_port(29999);
+    let mut state = State::default();
+    let mut hear = |session: &mut Session, line: &[u8], now_ns| {
+        assert!(matches!(read_answer(session, Service::Dashboard, line, &mut state, now_ns), Ok(Step::Whole { .. })));
+        (state.control, state.control_at_ns)
+    };
+    let greeting = b"Connected: Universal Robots Dashboard Server\n";
+    assert_eq!(hear(&mut session, greeting, 1), (0, 0));
+    let asks = b"Is In  Remote control\n";
+    sent(&mut session, DASHBOARD, asks, 1);
+    assert_eq!(hear(&mut session, b"true\n", 2), (Control::Remote as u8, 2));
+    sent(&mut session, DASHBOARD, asks, 2);
+    assert_eq!(hear(&mut session, b"false\n", 3), (Control::Local as u8, 3));
+    // Another question has the same words for an answer.
+    sent(&mut session, DASHBOARD, b"isProgramSaved\n", 3);
+    assert_eq!(hear(&mut session, b"true\n", 4), (Control::Local as u8, 3));
+    // Among others it is not sure which one is answered: a line too many or too few before it, and it is another's.
+    sent(&mut session, DASHBOARD, b"isProgramSaved\n", 4);
+    sent(&mut session, DASHBOARD, asks, 5);
+    assert_eq!(hear(&mut session, b"true\n", 5), (Control::Local as u8, 3));
+    sent(&mut session, DASHBOARD, b"isProgramSaved\n", 6);
+    assert_eq!(hear(&mut session, b"true\n", 6), (Control::Local as u8, 3));
+    assert_eq!(hear(&mut session, b"true\n", 7), (Control::Local as u8, 3));
+    sent(&mut session, DASHBOARD, asks, 7);
+    assert_eq!(hear(&mut session, b"maybe\n", 8), (Control::Local as u8, 3));
+    // A line that nobody asked for.
+    assert_eq!(hear(&mut session, b"true\n", 9), (Control::Local as u8, 3));
+    // Beyond those whose tags are kept it is only counted.
+    for tag in 10..=30 {
+        sent(&mut session, DASHBOARD, asks, tag);
+    }
+    for now_ns in 10..=29 {
+        assert_eq!(hear(&mut session, b"true\n", now_ns), (Control::Local as u8, 3));
+    }
+    assert_eq!(hear(&mut session, b"true\n", 30), (Control::Local as u8, 3), "its tag was not kept");
+    sent(&mut session, DASHBOARD, asks, 31);
+    assert_eq!(hear(&mut session, b"true\n", 31), (Control::Remote as u8, 31));
 }
 
 #[test]

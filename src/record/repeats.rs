@@ -5,7 +5,9 @@ use external_control::Channel;
 use link::{FlowKey, Mac};
 
 use crate::command::{Class, Service};
-use crate::event::{Action, CommandRecord, Detail, FrameRecord, Reason, Record, Repeats, RuleId, Settled, items};
+use crate::event::{
+    Action, CommandRecord, Detail, FrameRecord, MessageRecord, Reason, Record, Repeats, RuleId, Said, Settled, items,
+};
 
 /// What repeats of an allowed command have in common; values may differ, they become ranges.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -161,6 +163,20 @@ fn widen_number(ranges: &mut Vec<(String, [f64; 2])>, name: &[u8], value: Option
     match ranges.iter_mut().find(|(known, _)| known == name) {
         Some((_, [low, high])) => (*low, *high) = (low.min(number), high.max(number)),
         None => ranges.push((name.to_owned(), [number; 2])),
+    }
+}
+
+/// What messages of the robot that are the same one again have in common; who listened is left out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct MessageKey {
+    robot: [u8; 16],
+    said: Said,
+    text: Vec<u8>,
+}
+
+impl MessageKey {
+    pub(super) fn of(message: &MessageRecord) -> Self {
+        Self { robot: message.key.robot.address, said: message.said, text: message.text.as_bytes().to_vec() }
     }
 }
 

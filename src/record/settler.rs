@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::repeats::{FrameKey, Group, Key};
+use super::repeats::{FrameKey, Group, Key, MessageKey};
 use crate::command::Service;
-use crate::event::{Answer, CommandRecord, Detail, Event, EventId, FrameRecord, Record, Settled};
+use crate::event::{Answer, CommandRecord, Detail, Event, EventId, FrameRecord, MessageRecord, Record, Settled};
 
 /// How records are settled.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +53,7 @@ pub struct Settler {
     deadlines: VecDeque<(u64, EventId)>,
     groups: HashMap<Key, Group>,
     frames: HashMap<FrameKey, FrameGroup>,
+    messages: HashMap<MessageKey, MessageGroup>,
     unmatched: u64,
 }
 
@@ -69,6 +70,15 @@ struct FrameGroup {
     last: Option<(Event, FrameRecord)>,
 }
 
+/// Messages that are the same one again.
+#[derive(Debug)]
+struct MessageGroup {
+    ends_ns: u64,
+    /// How many were not told of yet.
+    untold: u32,
+    last: Option<(Event, MessageRecord)>,
+}
+
 impl Settler {
     /// A settler with nothing in it.
     #[must_use]
@@ -79,6 +89,7 @@ impl Settler {
             deadlines: VecDeque::new(),
             groups: HashMap::new(),
             frames: HashMap::new(),
+            messages: HashMap::new(),
             unmatched: 0,
         }
     }
@@ -98,6 +109,7 @@ impl Settler {
                 None => self.unmatched = self.unmatched.saturating_add(1),
             },
             Record::Frame(frame) => self.frame(event, frame, out),
+            Record::Message(message) => self.message(event, message, out),
             Record::Flow(_) | Record::Notice(_) => out(event.into()),
         }
     }
@@ -129,6 +141,14 @@ impl Settler {
             group.ends_ns = now_ns.saturating_add(window);
             group.take().map(&mut *out).is_some()
         });
+        let window = self.settling.command_window_ns;
+        self.messages.retain(|_, group| {
+            if group.ends_ns > now_ns {
+                return true;
+            }
+            group.ends_ns = now_ns.saturating_add(window);
+            group.take().map(&mut *out).is_some()
+        });
     }
 
     /// Hands out all that waits, at the end of a run.
@@ -136,6 +156,7 @@ impl Settler {
         self.expire(u64::MAX, out);
         self.groups.clear();
         self.frames.clear();
+        self.messages.clear();
     }
 
     fn command(&mut self, event: Event, command: &CommandRecord, out: &mut impl FnMut(Settled)) {
@@ -205,6 +226,37 @@ impl Settler {
                 out(event.into());
             }
         }
+    }
+
+    /// The same message again is told of once in the window that repeats of a command have, whoever listened to it.
+    fn message(&mut self, event: Event, message: MessageRecord, out: &mut impl FnMut(Settled)) {
+        let window = self.settling.command_window_ns;
+        if window == 0 {
+            return out(event.into());
+        }
+        let key = MessageKey::of(&message);
+        if let Some(group) = self.messages.get_mut(&key) {
+            return group.add(event, message);
+        }
+        if self.messages.len() < self.settling.groups {
+            let ends_ns = event.monotonic_ns.saturating_add(window);
+            self.messages.insert(key, MessageGroup { ends_ns, untold: 0, last: None });
+        }
+        out(event.into());
+    }
+}
+
+impl MessageGroup {
+    fn add(&mut self, event: Event, message: MessageRecord) {
+        self.untold = self.untold.saturating_add(1).saturating_add(message.unreported);
+        self.last = Some((event, message));
+    }
+
+    fn take(&mut self) -> Option<Settled> {
+        let (event, message) = self.last.take()?;
+        let unreported = self.untold.saturating_sub(1);
+        self.untold = 0;
+        Some(Event { record: Record::Message(MessageRecord { unreported, ..message }), ..event }.into())
     }
 }
 

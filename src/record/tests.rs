@@ -14,8 +14,8 @@ use pcap_parser::{Block, OptionCode, PcapBlockOwned, PcapNGReader};
 use super::*;
 use crate::command::{Class, Service};
 use crate::event::{
-    Action, Answer, CommandRecord, Detail, Event, EventId, FrameRecord, ModbusDetail, Notice, Reason, Record, Render,
-    RuleId, Settled, Text, Verdict,
+    Action, Answer, CommandRecord, Detail, Event, EventId, FrameRecord, MessageRecord, ModbusDetail, Notice, Reason,
+    Record, Render, RuleId, Said, Settled, Text, Verdict,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -204,6 +204,30 @@ fn alike_frames_are_told_of_once_a_second() {
     assert!(out.len() <= 5, "{}", out.len());
     // Another reason is told of at once.
     assert_eq!(settle(&mut settler, &[frame(999, 10 * SECOND, Reason::Fragment)]).len(), 1);
+}
+
+#[test]
+fn the_same_message_is_told_of_once_whoever_listened() {
+    let message = |id: u64, at_ns: u64, text: &[u8]| {
+        let mut key = key();
+        key.plant.port = 1000 + id as u16;
+        let (service, said, text) = (Service::UrScript, Said::Text, Text::new(text));
+        let record = Record::Message(MessageRecord { key, service, said, text, unreported: 0 });
+        Event { id: EventId(id), monotonic_ns: at_ns, wall_ns: at_ns, frame: id, record }
+    };
+    let mut settler = Settler::new(Settling::default());
+    let events: Vec<_> = (1..=500).map(|id| message(id, id * SECOND / 100, b"cycle begins")).collect();
+    assert_eq!(ids(&settle(&mut settler, &events)), [1]);
+    assert_eq!(ids(&settle(&mut settler, &[message(501, 5 * SECOND, b"another")])), [501]);
+    let told = expire(&mut settler, 11 * SECOND);
+    assert_eq!(ids(&told), [500]);
+    let Record::Message(message_told) = told[0].event.record else { panic!("a message") };
+    assert_eq!(message_told.unreported, 498, "beside the first and this one");
+    // Silent for a window: forgotten, so the next is told of at once.
+    assert!(expire(&mut settler, 30 * SECOND).is_empty());
+    assert_eq!(ids(&settle(&mut settler, &[message(502, 31 * SECOND, b"cycle begins")])), [502]);
+    let mut each = Settler::new(Settling::one_by_one());
+    assert_eq!(settle(&mut each, &events).len(), 500);
 }
 
 struct Ids;

@@ -16,6 +16,10 @@ pub struct State {
     pub robot_mode_at_ns: u64,
     /// When `safety_mode` was last seen.
     pub safety_mode_at_ns: u64,
+    /// When `control` was last seen.
+    pub control_at_ns: u64,
+    /// When the controller's version was last seen.
+    pub version_at_ns: u64,
     /// When `joints` was last seen.
     pub joints_at_ns: u64,
     /// What external control let through.
@@ -28,8 +32,18 @@ pub struct State {
     pub robot_mode: i8,
     /// Safety mode as RTDE numbers it.
     pub safety_mode: u8,
+    /// Who may command it: 0 unknown, 1 remote, 2 local.
+    pub control: u8,
+    /// Major version of the controller.
+    pub major: u8,
+    /// Minor version.
+    pub minor: u8,
     /// Explicit padding.
-    pub reserved: [u8; 5],
+    pub reserved: [u8; 2],
+    /// Bugfix version.
+    pub bugfix: i32,
+    /// Explicit padding.
+    pub padding: u32,
 }
 
 /// Token buckets of the rules with a rate, one a rule.
@@ -50,6 +64,16 @@ pub enum Program {
     Playing = 2,
     /// A program is paused.
     Paused = 3,
+}
+
+/// Whether the robot takes commands from afar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Control {
+    /// Remote control: programs and power are commanded over the network.
+    Remote = 1,
+    /// Local control: by its panel.
+    Local = 2,
 }
 
 impl State {
@@ -80,6 +104,20 @@ impl State {
             self.joints = joints;
             self.joints_at_ns = now_ns;
         }
+    }
+
+    /// Notes who may command the robot, seen at `now_ns`.
+    pub fn see_control(&mut self, control: Control, now_ns: u64) {
+        self.control = control as u8;
+        self.control_at_ns = now_ns;
+    }
+
+    /// Notes the controller's version, seen at `now_ns`.
+    pub fn see_version(&mut self, major: u8, minor: u8, bugfix: i32, now_ns: u64) {
+        self.major = major;
+        self.minor = minor;
+        self.bugfix = bugfix;
+        self.version_at_ns = now_ns;
     }
 
     /// Notes what one RTDE output variable says, seen at `now_ns`.

@@ -64,6 +64,8 @@ pub struct Left {
     pub frames: Vec<(Toward, Vec<u8>)>,
     /// Reasons of refusals.
     pub refusals: Vec<Reason>,
+    /// How many messages of the robot were recorded.
+    pub messages: usize,
 }
 
 impl Left {
@@ -86,6 +88,7 @@ impl Left {
     fn add(&mut self, other: Self) {
         self.frames.extend(other.frames);
         self.refusals.extend(other.refusals);
+        self.messages += other.messages;
     }
 }
 
@@ -139,7 +142,8 @@ impl Bench {
             Record::Frame(frame) => Some(frame.verdict.reason),
             _ => None,
         });
-        let left = Left { fate: None, frames: frames.collect(), refusals: refusals.collect() };
+        let messages = self.actions.events().iter().filter(|event| matches!(event.record, Record::Message(_))).count();
+        let left = Left { fate: None, frames: frames.collect(), refusals: refusals.collect(), messages };
         self.actions.clear();
         assert!(self.pipeline.counters().balance(), "every frame is accounted for");
         left

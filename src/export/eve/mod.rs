@@ -2,7 +2,7 @@
 //!
 //! `alert`, `modbus`, `flow`, `drop`, `anomaly` and `stats` use Suricata's keys only. What is ours stands where its
 //! schema is open: in `alert.context`, and for the others in one item of `metadata.flowvars` with the key `vambrace`.
-//! `rtde`, `dashboard`, `urscript`, `verdict` and `notice` are types of our own; the manual's `eve-events.md` describes
+//! `rtde`, `dashboard`, `urscript`, `robot_message`, `verdict` and `notice` are types of our own; the manual's `eve-events.md` describes
 //! them.
 
 mod modbus;
@@ -16,8 +16,8 @@ use super::json::{Object, hex};
 use super::{Names, community, sentence, sid};
 use crate::command::{Class, Service};
 use crate::event::{
-    Answer, CommandRecord, Detail, Event, FlowEnd, FlowRecord, FrameRecord, Notice, Record, Render, Repeats, Settled,
-    Text, items,
+    Answer, CommandRecord, Detail, Event, FlowEnd, FlowRecord, FrameRecord, MessageRecord, Notice, Record, Render,
+    Repeats, Said, Settled, Text, items,
 };
 
 /// What a line needs beside its event.
@@ -39,6 +39,7 @@ pub fn render(event: &Event, context: &Context<'_>, out: &mut String) {
     Object::write(out, |object| match &event.record {
         Record::Command(command) => line.command(object, command),
         Record::Answer(answer) => line.anomaly(object, &answer.key, answer.service, "answer_to_nothing"),
+        Record::Message(message) => line.message(object, message),
         Record::Frame(frame) => line.frame(object, frame),
         Record::Flow(flow) => line.flow(object, flow),
         Record::Notice(Notice::Anomaly { key, service, what }) => line.anomaly(object, key, *service, what),
@@ -394,6 +395,25 @@ impl Line<'_> {
         });
     }
 
+    /// Something that the robot said: it travels toward the plant.
+    fn message(&self, line: &mut Object<'_>, message: &MessageRecord) {
+        self.head(line, "robot_message", Some((&message.key, Toward::Plant)));
+        self.app_proto(line, message.service);
+        line.object("robot_message", |object| {
+            object.number("event_id", self.event.id.0);
+            if let Some(robot) = self.context.names.asset(message.key.robot.ip()) {
+                object.text("robot", robot);
+            }
+            object.text("kind", message.said.name());
+            said(object, &message.said);
+            if !message.text.is_empty() {
+                wire(object, "text", &message.text);
+            }
+            object.number("repeats", message.unreported);
+            object.text("sentence", &sentence(self.event, self.context.names));
+        });
+    }
+
     fn anomaly(&self, line: &mut Object<'_>, key: &FlowKey, service: Service, what: &str) {
         // Neither end is known to have opened it: toward the robot, as commands go.
         self.head(line, "anomaly", Some((key, Toward::Robot)));
@@ -463,6 +483,36 @@ impl Line<'_> {
                 });
             });
         });
+    }
+}
+
+/// The numbers of what a robot said.
+fn said(object: &mut Object<'_>, said: &Said) {
+    let mut coded = |code: i32, argument: i32| {
+        object.signed("code", code.into());
+        object.signed("argument", argument.into());
+    };
+    match *said {
+        Said::Text | Said::Popup { grave: None } => {}
+        Said::Popup { grave: Some(grave) } => object.flag("grave", grave),
+        Said::Version { major, minor, bugfix } => object.text("version", &format!("{major}.{minor}.{bugfix}")),
+        Said::SafetyMode { code, argument, mode } => {
+            coded(code, argument);
+            if let Some(mode) = mode {
+                object.signed("safety_mode", mode.into());
+            }
+        }
+        Said::ErrorCode { code, argument, level } => {
+            coded(code, argument);
+            if let Some(level) = level {
+                object.number("level", level);
+            }
+        }
+        Said::Key { code, argument } => coded(code, argument),
+        Said::RuntimeException { line, column } => {
+            object.signed("line", line.into());
+            object.signed("column", column.into());
+        }
     }
 }
 

@@ -257,6 +257,32 @@ mod tests {
         assert_eq!(realtime_record(&Robot::new()).len(), 1220);
     }
 
+    /// Written apart from the dissector, which must read the same out of it.
+    #[test]
+    fn agrees_with_the_dissector() {
+        use client_interface::{Package, Record, RobotMode, RobotState, SafetyMode};
+        use dissect::Step;
+
+        let mut robot = Robot::new();
+        for program in [Program::Stopped, Program::Playing, Program::Paused] {
+            robot.program = program;
+            let shown = client_interface::Program::of(program as i8);
+            let mode = RobotMode::of(robot.mode as i8);
+            let package = robot_state(&robot);
+            let Ok(Step::Whole { unit, .. }) = Package::step(&package) else { panic!("a package") };
+            let state = RobotState::read(&unit).unwrap();
+            let data = state.robot_mode().unwrap();
+            assert_eq!((data.program(), data.robot_mode), (shown, mode));
+            assert_eq!(state.safety_mode(), Some(SafetyMode::NORMAL));
+            let bytes = realtime_record(&robot);
+            let Ok(Step::Whole { unit, .. }) = Record::step(&bytes) else { panic!("a record") };
+            assert_eq!(
+                (unit.program(), unit.robot_mode(), unit.safety_mode()),
+                (shown, mode, Some(SafetyMode::NORMAL))
+            );
+        }
+    }
+
     #[test]
     fn robot_state_sub_packages_fill_the_package() {
         let package = robot_state(&Robot::new());
