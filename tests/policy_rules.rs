@@ -15,7 +15,7 @@ use dissect::{Step, Toward};
 use vambrace::command::{Command, Service};
 use vambrace::event::{Action, Reason, Verdict};
 use vambrace::policy::{Ask, Asset, Moment, Policy};
-use vambrace::robot::{Program, Rates, State};
+use vambrace::robot::{Control, Program, Rates, State};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -486,6 +486,33 @@ fn rules_hold_only_in_their_state() {
     cell.state.program = Program::Playing as u8;
     cell.state.program_at_ns = cell.now_ns;
     assert_eq!(cell.modbus(&write), Reason::StateMismatch);
+}
+
+#[test]
+fn rules_ask_who_commands_the_robot() {
+    let rules =
+        |control: &str| format!("[state]\nmax_age = \"2000ms\"\n{PLC_REGISTERS}when = {{ control = {control} }}\n");
+    let write = [6, 0, 128, 0, 1];
+    let mut cell = Cell::new(&rules("[\"remote\"]"));
+    assert_eq!(cell.modbus(&write), Reason::StateUnknown, "never seen");
+    cell.state.see_program(Program::Stopped, cell.now_ns);
+    assert_eq!(cell.modbus(&write), Reason::StateUnknown, "another part says nothing of this one");
+    cell.state.see_control(Control::Local, cell.now_ns);
+    assert_eq!(cell.modbus(&write), Reason::StateMismatch);
+    cell.state.see_control(Control::Remote, cell.now_ns);
+    assert_eq!(cell.modbus(&write), Reason::Allowed);
+    cell.now_ns += 2 * SECOND + 1;
+    assert_eq!(cell.modbus(&write), Reason::StateUnknown, "too old");
+    let mut cell = Cell::new(&rules("[\"remote\", \"local\"]"));
+    cell.state.see_control(Control::Local, cell.now_ns);
+    assert_eq!(cell.modbus(&write), Reason::Allowed);
+    // Both parts have to hold.
+    let mut cell = Cell::new(&rules("\"remote\", program = [\"stopped\"]"));
+    cell.state.see_control(Control::Remote, cell.now_ns);
+    cell.state.see_program(Program::Playing, cell.now_ns);
+    assert_eq!(cell.modbus(&write), Reason::StateMismatch);
+    let problems = try_compile(&rules("[\"distant\"]")).unwrap_err();
+    assert!(problems.contains("distant") && problems.contains("remote"), "{problems}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::urscript::UrScriptRule;
 use crate::command::{Classes, Service};
 use crate::document::{Table, Value};
 use crate::event::{Action, Reason};
-use crate::robot::{Program, State};
+use crate::robot::{Control, Program, State};
 
 /// How far a command came in a rule before a key refused it; the rule that it came farthest in is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,6 +75,7 @@ pub(crate) struct When {
     programs: Option<Vec<Program>>,
     robot_modes: Option<Vec<i8>>,
     safety_modes: Option<Vec<u8>>,
+    controls: Option<Vec<Control>>,
 }
 
 /// Tokens a second and at most, in thousandths of a command, and the bucket they are kept in.
@@ -302,6 +303,7 @@ fn when(table: &Table<'_>) -> When {
     let programs = [("stopped", Program::Stopped), ("playing", Program::Playing), ("paused", Program::Paused)];
     let robot_modes: Vec<(&'static str, i8)> = ROBOT_MODES.to_vec();
     let safety_modes: Vec<(&'static str, u8)> = SAFETY_MODES.to_vec();
+    let controls = [("remote", Control::Remote), ("local", Control::Local)];
     let when = When {
         programs: table
             .take("program")
@@ -312,8 +314,10 @@ fn when(table: &Table<'_>) -> When {
         safety_modes: table
             .take("safety")
             .map(|value| value.any_of().iter().filter_map(|item| item.choice(&safety_modes)).collect()),
+        controls: table
+            .take("control")
+            .map(|value| value.any_of().iter().filter_map(|item| item.choice(&controls)).collect()),
     };
-    table.later("control", "use program, robot_mode or safety");
     table.finish();
     when
 }
@@ -360,7 +364,9 @@ impl When {
         let robot_mode = self.robot_modes.as_ref().is_some_and(|list| list.contains(&state.robot_mode));
         check(self.robot_modes.is_some(), state.robot_mode_at_ns, robot_mode)?;
         let safety = self.safety_modes.as_ref().is_some_and(|list| list.contains(&state.safety_mode));
-        check(self.safety_modes.is_some(), state.safety_mode_at_ns, safety)
+        check(self.safety_modes.is_some(), state.safety_mode_at_ns, safety)?;
+        let control = self.controls.as_ref().is_some_and(|list| list.iter().any(|it| *it as u8 == state.control));
+        check(self.controls.is_some(), state.control_at_ns, control)
     }
 }
 
