@@ -297,7 +297,8 @@ fn microseconds(nanoseconds: u64) -> f64 {
 
 fn robot_status(name: &str, ip: std::net::IpAddr, snapshot: &crate::engine::Snapshot) -> RobotStatus {
     let state = &snapshot.robot;
-    let latest = state.program_at_ns.max(state.robot_mode_at_ns).max(state.safety_mode_at_ns);
+    let parts = [state.program_at_ns, state.robot_mode_at_ns, state.safety_mode_at_ns, state.control_at_ns];
+    let latest = parts.into_iter().max().unwrap_or(0);
     let number = |at: u64, number: i64| if at == 0 { "unknown".to_owned() } else { number.to_string() };
     RobotStatus {
         name: name.to_owned(),
@@ -311,6 +312,13 @@ fn robot_status(name: &str, ip: std::net::IpAddr, snapshot: &crate::engine::Snap
         .to_owned(),
         robot_mode: number(state.robot_mode_at_ns, state.robot_mode.into()),
         safety: number(state.safety_mode_at_ns, state.safety_mode.into()),
+        control: match state.control {
+            1 => "remote",
+            2 => "local",
+            _ => "unknown",
+        }
+        .to_owned(),
+        version: (state.version_at_ns != 0).then(|| format!("{}.{}.{}", state.major, state.minor, state.bugfix)),
         age_ms: (latest != 0).then(|| snapshot.now_ns.saturating_sub(latest) / 1_000_000),
     }
 }

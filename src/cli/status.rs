@@ -47,10 +47,11 @@ fn print(status: &Status) {
     let (p50, p99, longest) = (traffic.p50_us, traffic.p99_us, traffic.longest_us);
     println!("in the box {p50:.1} us median, {p99:.1} us at 99 %, {longest:.1} us at most");
     for robot in &status.robots {
+        let version = robot.version.as_ref().map_or(String::new(), |version| format!(", software {version}"));
         let age = robot.age_ms.map_or("never seen".to_owned(), |age| format!("{age} ms ago"));
         println!(
-            "robot      {} {}: program {}, mode {}, safety {} ({age})",
-            robot.name, robot.ip, robot.program, robot.robot_mode, robot.safety
+            "robot      {} {}: program {}, mode {}, safety {}, control {}{version} ({age})",
+            robot.name, robot.ip, robot.program, robot.robot_mode, robot.safety, robot.control
         );
     }
     let records = &status.records;

@@ -227,7 +227,13 @@ pub struct RobotStatus {
     pub robot_mode: String,
     /// Safety mode by name, or `unknown`.
     pub safety: String,
-    /// Age of the youngest of the three in milliseconds, where any was ever seen.
+    /// `remote`, `local` or `unknown`.
+    #[serde(default)]
+    pub control: String,
+    /// Version of the controller, where it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Age of the youngest of the four in milliseconds, where any was ever seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age_ms: Option<u64>,
 }
