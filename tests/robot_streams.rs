@@ -177,7 +177,7 @@ fn packages_larger_than_any_buffer_neither_stall_nor_end_a_connection() {
 
 #[test]
 fn what_is_no_stream_goes_on_all_the_same() {
-    let noise: Vec<u8> = (0..100_000_u32).map(|at| (at * 7919 >> 3) as u8 | 0x40).collect();
+    let noise: Vec<u8> = (0..100_000_u32).map(|at| ((at * 7919) >> 3) as u8 | 0x40).collect();
     for port in [30001, 30003] {
         for mode in [Mode::Observe, Mode::Enforce] {
             let what = format!("{port}, {mode:?}");

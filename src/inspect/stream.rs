@@ -143,6 +143,8 @@ fn titled(text: &mut Text<96>, title: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::arithmetic_side_effects, reason = "a test may stop at the first surprise")]
+
     use client_interface::emit::{self, Columns};
     use client_interface::{Layout, RobotModeData, Version};
     use proptest::collection::vec;
