@@ -700,7 +700,7 @@ fn every_mistake_is_told_with_its_place() {
         ("2:1: ", "write `robot`"),
         (
             "4:10: ",
-            "\"hold\" is for external control, which is not read in this version; write \"refuse\", \"reset\" or \"drop\"",
+            "\"hold\" is for set-points of external control; write \"refuse\", \"reset\" or \"drop\"",
         ),
         ("6:8: ", "\"plc\""),
         ("7:11: ", "\"modbus\""),

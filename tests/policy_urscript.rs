@@ -496,27 +496,3 @@ fn every_mistake_in_bounds_is_told_once() {
         assert_eq!(problems.lines().count(), 1, "{problems}");
     }
 }
-
-/// Figures for people: `cargo test --release --test policy_urscript -- --ignored --nocapture`.
-#[test]
-#[ignore = "measures; run it alone, in release"]
-fn how_long_it_takes() {
-    let program = |line: &str| format!("def p():\n{}end", format!("{line}\n").repeat((1 << 20) / (line.len() + 2)));
-    let nested = format!("{}{}{}", "movej(".repeat(5), "1".repeat(3000), ", a=1)".repeat(5));
-    let bare = try_compile("[[allow]]\nservice = \"urscript\"\n").unwrap();
-    let joints = "\"movej.q\" = { joint_rad = [1.5, 1.5, 1.5, 1.5, 1.5, 1.5] }\n";
-    let full =
-        try_compile(&format!("[[allow]]\nservice = \"urscript\"\n[allow.bounds]\n\"movej.a\" = 1\n{joints}")).unwrap();
-    let some = try_compile("[[allow]]\nservice = \"urscript\"\n[allow.bounds]\n\"movej.a\" = 1\n").unwrap();
-    for (name, line, bounded) in
-        [("moves", "movej([1.5,1.5,1.5,1.5,1.5,1.5], a=1, v=1, r=0.05)", &full), ("nested calls", &*nested, &some)]
-    {
-        let text = program(line);
-        let time = |policy: &Policy| {
-            let start = std::time::Instant::now();
-            assert_eq!(reason(policy, &text), Reason::Allowed);
-            start.elapsed()
-        };
-        println!("{name}: 1 MiB without bounds {:?}, with bounds {:?}", time(&bare), time(bounded));
-    }
-}
