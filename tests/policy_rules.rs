@@ -55,13 +55,21 @@ struct Cell {
 impl Cell {
     fn new(rules: &str) -> Self {
         let state = State::default();
-        let rates = Rates { buckets: [[0; 2]; 64] };
+        let rates = Rates::new();
         Self { policy: compile(rules), from: address("10.20.0.21"), state, rates, now_ns: 100 * SECOND }
     }
 
     fn ask(&mut self, command: &Command<'_>) -> Verdict {
         let client = self.policy.client(self.from);
-        let ask = Ask { client, opened: Toward::Robot, command, state: &self.state, now_ns: self.now_ns };
+        let ask = Ask {
+            client,
+            opened: Toward::Robot,
+            command,
+            state: &self.state,
+            inputs: &self.inputs,
+            connection: 1,
+            now_ns: self.now_ns,
+        };
         self.policy.decide(&ask, &mut self.rates)
     }
 

@@ -236,6 +236,9 @@ fn text(
         {
             rows.push(vec!["  ATT&CK".into(), format!("{id} {name} (ATT&CK for ICS)")]);
         }
+        if let Some(in_use) = told::in_use(line) {
+            rows.push(vec!["  in use".into(), told::printable(in_use)]);
+        }
         out.push_str(&super::output::table(&rows));
     }
     if told::is_refusal(line) && told::command(line).is_some() {

@@ -7,11 +7,13 @@ use super::lines::Lines;
 use super::rules::Rules;
 use super::scene::Scene;
 use crate::command::{Class, Command, Service};
-use crate::event::{Action, Answer, CommandRecord, Detail, EventId, Notice, Reason, Record, RuleId, Text, Verdict};
+use crate::event::{
+    Action, Answer, CommandRecord, Detail, EventId, InUse, Notice, Reason, Record, RuleId, Text, Verdict,
+};
 use crate::gate::{self, Judge, Judgement, Reply, SpliceOut, Wire};
-use crate::inspect::{self, Refusal, Session};
+use crate::inspect::{self, Refusal, Session, Told};
 use crate::policy::{Ask, Client};
-use crate::robot::{Rates, State};
+use crate::robot::{self, Inputs, Rates, State};
 
 /// Who sent a command, and over what.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +55,9 @@ pub(super) struct Surroundings<'x, 's, O> {
     pub(super) rules: &'x Rules,
     pub(super) robot: &'x mut State,
     pub(super) rates: &'x mut Rates,
+    pub(super) inputs: &'x mut Inputs,
+    /// The connection, as the table of inputs knows it.
+    pub(super) connection: robot::Connection,
     pub(super) observer: &'x mut O,
     pub(super) scene: &'x mut Scene<'s>,
     /// How frames of the box's own are addressed; absent while both ends talk to each other.
@@ -71,13 +76,30 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
             return Judgement::Allow { len: bytes.len() };
         }
         let service = self.who.service;
-        let Self { who, client, rules, robot, rates, observer, scene, counts, refusal, .. } = self;
+        let Self { who, client, rules, robot, rates, inputs, connection, observer, scene, counts, refusal, .. } = self;
         let mut verdict = None;
         let step = self.session.command(service, self.port, bytes, |command, unit| {
             scene.flux.part(Part::Rates, *rates);
-            let decided = decide(rules, *client, who.opened, command, robot, rates, scene.now_ns);
+            let ask = Ask {
+                client: *client,
+                opened: who.opened,
+                command,
+                state: robot,
+                inputs,
+                connection: connection.number,
+                now_ns: scene.now_ns,
+            };
+            let decided = decide(rules, &ask, rates);
             scene.flux.part_done(Part::Rates, *rates);
             verdict = Some(decided);
+            let in_use = in_use(rules, command, &decided, inputs, connection.number);
+            // Outside enforcement a unit goes on whatever the verdict.
+            let goes = decided.is_allowed() || !scene.enforce;
+            if goes && let Command::Rtde(request) = command {
+                scene.flux.part(Part::Inputs, *inputs);
+                inputs.went(request, connection);
+                scene.flux.part_done(Part::Inputs, *inputs);
+            }
             observer.command(who, command, &decided);
             let id = scene.next_event();
             let record = CommandRecord {
@@ -88,7 +110,7 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
                 verdict: decided,
                 enforced: scene.enforce,
                 len: u32::try_from(unit.len()).unwrap_or(u32::MAX),
-                detail: detail::of(command),
+                detail: detail::of(command, in_use),
             };
             scene.record_as(id, Record::Command(record));
             if decided.is_allowed() {
@@ -98,8 +120,8 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
                 scene.keep(id, decided);
                 *refusal = Some(decided);
             }
-            // Outside enforcement the unit goes on and will be answered whatever the verdict.
-            (decided.is_allowed() || !scene.enforce).then_some(id.0)
+            // What goes on will be answered.
+            goes.then_some(id.0)
         });
         match (step, verdict) {
             (Ok(Step::Partial { .. }), _) => Judgement::Partial { patience_ns: inspect::PATIENCE_NS },
@@ -121,7 +143,10 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
         let (service, key) = (self.who.service, self.who.key);
         let scene = &mut *self.scene;
         scene.flux.part(Part::Robot, self.robot);
-        let read = inspect::read_answer(self.session, service, bytes, self.robot, scene.now_ns);
+        scene.flux.part(Part::Inputs, self.inputs);
+        let told = Told { state: self.robot, inputs: self.inputs, connection: &self.connection };
+        let read = inspect::read_answer(self.session, service, bytes, told, scene.now_ns);
+        scene.flux.part_done(Part::Inputs, self.inputs);
         scene.flux.part_done(Part::Robot, self.robot);
         match read {
             Ok(Step::Partial { .. }) => Reply::Partial,
@@ -135,6 +160,7 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
                         values: unit.values,
                         values_len: unit.values_len,
                         text: unit.text,
+                        in_use: unit.in_use,
                     }));
                 }
                 if unit.unsolicited {
@@ -206,17 +232,9 @@ impl<O> Surroundings<'_, '_, O> {
     }
 }
 
-fn decide(
-    rules: &Rules,
-    client: Client,
-    opened: Toward,
-    command: &Command<'_>,
-    state: &State,
-    rates: &mut Rates,
-    now_ns: u64,
-) -> Verdict {
+fn decide(rules: &Rules, ask: &Ask<'_>, rates: &mut Rates) -> Verdict {
     if rules.mode.judges() {
-        rules.policy.decide(&Ask { client, opened, command, state, now_ns }, rates)
+        rules.policy.decide(ask, rates)
     } else {
         Verdict {
             action: Action::Forward,
@@ -225,4 +243,10 @@ fn decide(
             generation: rules.policy.generation(),
         }
     }
+}
+
+/// Who has the input for which a package is refused.
+fn in_use(rules: &Rules, command: &Command<'_>, verdict: &Verdict, inputs: &Inputs, connection: u32) -> Option<InUse> {
+    let Command::Rtde(request) = command else { return None };
+    (verdict.reason == Reason::InputInUse).then(|| rules.policy.in_use(request, inputs, connection)).flatten()
 }

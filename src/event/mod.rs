@@ -10,7 +10,8 @@ mod verdict;
 
 pub use reason::Reason;
 pub use record::{
-    Answer, CommandRecord, Detail, Event, EventId, FlowEnd, FlowRecord, FrameRecord, ModbusDetail, Notice, Record,
+    Answer, CommandRecord, Detail, Event, EventId, FlowEnd, FlowRecord, FrameRecord, InUse, ModbusDetail, Notice,
+    Record,
 };
 pub use settled::{Render, Repeats, Settled};
 pub use text::{Text, items};

@@ -4,8 +4,8 @@ use dissect::{DissectError, Step, Toward};
 
 use super::{Asked, Session};
 use crate::command::Service;
-use crate::event::Text;
-use crate::robot::{Program, State};
+use crate::event::{InUse, Text};
+use crate::robot::{Connection, Inputs, Program, State};
 
 /// What one answer unit said.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +24,19 @@ pub struct Reading {
     pub values_len: u8,
     /// Text of the answer.
     pub text: Text<96>,
+    /// The first RTDE input that the robot called in use, with the connection that has it, where one is known.
+    pub in_use: Option<InUse>,
+}
+
+/// What an answer may tell of the robot, and on which connection it came.
+#[derive(Debug)]
+pub struct Told<'x> {
+    /// Its live state.
+    pub state: &'x mut State,
+    /// Its RTDE inputs.
+    pub inputs: &'x mut Inputs,
+    /// The connection.
+    pub connection: &'x Connection,
 }
 
 impl Reading {
@@ -35,6 +48,7 @@ impl Reading {
         values: [0; 16],
         values_len: 0,
         text: Text::EMPTY,
+        in_use: None,
     };
 
     fn push_value(&mut self, value: u16) {
@@ -45,8 +59,8 @@ impl Reading {
     }
 }
 
-/// Looks for one unit toward the plant at the start of `bytes` and reads it; what it says of the robot goes into
-/// `state` with the time `now_ns`.
+/// Looks for one unit toward the plant at the start of `bytes` and reads it; what it says of the robot goes to `told`
+/// with the time `now_ns`.
 ///
 /// # Errors
 /// The bytes begin no unit of the service: answers can't be read further on this connection.
@@ -54,13 +68,13 @@ pub fn read_answer(
     session: &mut Session,
     service: Service,
     bytes: &[u8],
-    state: &mut State,
+    told: Told<'_>,
     now_ns: u64,
 ) -> Result<Step<Reading>, DissectError> {
     match service {
         Service::Modbus => modbus_answer(session, bytes),
-        Service::Rtde => rtde_answer(session, bytes, state, now_ns),
-        Service::Dashboard => dashboard_answer(session, bytes, state, now_ns),
+        Service::Rtde => rtde_answer(session, bytes, told, now_ns),
+        Service::Dashboard => dashboard_answer(session, bytes, told.state, now_ns),
         Service::UrScript if session.interpreter != 0 => interpreter_answer(session, bytes),
         // The binary streams of 30001-30003 are not read.
         _ => Err(DissectError::unsupported("answers of this service", 0)),
@@ -94,7 +108,7 @@ fn modbus_answer(session: &mut Session, bytes: &[u8]) -> Result<Step<Reading>, D
 fn rtde_answer(
     session: &mut Session,
     bytes: &[u8],
-    state: &mut State,
+    told: Told<'_>,
     now_ns: u64,
 ) -> Result<Step<Reading>, DissectError> {
     let (package, len) = match rtde::Package::step(bytes, Toward::Plant)? {
@@ -102,10 +116,11 @@ fn rtde_answer(
         Step::Whole { unit, len } => (unit, len),
     };
     let mut reading = Reading::NOTHING;
-    match rtde::Reply::read(&package, &session.rtde)? {
+    let reply = rtde::Reply::read(&package, &session.rtde)?;
+    match reply {
         rtde::Reply::Data(data) => {
             for field in data.fields() {
-                state.see_rtde(field.variable, &field.value, now_ns);
+                told.state.see_rtde(field.variable, &field.value, now_ns);
             }
         }
         rtde::Reply::SetupOutputs { types, .. } | rtde::Reply::SetupInputs { types, .. } => {
@@ -113,6 +128,26 @@ fn rtde_answer(
             reading.text = Text::new(types.0);
         }
         _ => {}
+    }
+    if let rtde::Reply::SetupInputs { recipe_id, types } = reply {
+        let answered = || session.rtde.answered(&reply);
+        let is_data = |kind| matches!(kind, Some(rtde::ReplyType::Data(_)));
+        if let Asked::Tag(tag) = session.pending.pop() {
+            reading.to = Some(tag);
+        }
+        // As the session sees it: a set-up counts as a whole, or not at all.
+        let accepted =
+            recipe_id != 0 && answered().count() == types.iter().count() && answered().all(|(_, kind)| is_data(kind));
+        for (variable, kind) in answered() {
+            if accepted {
+                told.inputs.accepted(variable, told.connection);
+            } else {
+                told.inputs.not_accepted(variable, told.connection.number);
+            }
+            if kind == Some(rtde::ReplyType::InUse) && reading.in_use.is_none() {
+                reading.in_use = told.inputs.in_use(variable, told.connection.number);
+            }
+        }
     }
     session.rtde.reply(&package)?;
     Ok(Step::Whole { unit: reading, len })

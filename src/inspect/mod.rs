@@ -3,7 +3,7 @@
 mod answer;
 mod refusal;
 
-pub use answer::{Reading, read_answer};
+pub use answer::{Reading, Told, read_answer};
 pub use refusal::{MAX_ANSWER, Refusal, answers_framed, refusal_answer};
 
 use dissect::{DissectError, Step, Toward};
@@ -13,7 +13,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::command::{Command, Service};
 
 /// Commands of one connection whose tags are kept until their answer, where answers come in order (Dashboard,
-/// interpreter).
+/// interpreter, and RTDE's set-ups of inputs among themselves).
 const PENDING: u32 = 16;
 
 /// Time between two pieces of a unit. Source: RFC 6298: a sender whose time-out begins with a second repeats for the third
@@ -151,8 +151,12 @@ impl Session {
             Step::Whole { unit: package, len } => {
                 let request = rtde::Request::read(&package, &self.rtde)?;
                 let unit = bytes.get(..len).unwrap_or_default();
-                if decide(&Command::Rtde(request), unit).is_some() {
+                let sets_inputs = matches!(request, rtde::Request::SetupInputs { .. });
+                if let Some(tag) = decide(&Command::Rtde(request), unit) {
                     self.rtde.request(&package)?;
+                    if sets_inputs {
+                        self.pending.push(tag);
+                    }
                 }
                 Ok(Step::Whole { unit: (), len })
             }

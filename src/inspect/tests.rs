@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::refusal::exception_code;
 use super::*;
 use crate::event::Reason;
-use crate::robot::State;
+use crate::robot::{Connection, Inputs, State};
 
 const MODBUS: (Service, u16) = (Service::Modbus, 502);
 const RTDE: (Service, u16) = (Service::Rtde, 30004);
@@ -24,8 +24,15 @@ fn sent(session: &mut Session, (service, port): (Service, u16), unit: &[u8], tag
     assert_eq!(step, Ok(Step::Whole { unit: (), len: unit.len() }));
 }
 
+/// Reads an answer that tells nobody anything.
+fn read(session: &mut Session, service: Service, bytes: &[u8]) -> Result<Step<Reading>, DissectError> {
+    let (mut state, mut inputs) = (State::default(), Inputs::new());
+    let connection = Connection { number: 1, address: [10, 20, 0, 21].into(), port: 40112, wall_ns: 1 };
+    read_answer(session, service, bytes, Told { state: &mut state, inputs: &mut inputs, connection: &connection }, 1)
+}
+
 fn answered(session: &mut Session, service: Service, bytes: &[u8]) -> Reading {
-    match read_answer(session, service, bytes, &mut State::default(), 1) {
+    match read(session, service, bytes) {
         Ok(Step::Whole { unit, len }) if len == bytes.len() => unit,
         other => panic!("{other:?}"),
     }
@@ -208,7 +215,7 @@ fn the_interpreter_answers_line_by_line_and_the_others_never() {
     let mut session = Session::new();
     sent(&mut session, CLIENT, b"sync()\n", 3);
     assert_eq!(session.outstanding(Service::UrScript), 0);
-    assert!(read_answer(&mut session, Service::UrScript, b"\0\0\0\x0a\n", &mut State::default(), 1).is_err());
+    assert!(read(&mut session, Service::UrScript, b"\0\0\0\x0a\n").is_err());
 }
 
 #[test]
@@ -304,7 +311,7 @@ proptest! {
                 prop_assert!(len <= room && out[len..].iter().all(|byte| *byte == 0xaa));
                 prop_assert_eq!(client.outstanding(service), 1);
                 let answer = &out[..len];
-                let read = read_answer(&mut client, service, answer, &mut State::default(), 1);
+                let read = read(&mut client, service, answer);
                 let Ok(Step::Whole { unit: reading, len: read }) = read else { panic!("{answer:?}: {read:?}") };
                 prop_assert_eq!(read, len);
                 prop_assert!(!reading.unsolicited);
@@ -333,7 +340,7 @@ proptest! {
             prop_assert!((1..=room).contains(&len));
         }
         let _ = session.outstanding(service);
-        let _ = read_answer(&mut session, service, &bytes, &mut State::default(), 1);
+        let _ = read(&mut session, service, &bytes);
         let _ = session.outstanding(service);
     }
 }

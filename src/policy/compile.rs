@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
 use super::index::ModbusIndex;
+use super::rtde::InputSet;
 use super::rule::{Asset, Body, Reading, Rule, refusal_of};
 use super::{Client, ClientRules, Moment, Policy, number, test};
 use crate::command::Service;
@@ -74,7 +75,11 @@ impl Policy {
         let rules: Vec<Rule> = rules.into_iter().map(|(_, rule)| rule).collect();
         let (ranges, clients) = clients(&rules, refusal);
         let digest = Sha256::digest(text.as_bytes()).into();
-        let policy = Self { generation, digest, robot, rules, ranges, clients, max_age_ns, tests };
+        let exclusive = rules.iter().fold(InputSet::default(), |set, rule| match &rule.body {
+            Body::Rtde(body) => set.with(body.exclusive()),
+            _ => set,
+        });
+        let policy = Self { generation, digest, robot, rules, ranges, clients, max_age_ns, exclusive, tests };
         source.finish(Some(policy))
     }
 
@@ -89,6 +94,7 @@ impl Policy {
             ranges: Vec::new(),
             clients: Vec::new(),
             max_age_ns: MAX_AGE_NS,
+            exclusive: InputSet::default(),
             tests: Vec::new(),
         }
     }

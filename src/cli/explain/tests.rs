@@ -57,7 +57,8 @@ fn proposed_rules_compile() {
         text: Text::new(text),
         functions: Text::EMPTY,
     };
-    let rtde = |package, text: &str| Detail::Rtde { package, recipe: 1, text: Text::new(text.as_bytes()) };
+    let rtde =
+        |package, text: &str| Detail::Rtde { package, recipe: 1, text: Text::new(text.as_bytes()), in_use: None };
     for line in [
         refused(Service::Modbus, Class::Read, modbus(3, Some((0, 34)), None, &[])),
         refused(Service::Modbus, Class::Register, modbus(6, None, Some((128, 1)), &[5])),
