@@ -147,7 +147,11 @@ impl RtdeRule {
     /// The inputs that one connection may have at a time.
     pub(crate) fn exclusive(&self) -> InputSet {
         let own = self.inputs.iter().flatten().filter(|(_, bound)| bound.exclusive);
-        own.fold(InputSet::default(), |set, (variable, _)| set.with_one(*variable))
+        own.fold(InputSet::default(), |set, (variable, _)| {
+            // Who may switch the mask decides over the input. A mask that others share stays free.
+            let mask = variable.mask().filter(|(_, bits)| *bits == u32::MAX).map(|(mask, _)| mask);
+            mask.into_iter().fold(set.with_one(*variable), InputSet::with_one)
+        })
     }
 
     /// The rates of the inputs that a package changes.
