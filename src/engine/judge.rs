@@ -78,6 +78,7 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
         let service = self.who.service;
         let Self { who, client, rules, robot, rates, inputs, connection, observer, scene, counts, refusal, .. } = self;
         let mut verdict = None;
+        let forgotten = self.session.forgotten();
         let step = self.session.command(service, self.port, bytes, |command, unit| {
             scene.flux.part(Part::Rates, *rates);
             let ask = Ask {
@@ -123,6 +124,10 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
             // What goes on will be answered.
             goes.then_some(id.0)
         });
+        if self.session.forgotten() != forgotten {
+            let what = "more requests are outstanding than are kept; the oldest is no longer waited for";
+            self.scene.record(Record::Notice(Notice::Anomaly { key: self.who.key, service, what }));
+        }
         match (step, verdict) {
             (Ok(Step::Partial { .. }), _) => Judgement::Partial { patience_ns: inspect::PATIENCE_NS },
             (Ok(Step::Whole { len, .. }), Some(_)) if !self.scene.enforce => Judgement::Allow { len },
@@ -162,6 +167,10 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
                         text: unit.text,
                         in_use: unit.in_use,
                     }));
+                }
+                if unit.mismatched {
+                    let what = "an answer that does not carry what was asked for";
+                    scene.record(Record::Notice(Notice::Anomaly { key, service, what }));
                 }
                 if unit.unsolicited {
                     let what = "an answer that answers nothing outstanding";

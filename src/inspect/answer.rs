@@ -14,6 +14,8 @@ pub struct Reading {
     pub to: Option<u64>,
     /// Whether it should have answered something, but nothing outstanding fits.
     pub unsolicited: bool,
+    /// Whether it does not carry what its request asked for.
+    pub mismatched: bool,
     /// Whether it belongs into the records.
     pub recorded: bool,
     /// Modbus exception code, or 0.
@@ -43,6 +45,7 @@ impl Reading {
     const NOTHING: Self = Self {
         to: None,
         unsolicited: false,
+        mismatched: false,
         recorded: false,
         exception: 0,
         values: [0; 16],
@@ -92,6 +95,7 @@ fn modbus_answer(session: &mut Session, bytes: &[u8]) -> Result<Step<Reading>, D
     reading.to = answer.map(|answer| answer.tag);
     session.answered = session.answered.max(reading.to.unwrap_or(0));
     reading.unsolicited = answer.is_none();
+    reading.mismatched = answer.is_some_and(|answer| !answer.fits);
     match response.values {
         Some(values @ modbus::Values::Registers(_)) => {
             values.registers().take(16).for_each(|value| reading.push_value(value))

@@ -33,6 +33,8 @@ pub struct Session {
     pub(crate) pending: Pending,
     /// Tag of the newest Modbus request that was answered. Tags grow.
     answered: u64,
+    /// Modbus requests whose answer is no longer waited for, as more were outstanding than are kept.
+    forgotten: u64,
     /// Whether a line of the robot was seen on a Dashboard connection; the first is its greeting.
     greeted: u32,
     /// Whether it is a connection to the interpreter, which answers where the other URScript ports don't.
@@ -49,6 +51,7 @@ impl Session {
             scanner: Scanner::default(),
             pending: Pending::default(),
             answered: 0,
+            forgotten: 0,
             greeted: 0,
             interpreter: 0,
         }
@@ -77,6 +80,13 @@ impl Session {
         }
     }
 
+    /// How many Modbus requests went on while 16 were outstanding: each pushed the oldest one out, whose answer will
+    /// count as unsolicited.
+    #[must_use]
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
     /// Looks for one unit toward the robot at the start of `bytes`, has it judged by `decide`, and goes on in the
     /// session where it may pass: `decide` answers with the tag under which its answer is to be found, or nothing.
     ///
@@ -90,7 +100,7 @@ impl Session {
         decide: impl FnOnce(&Command<'_>, &[u8]) -> Option<u64>,
     ) -> Result<Step<()>, DissectError> {
         match service {
-            Service::Modbus => Self::modbus_command(&mut self.modbus, bytes, decide),
+            Service::Modbus => Self::modbus_command(&mut self.modbus, &mut self.forgotten, bytes, decide),
             Service::Rtde => self.rtde_command(bytes, decide),
             Service::Dashboard => {
                 let step = dashboard::Line::step(bytes)?;
@@ -121,6 +131,7 @@ impl Session {
 
     fn modbus_command(
         session: &mut modbus::Session,
+        forgotten: &mut u64,
         bytes: &[u8],
         decide: impl FnOnce(&Command<'_>, &[u8]) -> Option<u64>,
     ) -> Result<Step<()>, DissectError> {
@@ -134,6 +145,7 @@ impl Session {
                 {
                     // More outstanding requests than any server takes: the oldest answer will not come.
                     session.forget_oldest();
+                    *forgotten = forgotten.saturating_add(1);
                     let _ = session.request(&request, tag);
                 }
                 Ok(Step::Whole { unit: (), len })

@@ -281,6 +281,57 @@ fn unit() -> impl Strategy<Value = ((Service, u16), Vec<u8>)> {
     prop_oneof![modbus, legal, rtde, dashboard, script, anything]
 }
 
+#[test]
+fn an_answer_that_does_not_carry_what_was_asked_for_is_told_apart() {
+    let mut session = Session::new();
+    let read = [0, 9, 0, 0, 0, 6, 255, 3, 0, 128, 0, 2];
+    for (answer, mismatched) in [
+        (&[0, 9, 0, 0, 0, 7, 255, 3, 4, 0, 1, 0, 2][..], false),
+        (&[0, 9, 0, 0, 0, 5, 255, 3, 2, 0, 1], true),
+        (&[0, 9, 0, 0, 0, 3, 255, 0x83, 2], false),
+    ] {
+        sent(&mut session, MODBUS, &read, 5);
+        let reading = answered(&mut session, Service::Modbus, answer);
+        assert_eq!((reading.to, reading.unsolicited, reading.mismatched), (Some(5), false, mismatched), "{answer:?}");
+    }
+    let reading = answered(&mut session, Service::Modbus, &[0, 9, 0, 0, 0, 5, 255, 3, 2, 0, 1]);
+    assert!(reading.unsolicited && !reading.mismatched);
+}
+
+#[test]
+fn the_seventeenth_outstanding_request_pushes_the_oldest_out_and_says_so() {
+    let mut session = Session::new();
+    for tag in 0..18_u8 {
+        sent(&mut session, MODBUS, &[0, tag, 0, 0, 0, 6, 255, 3, 0, 128, 0, 1], tag.into());
+        assert_eq!(session.forgotten(), u64::from(tag.saturating_sub(15)));
+    }
+    let oldest = answered(&mut session, Service::Modbus, &[0, 0, 0, 0, 0, 5, 255, 3, 2, 0, 1]);
+    let latest = answered(&mut session, Service::Modbus, &[0, 17, 0, 0, 0, 5, 255, 3, 2, 0, 1]);
+    assert_eq!((oldest.to, oldest.unsolicited, latest.to), (None, true, Some(17)));
+}
+
+#[test]
+fn a_set_up_of_inputs_is_paired_with_its_answer_and_the_owner_is_told() {
+    let mut session = Session::new();
+    let (mut state, mut inputs) = (State::default(), Inputs::new());
+    let variable = rtde::Variable::named(b"speed_slider_mask");
+    let other = Connection { number: 2, address: [10, 20, 0, 22].into(), port: 40112, wall_ns: 0 };
+    let own = Connection { number: 1, address: [10, 20, 0, 21].into(), port: 40113, wall_ns: 0 };
+    inputs.accepted(variable, &other);
+    sent(&mut session, RTDE, b"\x00\x14Ispeed_slider_mask", 7);
+    let mut told = |bytes: &[u8], inputs: &mut Inputs| {
+        let told = Told { state: &mut state, inputs, connection: &own };
+        match read_answer(&mut session, Service::Rtde, bytes, told, 1) {
+            Ok(Step::Whole { unit, .. }) => unit,
+            other => panic!("{other:?}"),
+        }
+    };
+    let reading = told(b"\x00\x0aI\0IN_USE", &mut inputs);
+    assert_eq!((reading.to, reading.recorded), (Some(7), true));
+    assert_eq!(reading.in_use.map(|in_use| in_use.port), Some(40112));
+    assert!(inputs.other_owner(variable, 1).is_some(), "a refusal takes it from nobody");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, ..ProptestConfig::default() })]
 
