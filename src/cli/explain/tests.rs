@@ -126,6 +126,7 @@ fn the_nearest_allowed_command_is_found_and_compared() {
         "modbus write_single_register 128 = 5",
         "seen [700]",
         "allowed [5]",
+        "register 140, general purpose",
         "atta",
         "Before it on the same connection",
         "address = [\"140..=140\"]",
