@@ -73,11 +73,12 @@ fn main() {
 
     let policy = &rules.policy;
     let client = policy.client(support::PLC.into());
-    let state = State::default();
-    let mut rates = [(); 3].map(|()| Rates { buckets: [[0; 2]; 64] });
+    let (state, inputs) = (State::default(), vambrace::robot::Inputs::new());
+    let mut rates = [(); 3].map(|()| Rates::new());
     let [modbus_rates, rtde_rates, script_rates] = &mut rates;
     let decide = |command: &Command<'_>, rates: &mut Rates| {
-        let ask = Ask { client, opened: Toward::Robot, command, state: &state, now_ns: 5 };
+        let ask =
+            Ask { client, opened: Toward::Robot, command, state: &state, inputs: &inputs, connection: 1, now_ns: 5 };
         policy.decide(black_box(&ask), rates)
     };
 

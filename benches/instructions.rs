@@ -163,11 +163,12 @@ fn units_and_rules() -> (Vec<Vec<u8>>, Arc<Rules>) {
 fn decide((units, rules): (Vec<Vec<u8>>, Arc<Rules>)) -> (Vec<Vec<u8>>, Arc<Rules>) {
     let client = rules.policy.client(support::PLC.into());
     let (state, opened) = (State::default(), Toward::Robot);
-    let mut rates = Rates { buckets: [[0; 2]; 64] };
+    let inputs = vambrace::robot::Inputs::new();
+    let mut rates = Rates::new();
     for unit in &units {
         let Step::Whole { unit, .. } = modbus::Adu::step(unit).unwrap() else { panic!("whole") };
         let command = Command::Modbus(modbus::Request::read(&unit).unwrap());
-        let ask = Ask { client, opened, command: &command, state: &state, now_ns: 5 };
+        let ask = Ask { client, opened, command: &command, state: &state, inputs: &inputs, connection: 1, now_ns: 5 };
         assert!(black_box(rules.policy.decide(black_box(&ask), &mut rates)).is_allowed());
     }
     (units, rules)

@@ -341,14 +341,22 @@ fn a_learned_rule_allows_what_was_seen_and_refuses_what_was_not() {
     let decide = |motions: &[Motion]| {
         let mut state = State::default();
         state.see_joints([0.02, 0.04, 0.06, 0.08, 0.1, 0.12], SECOND_NS);
-        let mut rates = Rates { buckets: [[0; 2]; 64] };
+        let mut rates = Rates::new();
         let policy = &compiled.policy;
         let mut refused = 0;
         for (now_ns, motion) in (SECOND_NS..).step_by(2_000_000).zip(motions) {
             let unit = External::Motion(*motion);
             let command = Command::External(unit);
             let client = policy.client(PLANT.into());
-            let ask = Ask { client, opened: Toward::Plant, command: &command, state: &state, now_ns };
+            let ask = Ask {
+                client,
+                opened: Toward::Plant,
+                command: &command,
+                state: &state,
+                inputs: &vambrace::robot::Inputs::new(),
+                connection: 1,
+                now_ns,
+            };
             let verdict = policy.decide(&ask, &mut rates);
             if verdict.is_allowed() {
                 state.track = policy.track(&verdict, &unit, &state, now_ns);

@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use vambrace::command::Command;
 use vambrace::event::{Reason, RuleId};
 use vambrace::policy::{Ask, Asset, Moment, Policy};
-use vambrace::robot::{Rates, State};
+use vambrace::robot::{Inputs, Rates, State};
 
 const ROBOT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 
@@ -29,9 +29,17 @@ fn compile(rules: &str) -> Result<Policy, String> {
 fn decide(policy: &Policy, from: IpAddr, bytes: &[u8]) -> (Reason, RuleId) {
     let Step::Whole { unit, .. } = modbus::Adu::step(bytes).unwrap() else { panic!("partial") };
     let command = Command::Modbus(modbus::Request::read(&unit).unwrap());
-    let (state, client) = (State::default(), policy.client(from));
-    let ask = Ask { client, opened: Toward::Robot, command: &command, state: &state, now_ns: 1 };
-    let verdict = policy.decide(&ask, &mut Rates { buckets: [[0; 2]; 64] });
+    let (state, inputs, client) = (State::default(), Inputs::new(), policy.client(from));
+    let ask = Ask {
+        client,
+        opened: Toward::Robot,
+        command: &command,
+        state: &state,
+        inputs: &inputs,
+        connection: 1,
+        now_ns: 1,
+    };
+    let verdict = policy.decide(&ask, &mut Rates::new());
     (verdict.reason, verdict.rule)
 }
 
@@ -464,8 +472,16 @@ fn script(policy: &Policy, text: &str) -> Reason {
     assert_eq!(len, text.len(), "{text}");
     let (command, state) = (Command::UrScript(unit), State::default());
     let client = policy.client(IpAddr::from([10, 0, 1, 2]));
-    let ask = Ask { client, opened: Toward::Robot, command: &command, state: &state, now_ns: 1 };
-    policy.decide(&ask, &mut Rates { buckets: [[0; 2]; 64] }).reason
+    let ask = Ask {
+        client,
+        opened: Toward::Robot,
+        command: &command,
+        state: &state,
+        inputs: &vambrace::robot::Inputs::new(),
+        connection: 1,
+        now_ns: 1,
+    };
+    policy.decide(&ask, &mut Rates::new()).reason
 }
 
 proptest! {
@@ -581,13 +597,21 @@ fn how_long_it_takes() {
     let policy = compile(&text).unwrap();
     println!("compile 10,000 rules: {:?}", start.elapsed());
     let ten = compile(&text.split("[[allow]]").take(11).collect::<Vec<_>>().join("[[allow]]")).unwrap();
-    let (state, mut rates) = (State::default(), Rates { buckets: [[0; 2]; 64] });
+    let (state, inputs, mut rates) = (State::default(), Inputs::new(), Rates::new());
     for (name, policy) in [("10 rules", &ten), ("10,000 rules", &policy)] {
         let bytes = [0, 1, 0, 0, 0, 6, 1, 6, 0, 54, 0, 7];
         let Step::Whole { unit, .. } = modbus::Adu::step(&bytes).unwrap() else { panic!("partial") };
         let command = Command::Modbus(modbus::Request::read(&unit).unwrap());
         let client = policy.client(IpAddr::from([10, 0, 1, 2]));
-        let ask = Ask { client, opened: Toward::Robot, command: &command, state: &state, now_ns: 1 };
+        let ask = Ask {
+            client,
+            opened: Toward::Robot,
+            command: &command,
+            state: &state,
+            inputs: &inputs,
+            connection: 1,
+            now_ns: 1,
+        };
         let start = std::time::Instant::now();
         for _ in 0..10_000_000 {
             assert!(policy.decide(std::hint::black_box(&ask), &mut rates).is_allowed());

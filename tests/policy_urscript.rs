@@ -34,8 +34,16 @@ fn ask(policy: &Policy, text: &str) -> (Reason, Option<Nearest>) {
     assert_eq!(len, text.len(), "one unit: {text}");
     let (command, state) = (Command::UrScript(unit), State::default());
     let client = policy.client(IpAddr::from(PEER));
-    let ask = Ask { client, opened: Toward::Robot, command: &command, state: &state, now_ns: 1 };
-    let verdict = policy.decide(&ask, &mut Rates { buckets: [[0; 2]; 64] });
+    let ask = Ask {
+        client,
+        opened: Toward::Robot,
+        command: &command,
+        state: &state,
+        inputs: &vambrace::robot::Inputs::new(),
+        connection: 1,
+        now_ns: 1,
+    };
+    let verdict = policy.decide(&ask, &mut Rates::new());
     (verdict.reason, policy.nearest(&command, &verdict))
 }
 
@@ -350,8 +358,16 @@ fn ways_around_a_bound() {
         while let Ok(Step::Whole { unit, len }) = urscript::Scanner::default().step(rest, urscript::Dialect::Client) {
             let (command, state) = (Command::UrScript(unit), State::default());
             let client = policy.client(IpAddr::from(PEER));
-            let ask = Ask { client, opened: Toward::Robot, command: &command, state: &state, now_ns: 1 };
-            reasons.push(policy.decide(&ask, &mut Rates { buckets: [[0; 2]; 64] }).reason);
+            let ask = Ask {
+                client,
+                opened: Toward::Robot,
+                command: &command,
+                state: &state,
+                inputs: &vambrace::robot::Inputs::new(),
+                connection: 1,
+                now_ns: 1,
+            };
+            reasons.push(policy.decide(&ask, &mut Rates::new()).reason);
             rest = &rest[len..];
         }
         // What is left is held until it is whole, and never is.

@@ -3,6 +3,7 @@
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::unwrap_used,
     reason = "a test may stop at the first surprise"
 )]
@@ -13,10 +14,13 @@ mod support;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use dissect::Toward;
+use dissect::{Step, Toward};
 use link::Tags;
 use support::{Case, Frames, Rig};
+use vambrace::command::Command;
 use vambrace::engine::{Fate, Mode};
+use vambrace::policy::{Ask, Moment, Policy};
+use vambrace::robot::{Connection, Inputs, Rates, State};
 
 /// Counts what the thread that watches takes.
 struct Counting;
@@ -152,6 +156,45 @@ fn nothing_is_allocated_for_a_frame() {
     }
 }
 
+/// Steps, rates and owners of inputs: deciding, letting through and freeing again.
+#[test]
+fn nothing_is_allocated_for_what_depends_on_the_past() {
+    let text = "version = 1\nrobot = \"10.0.0.1\"\n[[allow]]\nfrom = \"10.0.0.2\"\nservice = \"rtde\"\n[allow.inputs]\n\
+        speed_slider_mask = {}\nspeed_slider_fraction = { step = \"..=0.1\", owner = \"exclusive\", \
+        rate = { per_second = 1, burst = 9 } }\n";
+    let policy = Policy::compile("p", text, &[], 1, Moment { wall_ns: 0, monotonic_ns: 0 }).unwrap();
+    let (session, package) = support::rtde_session();
+    let Step::Whole { unit, .. } = rtde::Package::step(&package, Toward::Robot).unwrap() else { panic!("partial") };
+    let write = rtde::Request::read(&unit, &session).unwrap();
+    let names = rtde::Request::SetupInputs { names: rtde::Names(b"speed_slider_mask,speed_slider_fraction") };
+    let (state, mut inputs, mut rates) = (State::default(), Box::new(Inputs::new()), Box::new(Rates::new()));
+    let (client, opened) = (policy.client([10, 0, 0, 2].into()), Toward::Robot);
+    let mut reasons = [0_usize; 2];
+    let taken = allocations(|| {
+        for number in 1..200 {
+            let connection = Connection { number, address: [10, 0, 0, 2].into(), port: 40_000, wall_ns: 0 };
+            for request in [names, write] {
+                for asks in [number, number + 1] {
+                    let command = Command::Rtde(request);
+                    let (inputs_now, now_ns) = (&*inputs, u64::from(number));
+                    let command = &command;
+                    let ask =
+                        Ask { client, opened, command, state: &state, inputs: inputs_now, connection: asks, now_ns };
+                    let allowed = policy.decide(&ask, &mut rates).is_allowed();
+                    reasons[usize::from(allowed)] += 1;
+                    if allowed {
+                        inputs.went(&request, &connection);
+                    }
+                }
+                inputs.accepted(rtde::Variable::named(b"speed_slider_fraction"), &connection);
+            }
+            inputs.ended(number);
+        }
+    });
+    assert_eq!(taken, 0);
+    assert_eq!(reasons, [398, 398], "each connection's set-up and write pass, and another's are refused");
+}
+
 #[test]
 fn allocations_are_seen() {
     let mut held = Vec::new();
@@ -171,7 +214,7 @@ fn nothing_is_allocated_for_a_bounded_argument() {
         \"movej.q\" = [{ joint_rad = [0, 0, 0, 0, 0, 0] }, { z = \"0.1..\" }]\n\"socket_open.address\" = \"plc\"\n\
         [[deny]]\nservice = \"urscript\"\n[deny.bounds]\n\"movej.v\" = \"3..\"\n";
     let policy = Policy::compile("p", text, &assets, 1, Moment { wall_ns: 0, monotonic_ns: 0 }).unwrap();
-    let (state, mut rates) = (vambrace::robot::State::default(), vambrace::robot::Rates { buckets: [[0; 2]; 64] });
+    let (state, mut rates) = (vambrace::robot::State::default(), vambrace::robot::Rates::new());
     for (text, expected) in [
         ("movej([0,0,0,0,0,0], v=1, a=1.4)\n", Reason::Allowed),
         ("movej(p[0,0,0,0,0,0], v=1, a=1.4)\n", Reason::ValueNotAllowed),
@@ -186,7 +229,15 @@ fn nothing_is_allocated_for_a_bounded_argument() {
         };
         let command = Command::UrScript(unit);
         let client = policy.client(IpAddr::from([10, 0, 0, 2]));
-        let ask = Ask { client, opened: Toward::Robot, command: &command, state: &state, now_ns: 1 };
+        let ask = Ask {
+            client,
+            opened: Toward::Robot,
+            command: &command,
+            state: &state,
+            inputs: &vambrace::robot::Inputs::new(),
+            connection: 1,
+            now_ns: 1,
+        };
         let mut reason = Reason::NoRule;
         assert_eq!(allocations(|| reason = policy.decide(&ask, &mut rates).reason), 0, "{text}");
         assert_eq!(reason, expected, "{text}");

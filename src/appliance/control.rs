@@ -9,8 +9,8 @@ use super::plan;
 use super::standing::Standing;
 use crate::config::{Config, Side};
 use crate::control::{
-    FailureKind, Handler, Learning, Outcome, PolicyText, PortStatus, RecordStatus, Request, Response, RobotStatus,
-    Status, TrafficStatus,
+    FailureKind, Handler, InputStatus, Learning, Outcome, PolicyText, PortStatus, RecordStatus, Request, Response,
+    RobotStatus, Status, TrafficStatus,
 };
 use crate::engine::{Mode, Rules, WorkerShared};
 use crate::event::Notice;
@@ -276,6 +276,19 @@ impl Orders {
                 .iter()
                 .filter(|asset| asset.side == Side::Robot)
                 .map(|asset| robot_status(&asset.name, asset.ip, &snapshot))
+                .collect(),
+            inputs: snapshot
+                .inputs
+                .iter()
+                .map(|owned| InputStatus {
+                    input: owned.input.to_owned(),
+                    client: std::net::SocketAddr::new(owned.address, owned.port).to_string(),
+                    since: jiff::Timestamp::from_nanosecond(owned.since_ns.into())
+                        .unwrap_or_default()
+                        .strftime("%Y-%m-%dT%H:%M:%SZ")
+                        .to_string(),
+                    sentence: owned.to_string(),
+                })
                 .collect(),
             records: RecordStatus {
                 directory: self.config.record.directory.display().to_string(),

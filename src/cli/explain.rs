@@ -236,6 +236,12 @@ fn text(
         {
             rows.push(vec!["  ATT&CK".into(), format!("{id} {name} (ATT&CK for ICS)")]);
         }
+        for words in registers(line) {
+            rows.push(vec!["  where".into(), words]);
+        }
+        if let Some(in_use) = told::in_use(line) {
+            rows.push(vec!["  in use".into(), told::printable(in_use)]);
+        }
         out.push_str(&super::output::table(&rows));
     }
     if told::is_refusal(line) && told::command(line).is_some() {
@@ -287,6 +293,18 @@ fn text(
         None => {}
     }
     out
+}
+
+/// What the controller has at the addresses of a Modbus command.
+fn registers(line: &Value) -> Vec<String> {
+    let Some(command) = told::command(line) else { return Vec::new() };
+    let words = |key: &str| {
+        let number = |value: &Value| value.as_u64().and_then(|number| u16::try_from(number).ok());
+        let function = u8::try_from(command["function_code"].as_u64()?).ok()?;
+        let (address, quantity) = (number(&command[key]["address"])?, number(&command[key]["quantity"])?);
+        crate::export::register_words(function, address, quantity)
+    };
+    ["read", "write"].into_iter().filter_map(words).collect()
 }
 
 /// The refused frames of an event, from all frame files.

@@ -54,6 +54,9 @@ fn print(status: &Status) {
             robot.name, robot.ip, robot.program, robot.robot_mode, robot.safety, robot.control
         );
     }
+    for input in &status.inputs {
+        println!("input      {}", input.sentence);
+    }
     let records = &status.records;
     println!(
         "records    {}: {} written, {} lost, {} of {} bytes",

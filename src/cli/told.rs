@@ -42,6 +42,13 @@ pub(super) fn ends(line: &Value) -> (&str, &str) {
     if toward_plant { (destination, source) } else { (source, destination) }
 }
 
+/// Who has the RTDE input that the command was refused for, by the box or by the robot.
+pub(super) fn in_use(line: &Value) -> Option<&str> {
+    let answers = [&ours(line)["answer"], &line[service(line)]["answer"], &line["answer"]];
+    let places = command(line).into_iter().chain(answers);
+    places.into_iter().find_map(|place| place["in_use"].as_str())
+}
+
 /// A few words on what the command said.
 pub(super) fn brief(line: &Value) -> String {
     let Some(command) = command(line) else { return String::new() };

@@ -167,9 +167,25 @@ pub struct Status {
     /// What is known of the robots.
     #[serde(default)]
     pub robots: Vec<RobotStatus>,
+    /// RTDE inputs that a connection has in a recipe that the robot accepted: only that one can write them.
+    #[serde(default)]
+    pub inputs: Vec<InputStatus>,
     /// The records.
     #[serde(default)]
     pub records: RecordStatus,
+}
+
+/// One RTDE input that a connection has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputStatus {
+    /// Name of the input.
+    pub input: String,
+    /// Address and port of the client.
+    pub client: String,
+    /// When the robot accepted its set-up, as in RFC 3339.
+    pub since: String,
+    /// The same in one sentence.
+    pub sentence: String,
 }
 
 /// One port.

@@ -157,16 +157,6 @@ impl<'d> Table<'d> {
         Some(Value { source: self.source, path, value })
     }
 
-    /// Reports a key of a later version where it stands.
-    pub(crate) fn later(&self, key: &'static str, mend: &str) {
-        if let Some(index) = self.entries.iter().position(|(name, ..)| *name == key) {
-            self.taken.borrow_mut().push(index);
-            if let Some((_, span, _)) = self.entries.get(index) {
-                self.source.problem(span.start, format!("`{key}` comes with a later version"), mend);
-            }
-        }
-    }
-
     /// Reports every key that nobody asked for.
     pub(crate) fn finish(&self) {
         let (known, taken) = (self.known.borrow(), self.taken.borrow());

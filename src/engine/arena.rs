@@ -5,7 +5,7 @@ use super::flux::Flux;
 use crate::flow::{FlowId, Table};
 use crate::gate::{Gate, STORE, Stores};
 use crate::inspect::Session;
-use crate::robot::{Rates, State};
+use crate::robot::{Inputs, Rates, State};
 
 /// Connections whose commands are read. Source: the product's specification (availability, "memory").
 pub const WATCHED: usize = 256;
@@ -90,6 +90,8 @@ pub struct Shared {
     pub robot: State,
     /// Token buckets of the rules.
     pub rates: Rates,
+    /// RTDE inputs of the robot: what was last written, and which connection has which.
+    pub inputs: Inputs,
     /// Bound addresses.
     pub bindings: [Binding; BINDINGS],
     /// When each watched connection wants to be looked at, monotonic nanoseconds; 0 = never.
@@ -184,6 +186,9 @@ impl Shared {
     pub(super) fn unwatch(&mut self, slot: usize) {
         self.give_program_back(slot);
         if let Some(watched) = self.watched.get_mut(slot) {
+            if watched.used != 0 {
+                self.inputs.ended(connection_number(watched.flow));
+            }
             watched.used = 0;
         }
         if let Some(due) = self.due.get_mut(slot) {
@@ -236,6 +241,11 @@ impl Shared {
             *user = 0;
         }
     }
+}
+
+/// The number under which the table of inputs knows the connection of this flow; 0 is nobody there.
+pub(super) fn connection_number(flow: u32) -> u32 {
+    flow.saturating_add(1)
 }
 
 /// The stores of a slot.

@@ -6,7 +6,7 @@ use link::craft::{Segment, Template};
 use link::{FlowKey, Packet, Tcp, TcpFlags};
 
 use super::adopt::{self, Adoption};
-use super::arena::{WATCHED, Watched, stores};
+use super::arena::{WATCHED, Watched, connection_number, stores};
 use super::counters::Counters;
 use super::detail;
 use super::judge::{Observer, Who};
@@ -394,6 +394,7 @@ pub(super) fn end(arena: &mut SharedArena, scene: &mut Scene<'_>, id: FlowId, ac
     flow.set_state(State::Dead);
     flow.reason = reason as u8;
     flow.set(flag::SILENT, action == Action::Drop);
+    arena.inputs.ended(connection_number(id.0.into()));
     tell_end(arena, scene, id);
 }
 

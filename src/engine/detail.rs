@@ -3,13 +3,13 @@
 use std::fmt::Write;
 
 use crate::command::{Command, External};
-use crate::event::{Detail, ModbusDetail, Text};
+use crate::event::{Detail, InUse, ModbusDetail, Text};
 
-/// The record's view of a command.
-pub(super) fn of(command: &Command<'_>) -> Detail {
+/// The record's view of a command; `in_use` is the RTDE input that it was refused for.
+pub(super) fn of(command: &Command<'_>, in_use: Option<InUse>) -> Detail {
     match command {
         Command::Modbus(request) => Detail::Modbus(modbus(request)),
-        Command::Rtde(request) => rtde(request),
+        Command::Rtde(request) => rtde(request, in_use),
         Command::Dashboard(line) => {
             Detail::Dashboard { verb: line.verb.map_or("", |verb| verb.name), text: Text::new(line.text) }
         }
@@ -108,7 +108,7 @@ fn modbus(request: &modbus::Request<'_>) -> ModbusDetail {
     }
 }
 
-fn rtde(request: &rtde::Request<'_>) -> Detail {
+fn rtde(request: &rtde::Request<'_>, in_use: Option<InUse>) -> Detail {
     let mut text = Text::EMPTY;
     let mut recipe = 0;
     match request {
@@ -132,7 +132,7 @@ fn rtde(request: &rtde::Request<'_>) -> Detail {
         }
         rtde::Request::ControllerVersion | rtde::Request::Start | rtde::Request::Pause => {}
     }
-    Detail::Rtde { package: request.kind() as u8, recipe, text }
+    Detail::Rtde { package: request.kind() as u8, recipe, text, in_use }
 }
 
 struct Shown<'a>(&'a rtde::Value);

@@ -34,6 +34,8 @@ const BINDING: u64 = 1 << 18;
 const ROBOT: u64 = 1 << 19;
 /// The token buckets, beside one of the above.
 const RATES: u64 = 1 << 20;
+/// The robot's RTDE inputs, beside one of the above.
+const INPUTS: u64 = 1 << 21;
 
 /// What a word says: the successor's to mend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub struct Torn {
     pub robot: bool,
     /// The token buckets.
     pub rates: bool,
+    /// The robot's RTDE inputs.
+    pub inputs: bool,
 }
 
 /// One of the parts that change beside a conversation.
@@ -55,6 +59,7 @@ pub struct Torn {
 pub(super) enum Part {
     Robot,
     Rates,
+    Inputs,
 }
 
 impl Part {
@@ -62,6 +67,7 @@ impl Part {
         match self {
             Self::Robot => ROBOT,
             Self::Rates => RATES,
+            Self::Inputs => INPUTS,
         }
     }
 }
@@ -127,6 +133,7 @@ impl Flux {
             binding: on(BINDING).then_some(number),
             robot: on(ROBOT),
             rates: on(RATES),
+            inputs: on(INPUTS),
         })
     }
 }
@@ -147,6 +154,8 @@ mod tests {
         flux.part(Part::Rates, nothing);
         flux.part_done(Part::Robot, nothing);
         assert_eq!(flux.torn(), Some(Torn { rates: true, ..conversation }));
+        flux.part(Part::Inputs, nothing);
+        assert_eq!(flux.torn(), Some(Torn { rates: true, inputs: true, ..conversation }));
         flux.entry(FlowId(0), nothing);
         assert_eq!(flux.torn(), Some(Torn { entry: Some(FlowId(0)), ..Torn::default() }));
         flux.binding(63, nothing);

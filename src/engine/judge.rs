@@ -7,11 +7,13 @@ use super::lines::Lines;
 use super::rules::Rules;
 use super::scene::Scene;
 use crate::command::{Class, Command, External, Service};
-use crate::event::{Action, Answer, CommandRecord, Detail, EventId, Notice, Reason, Record, RuleId, Text, Verdict};
+use crate::event::{
+    Action, Answer, CommandRecord, Detail, EventId, InUse, Notice, Reason, Record, RuleId, Text, Verdict,
+};
 use crate::gate::{self, Judge, Judgement, Reply, SpliceOut, Wire};
-use crate::inspect::{self, Refusal, Session};
+use crate::inspect::{self, Refusal, Session, Told};
 use crate::policy::{Ask, Client};
-use crate::robot::{Rates, State};
+use crate::robot::{self, Inputs, Rates, State};
 
 /// Who sent a command, and over what.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +55,9 @@ pub(super) struct Surroundings<'x, 's, O> {
     pub(super) rules: &'x Rules,
     pub(super) robot: &'x mut State,
     pub(super) rates: &'x mut Rates,
+    pub(super) inputs: &'x mut Inputs,
+    /// The connection, as the table of inputs knows it.
+    pub(super) connection: robot::Connection,
     pub(super) observer: &'x mut O,
     pub(super) scene: &'x mut Scene<'s>,
     /// How frames of the box's own are addressed; absent while both ends talk to each other.
@@ -76,13 +81,31 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
         if service == Service::ExternalControl {
             return self.judge_external(bytes);
         }
-        let Self { who, client, rules, robot, rates, observer, scene, counts, refusal, .. } = self;
+        let Self { who, client, rules, robot, rates, inputs, connection, observer, scene, counts, refusal, .. } = self;
         let mut verdict = None;
+        let forgotten = self.session.forgotten();
         let step = self.session.command(service, self.port, bytes, |command, unit| {
             scene.flux.part(Part::Rates, *rates);
-            let decided = decide(rules, *client, who.opened, command, robot, rates, scene.now_ns);
+            let ask = Ask {
+                client: *client,
+                opened: who.opened,
+                command,
+                state: robot,
+                inputs,
+                connection: connection.number,
+                now_ns: scene.now_ns,
+            };
+            let decided = decide(rules, &ask, rates);
             scene.flux.part_done(Part::Rates, *rates);
             verdict = Some(decided);
+            let in_use = in_use(rules, command, &decided, inputs, connection.number);
+            // Outside enforcement a unit goes on whatever the verdict.
+            let goes = decided.is_allowed() || !scene.enforce;
+            if goes && let Command::Rtde(request) = command {
+                scene.flux.part(Part::Inputs, *inputs);
+                inputs.went(request, connection);
+                scene.flux.part_done(Part::Inputs, *inputs);
+            }
             observer.command(who, command, &decided);
             let id = scene.next_event();
             let record = CommandRecord {
@@ -93,7 +116,7 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
                 verdict: decided,
                 enforced: scene.enforce,
                 len: u32::try_from(unit.len()).unwrap_or(u32::MAX),
-                detail: detail::of(command),
+                detail: detail::of(command, in_use),
             };
             scene.record_as(id, Record::Command(record));
             if decided.is_allowed() {
@@ -103,9 +126,13 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
                 scene.keep(id, decided);
                 *refusal = Some(decided);
             }
-            // Outside enforcement the unit goes on and will be answered whatever the verdict.
-            (decided.is_allowed() || !scene.enforce).then_some(id.0)
+            // What goes on will be answered.
+            goes.then_some(id.0)
         });
+        if self.session.forgotten() != forgotten {
+            let what = "more requests are outstanding than are kept; the oldest is no longer waited for";
+            self.scene.record(Record::Notice(Notice::Anomaly { key: self.who.key, service, what }));
+        }
         match (step, verdict) {
             (Ok(Step::Partial { .. }), _) => Judgement::Partial { patience_ns: inspect::PATIENCE_NS },
             (Ok(Step::Whole { len, .. }), Some(_)) if !self.scene.enforce => Judgement::Allow { len },
@@ -128,7 +155,10 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
         let (service, key) = (self.who.service, self.who.key);
         let scene = &mut *self.scene;
         scene.flux.part(Part::Robot, self.robot);
-        let read = inspect::read_answer(self.session, service, bytes, self.robot, scene.now_ns);
+        scene.flux.part(Part::Inputs, self.inputs);
+        let told = Told { state: self.robot, inputs: self.inputs, connection: &self.connection };
+        let read = inspect::read_answer(self.session, service, bytes, told, scene.now_ns);
+        scene.flux.part_done(Part::Inputs, self.inputs);
         scene.flux.part_done(Part::Robot, self.robot);
         match read {
             Ok(Step::Partial { .. }) => Reply::Partial,
@@ -142,10 +172,15 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
                         values: unit.values,
                         values_len: unit.values_len,
                         text: unit.text,
+                        in_use: unit.in_use,
                     }));
                 }
                 if let Some(said) = unit.said {
                     scene.record_message(key, service, said, unit.text);
+                }
+                if unit.mismatched {
+                    let what = "an answer that does not carry what was asked for";
+                    scene.record(Record::Notice(Notice::Anomaly { key, service, what }));
                 }
                 if unit.unsolicited {
                     let what = "an answer that answers nothing outstanding";
@@ -196,101 +231,86 @@ impl<O: Observer> Surroundings<'_, '_, O> {
     /// A unit of external control: what lies beyond its rule may go on changed.
     fn judge_external(&mut self, bytes: &[u8]) -> Judgement {
         let enforce = self.scene.enforce;
-        let Self { who, client, rules, robot, rates, observer, scene, .. } = self;
-        let mut judged = None;
-        let known = |digest: &[u8; 32]| rules.policy.knows_text(*client, digest);
-        let step = self.session.external(bytes, enforce, known, |command, unit| {
-            judged = Some(external(who, *client, rules, robot, rates, *observer, scene, command, unit.len()));
-        });
-        match (step, judged) {
-            (Ok(Step::Partial { .. }), _) => Judgement::Partial { patience_ns: inspect::PATIENCE_NS },
-            (Ok(Step::Whole { len, .. }), Some((verdict, corrected))) => {
-                let (id, verdict) = verdict;
-                self.count(id, verdict);
-                self.corrected = corrected;
-                match (verdict.action, corrected) {
-                    (Action::Forward, _) => Judgement::Allow { len },
-                    _ if !enforce => Judgement::Allow { len },
-                    (_, Some(_)) => Judgement::Clamp { len },
-                    (action, None) => Judgement::Refuse { len, action, reason: verdict.reason },
-                }
-            }
+        let known = |digest: &[u8; 32]| self.rules.policy.knows_text(self.client, digest);
+        let (unit, len) = match self.session.external(bytes, enforce, known) {
+            Ok(Step::Partial { .. }) => return Judgement::Partial { patience_ns: inspect::PATIENCE_NS },
             // A part of a text that is not held.
-            (Ok(Step::Whole { len, .. }), None) => Judgement::Allow { len },
-            (Err(error), _) => self.unreadable(error, bytes),
+            Ok(Step::Whole { unit: None, len }) => return Judgement::Allow { len },
+            Ok(Step::Whole { unit: Some(unit), len }) => (unit, len),
+            Err(error) => return self.unreadable(error, bytes),
+        };
+        let verdict = self.external(&unit, len);
+        match (verdict.action, self.corrected) {
+            (Action::Forward, _) => Judgement::Allow { len },
+            _ if !enforce => Judgement::Allow { len },
+            (_, Some(_)) => Judgement::Clamp { len },
+            (action, None) => Judgement::Refuse { len, action, reason: verdict.reason },
         }
     }
 
     /// A text that was not held is over: it is recorded, and judged where the mode judges.
     pub(super) fn text_over(&mut self) {
-        let Some(text) = self.session.text_over() else { return };
-        let Self { who, client, rules, robot, rates, observer, scene, .. } = self;
-        let External::Text { len, .. } = text else { return };
-        let command = Command::External(text);
-        let ((id, verdict), _) = external(who, *client, rules, robot, rates, *observer, scene, &command, len as usize);
-        self.count(id, verdict);
+        if let Some(text @ External::Text { len, .. }) = self.session.text_over() {
+            self.external(&text, len as usize);
+        }
     }
 
-    fn count(&mut self, id: EventId, verdict: Verdict) {
+    /// Judges and records one unit of external control, and works out what goes on in its place, where that is another.
+    fn external(&mut self, unit: &External<'_>, len: usize) -> Verdict {
+        let command = Command::External(*unit);
+        let Self { who, client, rules, robot, rates, inputs, connection, observer, scene, .. } = self;
+        let now_ns = scene.now_ns;
+        let ask = Ask {
+            client: *client,
+            opened: who.opened,
+            command: &command,
+            state: robot,
+            inputs,
+            connection: connection.number,
+            now_ns,
+        };
+        scene.flux.part(Part::Rates, *rates);
+        let verdict = decide(rules, &ask, rates);
+        scene.flux.part_done(Part::Rates, *rates);
+        observer.command(who, &command, &verdict);
+        let mut sent = *unit;
+        self.corrected = None;
+        if scene.enforce
+            && matches!(verdict.action, Action::Clamp | Action::Hold)
+            && let External::Motion(motion) = unit
+        {
+            let instead = rules.policy.corrected(&verdict, motion, &ask);
+            self.corrected = Some(instead.emit());
+            sent = External::Motion(instead);
+        }
+        if verdict.is_allowed() || self.corrected.is_some() || !scene.enforce {
+            let track = rules.policy.track(&verdict, &sent, robot, now_ns);
+            scene.flux.part(Part::Robot, *robot);
+            robot.track = track;
+            scene.flux.part_done(Part::Robot, *robot);
+        }
+        let id = scene.next_event();
+        let record = CommandRecord {
+            key: who.key,
+            opened: who.opened,
+            service: who.service,
+            class: command.gravest_class(),
+            verdict,
+            enforced: scene.enforce,
+            len: u32::try_from(len).unwrap_or(u32::MAX),
+            detail: detail::external(unit),
+        };
+        scene.record_as(id, Record::Command(record));
         let place = usize::from(!verdict.is_allowed());
         if let Some(count) = self.counts.get_mut(place) {
             *count = count.saturating_add(1);
         }
         if !verdict.is_allowed() {
-            self.scene.keep(id, verdict);
+            scene.keep(id, verdict);
             self.refusal = Some(verdict);
         }
+        verdict
     }
-}
-
-/// Judges and records one unit of external control; says what goes on in its place, where that is another one.
-#[expect(clippy::too_many_arguments, reason = "the parts of what lies outside the gate, borrowed one by one")]
-fn external<O: Observer>(
-    who: &Who,
-    client: Client,
-    rules: &Rules,
-    robot: &mut State,
-    rates: &mut Rates,
-    observer: &mut O,
-    scene: &mut Scene<'_>,
-    command: &Command<'_>,
-    len: usize,
-) -> ((EventId, Verdict), Option<[u8; 32]>) {
-    scene.flux.part(Part::Rates, rates);
-    let verdict = decide(rules, client, who.opened, command, robot, rates, scene.now_ns);
-    scene.flux.part_done(Part::Rates, rates);
-    observer.command(who, command, &verdict);
-    let id = scene.next_event();
-    let record = CommandRecord {
-        key: who.key,
-        opened: who.opened,
-        service: who.service,
-        class: command.gravest_class(),
-        verdict,
-        enforced: scene.enforce,
-        len: u32::try_from(len).unwrap_or(u32::MAX),
-        detail: detail::of(command),
-    };
-    scene.record_as(id, Record::Command(record));
-    let Command::External(unit) = command else { return ((id, verdict), None) };
-    let mut corrected = None;
-    let mut sent = *unit;
-    if scene.enforce
-        && matches!(verdict.action, Action::Clamp | Action::Hold)
-        && let External::Motion(motion) = unit
-    {
-        let ask = Ask { client, opened: who.opened, command, state: robot, now_ns: scene.now_ns };
-        let instead = rules.policy.corrected(&verdict, motion, &ask);
-        corrected = Some(instead.emit());
-        sent = External::Motion(instead);
-    }
-    if verdict.is_allowed() || corrected.is_some() || !scene.enforce {
-        let track = rules.policy.track(&verdict, &sent, robot, scene.now_ns);
-        scene.flux.part(Part::Robot, robot);
-        robot.track = track;
-        scene.flux.part_done(Part::Robot, robot);
-    }
-    ((id, verdict), corrected)
 }
 
 impl<O> Surroundings<'_, '_, O> {
@@ -321,17 +341,9 @@ impl<O> Surroundings<'_, '_, O> {
     }
 }
 
-fn decide(
-    rules: &Rules,
-    client: Client,
-    opened: Toward,
-    command: &Command<'_>,
-    state: &State,
-    rates: &mut Rates,
-    now_ns: u64,
-) -> Verdict {
+fn decide(rules: &Rules, ask: &Ask<'_>, rates: &mut Rates) -> Verdict {
     if rules.mode.judges() {
-        rules.policy.decide(&Ask { client, opened, command, state, now_ns }, rates)
+        rules.policy.decide(ask, rates)
     } else {
         Verdict {
             action: Action::Forward,
@@ -340,4 +352,10 @@ fn decide(
             generation: rules.policy.generation(),
         }
     }
+}
+
+/// Who has the input for which a package is refused.
+fn in_use(rules: &Rules, command: &Command<'_>, verdict: &Verdict, inputs: &Inputs, connection: u32) -> Option<InUse> {
+    let Command::Rtde(request) = command else { return None };
+    (verdict.reason == Reason::InputInUse).then(|| rules.policy.in_use(request, inputs, connection)).flatten()
 }

@@ -47,8 +47,23 @@ impl Shared {
         if torn.entry.is_some() || torn.conversation.is_some() {
             self.flows.rebuild();
             self.free_orphans();
+            self.free_inputs();
         }
         ended
+    }
+
+    /// Frees the RTDE inputs of connections that live no more, and entries whose client is not their connection's: one
+    /// that was half written. The values need no mending: each component is one store of eight bytes, so it is the one
+    /// before or the one that was let through, and both may be what the robot has.
+    fn free_inputs(&mut self) {
+        let Self { flows, inputs, .. } = self;
+        inputs.keep(|connection, client| {
+            let flow = connection.checked_sub(1).and_then(|flow| u16::try_from(flow).ok());
+            flow.and_then(|flow| flows.flow(FlowId(flow))).is_some_and(|flow| {
+                let live = !matches!(flow.state(), State::Free | State::Dead | State::Closed) && flow.stream != 0;
+                live && (flow.key.plant.ip().to_canonical(), flow.key.plant.port) == client
+            })
+        });
     }
 
     /// Takes a binding out; the configuration's addresses are written again afterwards.
@@ -233,6 +248,33 @@ mod tests {
         arena.shared.unwatch(2);
         assert_eq!(arena.repair(true), Some(torn));
         assert_eq!(arena.shared.flows.flow(torn).unwrap().stream, 0);
+    }
+
+    #[test]
+    fn inputs_of_the_torn_connection_and_half_written_ones_are_free() {
+        let mut arena = three();
+        let input = |name: &str| rtde::Variable::named(name.as_bytes());
+        let client = |arena: &Arena, port: u16, of: u16| crate::robot::Connection {
+            number: u32::from(id(arena, of).0) + 1,
+            address: arena.shared.flows.flow(id(arena, of)).unwrap().key.plant.ip().to_canonical(),
+            port,
+            wall_ns: 1,
+        };
+        for (name, port, of) in [
+            ("input_int_register_0", 10, 10),
+            ("input_int_register_1", 11, 11),
+            // Of a connection that lives, but with the port of another one.
+            ("input_int_register_2", 11, 12),
+        ] {
+            let client = client(&arena, port, of);
+            arena.shared.inputs.accepted(input(name), &client);
+        }
+        let torn = id(&arena, 11);
+        arena.flux.conversation(torn, &mut ());
+        arena.flux.part(super::super::flux::Part::Inputs, &mut ());
+        assert_eq!(arena.repair(true), Some(torn));
+        let owned: Vec<_> = arena.shared.inputs.owned().map(|own| (own.input, own.port)).collect();
+        assert_eq!(owned, [("input_int_register_0", 10)]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::event::{Action, FlowEnd, Reason, RuleId, Verdict};
 use crate::flow::{FlowId, State, flag};
 use crate::gate::{Gate, Peers, Spliced, Stores};
 use crate::policy::Client;
+use crate::robot;
 
 /// Everything that an event on a watched connection touches, without the frame that caused it.
 pub(super) struct Watch<'x, 's, O> {
@@ -37,7 +38,7 @@ impl<O: Observer> Watch<'_, '_, O> {
         &mut self,
         act: impl FnOnce(&mut Gate, &mut Stores<'_>, &mut Surroundings<'_, '_, O>) -> T,
     ) -> Option<(T, Told)> {
-        let SharedArena { flows, watched, commands, answers, programs, robot, rates, .. } = &mut *self.arena;
+        let SharedArena { flows, watched, commands, answers, programs, robot, rates, inputs, .. } = &mut *self.arena;
         let flow = flows.flow_mut(self.id)?;
         let watched = watched.get_mut(self.slot)?;
         let mut stores = arena::stores(commands, answers, programs, watched, self.slot)?;
@@ -57,6 +58,13 @@ impl<O: Observer> Watch<'_, '_, O> {
             rules: self.rules,
             robot,
             rates,
+            inputs,
+            connection: robot::Connection {
+                number: arena::connection_number(self.id.0.into()),
+                address: who.key.plant.ip(),
+                port: who.key.plant.port,
+                wall_ns: self.scene.wall_ns,
+            },
             observer: self.observer,
             scene: self.scene,
             // A connection that is being spliced sends at once.

@@ -10,7 +10,7 @@ use super::arena::Arena;
 use super::counters::Counters;
 use super::pipeline::Pipeline;
 use super::rules::Rules;
-use crate::event::{EventId, Notice};
+use crate::event::{EventId, InUse, Notice};
 use crate::nic::{BATCH, Frame, FramePort, PortError};
 use crate::record::{Queue, Refused};
 use crate::robot::State;
@@ -58,7 +58,10 @@ impl Shared {
             stop: AtomicBool::new(false),
             turns: AtomicU64::new(0),
             notices: crossbeam::queue::ArrayQueue::new(64),
-            snapshot: std::sync::Mutex::new(Snapshot::default()),
+            snapshot: std::sync::Mutex::new(Snapshot {
+                inputs: Vec::with_capacity(rtde::Variable::INPUTS),
+                ..Snapshot::default()
+            }),
         }
     }
 }
@@ -72,6 +75,8 @@ pub struct Snapshot {
     pub flows: usize,
     /// What is known of the robot.
     pub robot: State,
+    /// Its RTDE inputs that some connection has.
+    pub inputs: Vec<InUse>,
     /// Monotonic time of the snapshot.
     pub now_ns: u64,
     /// Frames that a port did not take, toward the robot and toward the plant.
@@ -336,6 +341,9 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
         snapshot.counters.clone_from(self.pipeline.counters());
         snapshot.flows = self.pipeline.arena().shared().flows.len();
         snapshot.robot = self.pipeline.arena().shared().robot;
+        // Its room is kept from one snapshot to the next.
+        snapshot.inputs.clear();
+        snapshot.inputs.extend(self.pipeline.arena().shared().inputs.owned());
         snapshot.now_ns = now_ns;
         snapshot.refused_by_port = self.refused_by_port;
         snapshot.kernel_drops = [self.plant.kernel_drops(), self.robot.kernel_drops()];

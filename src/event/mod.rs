@@ -10,8 +10,8 @@ mod verdict;
 
 pub use reason::Reason;
 pub use record::{
-    Answer, CommandRecord, Detail, Event, EventId, FlowEnd, FlowRecord, FrameRecord, MessageRecord, ModbusDetail,
-    Notice, Record, Said,
+    Answer, CommandRecord, Detail, Event, EventId, FlowEnd, FlowRecord, FrameRecord, InUse, MessageRecord,
+    ModbusDetail, Notice, Record, Said,
 };
 pub use settled::{Render, Repeats, Settled};
 pub use text::{Text, items};

@@ -46,6 +46,8 @@ reasons! {
     QuantityNotAllowed = "quantity_not_allowed", "The quantity lies outside the rule's range.";
     ValueNotAllowed = "value_not_allowed", "A value lies outside the rule's range, or can't be proven inside.";
     VariableNotAllowed = "variable_not_allowed", "An RTDE variable is not named by the rule.";
+    StepNotAllowed = "step_not_allowed", "An RTDE input moves farther at once than the rule allows, or can't be compared.";
+    InputInUse = "input_in_use", "Another connection has this RTDE input, and the policy lets one have it at a time.";
     FrequencyNotAllowed = "frequency_not_allowed", "The output frequency lies outside the rule's range.";
     ProgramNotAllowed = "program_not_allowed", "The program's token hash is not named by the rule.";
     KindNotAllowed = "kind_not_allowed", "The rule does not allow this kind of URScript unit.";

@@ -1,3 +1,6 @@
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
 use dissect::Toward;
 use link::FlowKey;
 
@@ -74,6 +77,8 @@ pub enum Detail {
         recipe: u8,
         /// `name` or `name=value`, comma-separated.
         text: Text<160>,
+        /// An input that was refused since another connection has it.
+        in_use: Option<InUse>,
     },
     /// A Dashboard line.
     Dashboard {
@@ -153,6 +158,31 @@ pub struct Answer {
     pub values_len: u8,
     /// Text answers: Dashboard replies, RTDE types, interpreter acknowledgements.
     pub text: Text<96>,
+    /// The first RTDE input that the robot called in use, with the connection that has it.
+    pub in_use: Option<InUse>,
+}
+
+/// An RTDE input that a connection has in a recipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InUse {
+    /// Name of the input.
+    pub input: &'static str,
+    /// Address of the client that has it.
+    pub address: IpAddr,
+    /// Its TCP port.
+    pub port: u16,
+    /// Since when, nanoseconds since 1970.
+    pub since_ns: u64,
+}
+
+impl fmt::Display for InUse {
+    /// `speed_slider_mask is owned by 10.0.0.21:40112 since 12:03:11 UTC`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let client = SocketAddr::new(self.address, self.port);
+        let seconds = (self.since_ns / 1_000_000_000) % 86_400;
+        let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        write!(f, "{} is owned by {client} since {hours:02}:{minutes:02}:{seconds:02} UTC", self.input)
+    }
 }
 
 /// Something that the robot said to all who listen on its primary interface. It is no answer, and no word of it is proof.

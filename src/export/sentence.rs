@@ -61,6 +61,9 @@ fn of_command(command: &CommandRecord, names: &Names) -> String {
         let _ = write!(text, " by rule {rule}");
     }
     let _ = write!(text, " ({}): {}", verdict.reason, verdict.reason.sentence());
+    if let Detail::Rtde { in_use: Some(in_use), .. } = command.detail {
+        let _ = write!(text, " {in_use}.");
+    }
     text
 }
 

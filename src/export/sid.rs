@@ -78,6 +78,8 @@ const NUMBERED: &[&str] = &[
     "old_timestamp",
     "answer_timeout",
     "peer_silent",
+    "step_not_allowed",
+    "input_in_use",
 ];
 
 /// Signature id of alerts with this reason: 9100001 and on; 9100000 stands for a reason that has no number yet.

@@ -113,6 +113,7 @@ fn an_allowed_modbus_transaction_is_suricatas_with_ours_in_flowvars() {
         values: [0; 16],
         values_len: 0,
         text: Text::EMPTY,
+        in_use: None,
     };
     let line = line(&event, Some(&answer), None, true);
     assert_known(&line, &TOP);
@@ -178,7 +179,7 @@ fn what_shadow_would_refuse_is_an_alert_that_was_let_through() {
 
 #[test]
 fn own_types_are_named_like_their_services() {
-    let rtde = Detail::Rtde { package: b'O', recipe: 0, text: Text::new(b"125 Hz: timestamp,actual_q") };
+    let rtde = Detail::Rtde { package: b'O', recipe: 0, text: Text::new(b"125 Hz: timestamp,actual_q"), in_use: None };
     let said = line(&command(Service::Rtde, Class::Session, Reason::SessionWord, true, rtde), None, None, false);
     assert_eq!((&said["event_type"], &said["rtde"]["package"]), (&"rtde".into(), &"setup_outputs".into()));
     assert_eq!(said["rtde"]["frequency_hz"], 125.0);
@@ -340,8 +341,13 @@ fn detail() -> impl Strategy<Value = Detail> {
     ];
     prop_oneof![
         modbus,
-        (any::<u8>(), any::<u8>(), text()).prop_map(|(package, recipe, text)| Detail::Rtde { package, recipe, text }),
-        text().prop_map(|text| Detail::Rtde { package: b'O', recipe: 0, text }),
+        (any::<u8>(), any::<u8>(), text()).prop_map(|(package, recipe, text)| Detail::Rtde {
+            package,
+            recipe,
+            text,
+            in_use: None
+        }),
+        text().prop_map(|text| Detail::Rtde { package: b'O', recipe: 0, text, in_use: None }),
         text().prop_map(|text| Detail::Dashboard { verb: "load", text }),
         (kinds, any::<[u8; 32]>(), text(), text()).prop_map(|(kind, token_hash, text, functions)| Detail::UrScript {
             kind,
@@ -428,7 +434,16 @@ fn record() -> impl Strategy<Value = Record> {
             _ => {
                 let (values, values_len) = ([n[0] as u16; 16], n[1] as u8);
                 let exception = n[2] as u8;
-                Record::Answer(Answer { to: EventId(n[3]), key, service, exception, values, values_len, text })
+                Record::Answer(Answer {
+                    to: EventId(n[3]),
+                    key,
+                    service,
+                    exception,
+                    values,
+                    values_len,
+                    text,
+                    in_use: None,
+                })
             }
         }
     })

@@ -7,8 +7,8 @@ use client_interface::Interface;
 use super::stream;
 use super::{Asked, INTERPRETER, REMOTE_CONTROL, Session};
 use crate::command::Service;
-use crate::event::{Said, Text};
-use crate::robot::{Control, Program, State};
+use crate::event::{InUse, Said, Text};
+use crate::robot::{Connection, Control, Inputs, Program, State};
 
 /// What one answer unit said.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +17,8 @@ pub struct Reading {
     pub to: Option<u64>,
     /// Whether it should have answered something, but nothing outstanding fits.
     pub unsolicited: bool,
+    /// Whether it does not carry what its request asked for.
+    pub mismatched: bool,
     /// Whether it belongs into the records.
     pub recorded: bool,
     /// Modbus exception code, or 0.
@@ -29,18 +31,33 @@ pub struct Reading {
     pub text: Text<96>,
     /// What it is, where it answers nobody: something that the robot said to all who listen. Its words are in `text`.
     pub said: Option<Said>,
+    /// The first RTDE input that the robot called in use, with the connection that has it, where one is known.
+    pub in_use: Option<InUse>,
+}
+
+/// What an answer may tell of the robot, and on which connection it came.
+#[derive(Debug)]
+pub struct Told<'x> {
+    /// Its live state.
+    pub state: &'x mut State,
+    /// Its RTDE inputs.
+    pub inputs: &'x mut Inputs,
+    /// The connection.
+    pub connection: &'x Connection,
 }
 
 impl Reading {
     pub(super) const NOTHING: Self = Self {
         to: None,
         unsolicited: false,
+        mismatched: false,
         recorded: false,
         exception: 0,
         values: [0; 16],
         values_len: 0,
         text: Text::EMPTY,
         said: None,
+        in_use: None,
     };
 
     fn push_value(&mut self, value: u16) {
@@ -51,8 +68,8 @@ impl Reading {
     }
 }
 
-/// Looks for one unit toward the plant at the start of `bytes` and reads it; what it says of the robot goes into
-/// `state` with the time `now_ns`.
+/// Looks for one unit toward the plant at the start of `bytes` and reads it; what it says of the robot goes to `told`
+/// with the time `now_ns`.
 ///
 /// # Errors
 /// The bytes begin no unit of the service: answers can't be read further on this connection.
@@ -60,17 +77,17 @@ pub fn read_answer(
     session: &mut Session,
     service: Service,
     bytes: &[u8],
-    state: &mut State,
+    told: Told<'_>,
     now_ns: u64,
 ) -> Result<Step<Reading>, DissectError> {
     match service {
         Service::Modbus => modbus_answer(session, bytes),
-        Service::Rtde => rtde_answer(session, bytes, state, now_ns),
-        Service::Dashboard => dashboard_answer(session, bytes, state, now_ns),
+        Service::Rtde => rtde_answer(session, bytes, told, now_ns),
+        Service::Dashboard => dashboard_answer(session, bytes, told.state, now_ns),
         Service::UrScript => {
             let port = u16::try_from(session.port).unwrap_or(0);
             match Interface::of_port(port) {
-                Some(interface) => stream::read(session, interface, bytes, state, now_ns),
+                Some(interface) => stream::read(session, interface, bytes, told.state, now_ns),
                 None if port == INTERPRETER => interpreter_answer(session, bytes),
                 None => Err(DissectError::unsupported("answers of this port", 0)),
             }
@@ -92,6 +109,7 @@ fn modbus_answer(session: &mut Session, bytes: &[u8]) -> Result<Step<Reading>, D
     reading.to = answer.map(|answer| answer.tag);
     session.answered = session.answered.max(reading.to.unwrap_or(0));
     reading.unsolicited = answer.is_none();
+    reading.mismatched = answer.is_some_and(|answer| !answer.fits);
     match response.values {
         Some(values @ modbus::Values::Registers(_)) => {
             values.registers().take(16).for_each(|value| reading.push_value(value))
@@ -108,7 +126,7 @@ fn modbus_answer(session: &mut Session, bytes: &[u8]) -> Result<Step<Reading>, D
 fn rtde_answer(
     session: &mut Session,
     bytes: &[u8],
-    state: &mut State,
+    told: Told<'_>,
     now_ns: u64,
 ) -> Result<Step<Reading>, DissectError> {
     let (package, len) = match rtde::Package::step(bytes, Toward::Plant)? {
@@ -116,10 +134,11 @@ fn rtde_answer(
         Step::Whole { unit, len } => (unit, len),
     };
     let mut reading = Reading::NOTHING;
-    match rtde::Reply::read(&package, &session.rtde)? {
+    let reply = rtde::Reply::read(&package, &session.rtde)?;
+    match reply {
         rtde::Reply::Data(data) => {
             for field in data.fields() {
-                state.see_rtde(field.variable, &field.value, now_ns);
+                told.state.see_rtde(field.variable, &field.value, now_ns);
             }
         }
         rtde::Reply::SetupOutputs { types, .. } | rtde::Reply::SetupInputs { types, .. } => {
@@ -127,6 +146,26 @@ fn rtde_answer(
             reading.text = Text::new(types.0);
         }
         _ => {}
+    }
+    if let rtde::Reply::SetupInputs { recipe_id, types } = reply {
+        let answered = || session.rtde.answered(&reply);
+        let is_data = |kind| matches!(kind, Some(rtde::ReplyType::Data(_)));
+        if let Asked::Tag(tag) = session.pending.pop() {
+            reading.to = Some(tag);
+        }
+        // As the session sees it: a set-up counts as a whole, or not at all.
+        let accepted =
+            recipe_id != 0 && answered().count() == types.iter().count() && answered().all(|(_, kind)| is_data(kind));
+        for (variable, kind) in answered() {
+            if accepted {
+                told.inputs.accepted(variable, told.connection);
+            } else {
+                told.inputs.not_accepted(variable, told.connection.number);
+            }
+            if kind == Some(rtde::ReplyType::InUse) && reading.in_use.is_none() {
+                reading.in_use = told.inputs.in_use(variable, told.connection.number);
+            }
+        }
     }
     session.rtde.reply(&package)?;
     Ok(Step::Whole { unit: reading, len })

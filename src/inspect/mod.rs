@@ -5,7 +5,7 @@ mod handed;
 mod refusal;
 mod stream;
 
-pub use answer::{Reading, read_answer};
+pub use answer::{Reading, Told, read_answer};
 pub use refusal::{MAX_ANSWER, Refusal, answers_framed, answers_read, refusal_answer};
 pub use stream::MAX_READ;
 
@@ -18,7 +18,7 @@ use crate::command::{Command, External, Service, Socket};
 use handed::Handed;
 
 /// Commands of one connection whose tags are kept until their answer, where answers come in order (Dashboard,
-/// interpreter).
+/// interpreter, and RTDE's set-ups of inputs among themselves).
 const PENDING: u32 = 16;
 
 /// Time between two pieces of a unit. Source: RFC 6298: a sender whose time-out begins with a second repeats for the third
@@ -41,6 +41,8 @@ pub struct Session {
     pub(crate) pending: Pending,
     /// Tag of the newest Modbus request that was answered. Tags grow.
     answered: u64,
+    /// Modbus requests whose answer is no longer waited for, as more were outstanding than are kept.
+    forgotten: u64,
     /// Whether a line of the robot was seen on a Dashboard connection; the first is its greeting.
     greeted: u32,
     /// The socket of external control, as its channel's number, and the integers a record; 0 = it is none.
@@ -65,6 +67,7 @@ impl Session {
             scanner: Scanner::default(),
             pending: Pending::default(),
             answered: 0,
+            forgotten: 0,
             greeted: 0,
             channel: 0,
             fields: 0,
@@ -101,29 +104,27 @@ impl Session {
         u8::try_from(self.channel).ok().and_then(Channel::of_number)
     }
 
-    /// Looks for one unit of external control at the start of `bytes` and has it judged by `decide`. Of a text that is
-    /// not `held`, nothing is judged before it ends ([`Session::text_over`]); one that is, is whole where it is `known`.
+    /// Looks for one unit of external control at the start of `bytes`. Of a text that is not `held` every part counts as a
+    /// unit without meaning, until it is over ([`Session::text_over`]); one that is held is whole where it is `known`.
     ///
     /// # Errors
     /// The bytes begin no unit: the integers a record are too few for what they mean. Final for the connection.
-    pub fn external(
+    pub fn external<'b>(
         &mut self,
-        bytes: &[u8],
+        bytes: &'b [u8],
         held: bool,
         known: impl Fn(&[u8; 32]) -> bool,
-        decide: impl FnOnce(&Command<'_>, &[u8]),
-    ) -> Result<Step<()>, DissectError> {
+    ) -> Result<Step<Option<External<'b>>>, DissectError> {
         let channel = self.channel().ok_or(DissectError::unsupported("external control socket", 0))?;
         if channel == Channel::Script {
             if !held {
                 self.handed.add(bytes);
-                return Ok(Step::Whole { unit: (), len: bytes.len() });
+                return Ok(Step::Whole { unit: None, len: bytes.len() });
             }
             return Ok(match self.handed.find(bytes, known) {
                 Some((len, digest)) => {
                     let text = External::Text { digest, len: u32::try_from(len).unwrap_or(u32::MAX) };
-                    decide(&Command::External(text), bytes.get(..len).unwrap_or_default());
-                    Step::Whole { unit: (), len }
+                    Step::Whole { unit: Some(text), len }
                 }
                 None => Step::Partial { needed: bytes.len().saturating_add(1) },
             });
@@ -137,8 +138,7 @@ impl Session {
             Channel::Trajectory => External::Point(Point::read(&record)?),
             Channel::Script | Channel::ScriptCommand => External::Order(Order::read(&record)?),
         };
-        decide(&Command::External(unit), bytes.get(..len).unwrap_or_default());
-        Ok(Step::Whole { unit: (), len })
+        Ok(Step::Whole { unit: Some(unit), len })
     }
 
     /// The hash of the text that is coming, as far as it came.
@@ -175,6 +175,13 @@ impl Session {
         }
     }
 
+    /// How many Modbus requests went on while 16 were outstanding: each pushed the oldest one out, whose answer will
+    /// count as unsolicited.
+    #[must_use]
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
     /// Looks for one unit toward the robot at the start of `bytes`, has it judged by `decide`, and goes on in the
     /// session where it may pass: `decide` answers with the tag under which its answer is to be found, or nothing.
     ///
@@ -188,7 +195,7 @@ impl Session {
         decide: impl FnOnce(&Command<'_>, &[u8]) -> Option<u64>,
     ) -> Result<Step<()>, DissectError> {
         match service {
-            Service::Modbus => Self::modbus_command(&mut self.modbus, bytes, decide),
+            Service::Modbus => Self::modbus_command(&mut self.modbus, &mut self.forgotten, bytes, decide),
             Service::Rtde => self.rtde_command(bytes, decide),
             Service::Dashboard => {
                 let step = dashboard::Line::step(bytes)?;
@@ -222,6 +229,7 @@ impl Session {
 
     fn modbus_command(
         session: &mut modbus::Session,
+        forgotten: &mut u64,
         bytes: &[u8],
         decide: impl FnOnce(&Command<'_>, &[u8]) -> Option<u64>,
     ) -> Result<Step<()>, DissectError> {
@@ -235,6 +243,7 @@ impl Session {
                 {
                     // More outstanding requests than any server takes: the oldest answer will not come.
                     session.forget_oldest();
+                    *forgotten = forgotten.saturating_add(1);
                     let _ = session.request(&request, tag);
                 }
                 Ok(Step::Whole { unit: (), len })
@@ -252,8 +261,12 @@ impl Session {
             Step::Whole { unit: package, len } => {
                 let request = rtde::Request::read(&package, &self.rtde)?;
                 let unit = bytes.get(..len).unwrap_or_default();
-                if decide(&Command::Rtde(request), unit).is_some() {
+                let sets_inputs = matches!(request, rtde::Request::SetupInputs { .. });
+                if let Some(tag) = decide(&Command::Rtde(request), unit) {
                     self.rtde.request(&package)?;
+                    if sets_inputs {
+                        self.pending.push(tag);
+                    }
                 }
                 Ok(Step::Whole { unit: (), len })
             }

@@ -55,7 +55,7 @@ pub const fn answers_read(service: Service, port: u16) -> bool {
 /// | service | answer |
 /// |---|---|
 /// | Modbus | an exception with the request's transaction, unit and function: 01 for the function, 02 for an address, 03 for a value or quantity, 06 for rate and state |
-/// | RTDE | `V`, `S`, `P` accepted = 0; `O`, `I` recipe id 0 and `NOT_FOUND` for each name; `U`, `M` silent; `v` none, for a reply to it is a version, and clients choose what they send next by it |
+/// | RTDE | `V`, `S`, `P` accepted = 0; `O`, `I` recipe id 0 and `NOT_FOUND` for each name, `IN_USE` where another connection has an input; `U`, `M` silent; `v` none, for a reply to it is a version, and clients choose what they send next by it |
 /// | Dashboard | the verb's own failure line, never the one that asks to switch to remote control |
 /// | URScript on 30020 | `discard: <name of the reason>: <statement>`; blank lines and comments silent |
 /// | URScript elsewhere, external control | silent |
@@ -87,6 +87,10 @@ pub fn refusal_answer(
             }
             match rtde::Request::read(&package, &session.rtde) {
                 Ok(rtde::Request::Data(_) | rtde::Request::Message(_)) => return Refusal::Silent,
+                // As the robot says it: clients tell a person of it, or try again later.
+                Ok(rtde::Request::SetupInputs { names }) if reason == Reason::InputInUse => {
+                    rtde::emit::inputs_reply(0, names.iter().map(|_| rtde::ReplyType::InUse), out)
+                }
                 // The version in force counts: with a request for another one unanswered, nothing here is readable.
                 Ok(request) => request.refusal(session.rtde.version(), out),
                 Err(_) => None,
@@ -135,6 +139,7 @@ pub(crate) const fn exception_code(reason: Reason) -> ExceptionCode {
         Reason::QuantityNotAllowed
         | Reason::ValueNotAllowed
         | Reason::ArgumentNotAllowed
+        | Reason::StepNotAllowed
         | Reason::FrequencyNotAllowed
         | Reason::Unproven
         | Reason::Ambiguous
@@ -143,6 +148,7 @@ pub(crate) const fn exception_code(reason: Reason) -> ExceptionCode {
         | Reason::TooLong
         | Reason::Truncated => ExceptionCode::ILLEGAL_DATA_VALUE,
         Reason::RateExceeded
+        | Reason::InputInUse
         | Reason::StateMismatch
         | Reason::StateUnknown
         | Reason::UnitTimeout

@@ -152,7 +152,7 @@ mod tests {
 
     use super::*;
     use crate::command::Service;
-    use crate::inspect::read_answer;
+    use crate::inspect::tests::heard;
 
     const MODE: RobotModeData = RobotModeData {
         timestamp_us: 0,
@@ -187,7 +187,7 @@ mod tests {
         let (mut session, mut state, mut rest, mut said) =
             (Session::of_port(port), State::default(), bytes, Vec::new());
         while !rest.is_empty() {
-            match read_answer(&mut session, Service::UrScript, rest, &mut state, 9) {
+            match heard(&mut session, Service::UrScript, rest, &mut state, 9) {
                 Ok(Step::Whole { unit, len }) => {
                     said.extend(unit.said.map(|said| (said, unit.text.to_string())));
                     assert!(!unit.recorded && !unit.unsolicited && unit.to.is_none(), "it answers nothing");
@@ -282,14 +282,14 @@ mod tests {
             let mut left = u32::from_be_bytes(*head.first_chunk().unwrap()) as usize;
             let mut give = head.to_vec();
             while left > 0 {
-                let step = read_answer(&mut session, Service::UrScript, &give, &mut state, 1).unwrap();
+                let step = heard(&mut session, Service::UrScript, &give, &mut state, 1).unwrap();
                 let Step::Whole { unit, len } = step else { panic!("{step:?}") };
                 assert_eq!((len, unit.said), (give.len(), None), "all that came is let go");
                 left -= len;
                 give = vec![0; left.min(1460)];
             }
             let next = state_package(&MODE, 1);
-            let step = read_answer(&mut session, Service::UrScript, &next, &mut state, 5);
+            let step = heard(&mut session, Service::UrScript, &next, &mut state, 5);
             assert!(matches!(step, Ok(Step::Whole { len, .. }) if len == next.len()));
             assert_eq!(state.program_at_ns, 5, "what follows it is read");
         }
@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn bytes_that_begin_no_unit_are_not_read() {
         let refused = |port, bytes: &[u8]| {
-            read_answer(&mut Session::of_port(port), Service::UrScript, bytes, &mut State::default(), 1).is_err()
+            heard(&mut Session::of_port(port), Service::UrScript, bytes, &mut State::default(), 1).is_err()
         };
         assert!(refused(30001, b"Hello, world\n") && refused(30001, &[0; 5]) && refused(30001, &[0, 0, 0, 4, 16]));
         assert!(refused(30003, b"Hello, world\n") && refused(30003, &[0; 4]) && refused(30003, &[0, 0, 16, 1]));
@@ -332,7 +332,7 @@ mod tests {
             let (mut session, mut state, mut said) = (Session::of_port(30002), State::default(), Vec::new());
             let (mut at, mut end, mut cuts) = (0, 0, cuts.into_iter().cycle());
             while at < bytes.len() {
-                match read_answer(&mut session, Service::UrScript, &bytes[at..end], &mut state, 9).unwrap() {
+                match heard(&mut session, Service::UrScript, &bytes[at..end], &mut state, 9).unwrap() {
                     Step::Whole { unit, len } => {
                         prop_assert!(len >= 1 && at + len <= end);
                         said.extend(unit.said.map(|said| (said, unit.text.to_string())));
@@ -355,7 +355,7 @@ mod tests {
         fn any_bytes_are_a_stream(bytes in vec(any::<u8>(), 0..200), port in prop::sample::select(vec![30001_u16, 30003])) {
             let (mut session, mut state) = (Session::of_port(port), State::default());
             let mut rest = &bytes[..];
-            while let Ok(Step::Whole { len, .. }) = read_answer(&mut session, Service::UrScript, rest, &mut state, 1) {
+            while let Ok(Step::Whole { len, .. }) = heard(&mut session, Service::UrScript, rest, &mut state, 1) {
                 prop_assert!((1..=rest.len()).contains(&len));
                 rest = &rest[len..];
             }

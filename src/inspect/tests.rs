@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::refusal::exception_code;
 use super::*;
 use crate::event::Reason;
-use crate::robot::{Control, State};
+use crate::robot::{Connection, Control, Inputs, State};
 
 const MODBUS: (Service, u16) = (Service::Modbus, 502);
 const RTDE: (Service, u16) = (Service::Rtde, 30004);
@@ -24,8 +24,26 @@ fn sent(session: &mut Session, (service, port): (Service, u16), unit: &[u8], tag
     assert_eq!(step, Ok(Step::Whole { unit: (), len: unit.len() }));
 }
 
+/// Reads an answer that tells of the robot's state.
+pub(super) fn heard(
+    session: &mut Session,
+    service: Service,
+    bytes: &[u8],
+    state: &mut State,
+    now_ns: u64,
+) -> Result<Step<Reading>, DissectError> {
+    let mut inputs = Inputs::new();
+    let connection = Connection { number: 1, address: [10, 20, 0, 21].into(), port: 40112, wall_ns: 1 };
+    read_answer(session, service, bytes, Told { state, inputs: &mut inputs, connection: &connection }, now_ns)
+}
+
+/// Reads an answer that tells nobody anything.
+fn read(session: &mut Session, service: Service, bytes: &[u8]) -> Result<Step<Reading>, DissectError> {
+    heard(session, service, bytes, &mut State::default(), 1)
+}
+
 pub(super) fn answered(session: &mut Session, service: Service, bytes: &[u8]) -> Reading {
-    match read_answer(session, service, bytes, &mut State::default(), 1) {
+    match read(session, service, bytes) {
         Ok(Step::Whole { unit, len }) if len == bytes.len() => unit,
         other => panic!("{other:?}"),
     }
@@ -208,6 +226,7 @@ fn the_interpreter_answers_line_by_line_and_the_others_never() {
     let mut session = Session::new();
     sent(&mut session, CLIENT, b"sync()\n", 3);
     assert_eq!(session.outstanding(Service::UrScript), 0);
+    assert!(read(&mut session, Service::UrScript, b"\0\0\0\x0a\n").is_err());
 }
 
 #[test]
@@ -215,7 +234,7 @@ fn the_dashboard_says_who_commands_the_robot_where_only_that_was_asked() {
     let mut session = Session::of_port(29999);
     let mut state = State::default();
     let mut hear = |session: &mut Session, line: &[u8], now_ns| {
-        assert!(matches!(read_answer(session, Service::Dashboard, line, &mut state, now_ns), Ok(Step::Whole { .. })));
+        assert!(matches!(heard(session, Service::Dashboard, line, &mut state, now_ns), Ok(Step::Whole { .. })));
         (state.control, state.control_at_ns)
     };
     let greeting = b"Connected: Universal Robots Dashboard Server\n";
@@ -314,6 +333,57 @@ fn unit() -> impl Strategy<Value = ((Service, u16), Vec<u8>)> {
     prop_oneof![modbus, legal, rtde, dashboard, script, anything]
 }
 
+#[test]
+fn an_answer_that_does_not_carry_what_was_asked_for_is_told_apart() {
+    let mut session = Session::new();
+    let read = [0, 9, 0, 0, 0, 6, 255, 3, 0, 128, 0, 2];
+    for (answer, mismatched) in [
+        (&[0, 9, 0, 0, 0, 7, 255, 3, 4, 0, 1, 0, 2][..], false),
+        (&[0, 9, 0, 0, 0, 5, 255, 3, 2, 0, 1], true),
+        (&[0, 9, 0, 0, 0, 3, 255, 0x83, 2], false),
+    ] {
+        sent(&mut session, MODBUS, &read, 5);
+        let reading = answered(&mut session, Service::Modbus, answer);
+        assert_eq!((reading.to, reading.unsolicited, reading.mismatched), (Some(5), false, mismatched), "{answer:?}");
+    }
+    let reading = answered(&mut session, Service::Modbus, &[0, 9, 0, 0, 0, 5, 255, 3, 2, 0, 1]);
+    assert!(reading.unsolicited && !reading.mismatched);
+}
+
+#[test]
+fn the_seventeenth_outstanding_request_pushes_the_oldest_out_and_says_so() {
+    let mut session = Session::new();
+    for tag in 0..18_u8 {
+        sent(&mut session, MODBUS, &[0, tag, 0, 0, 0, 6, 255, 3, 0, 128, 0, 1], tag.into());
+        assert_eq!(session.forgotten(), u64::from(tag.saturating_sub(15)));
+    }
+    let oldest = answered(&mut session, Service::Modbus, &[0, 0, 0, 0, 0, 5, 255, 3, 2, 0, 1]);
+    let latest = answered(&mut session, Service::Modbus, &[0, 17, 0, 0, 0, 5, 255, 3, 2, 0, 1]);
+    assert_eq!((oldest.to, oldest.unsolicited, latest.to), (None, true, Some(17)));
+}
+
+#[test]
+fn a_set_up_of_inputs_is_paired_with_its_answer_and_the_owner_is_told() {
+    let mut session = Session::new();
+    let (mut state, mut inputs) = (State::default(), Inputs::new());
+    let variable = rtde::Variable::named(b"speed_slider_mask");
+    let other = Connection { number: 2, address: [10, 20, 0, 22].into(), port: 40112, wall_ns: 0 };
+    let own = Connection { number: 1, address: [10, 20, 0, 21].into(), port: 40113, wall_ns: 0 };
+    inputs.accepted(variable, &other);
+    sent(&mut session, RTDE, b"\x00\x14Ispeed_slider_mask", 7);
+    let mut told = |bytes: &[u8], inputs: &mut Inputs| {
+        let told = Told { state: &mut state, inputs, connection: &own };
+        match read_answer(&mut session, Service::Rtde, bytes, told, 1) {
+            Ok(Step::Whole { unit, .. }) => unit,
+            other => panic!("{other:?}"),
+        }
+    };
+    let reading = told(b"\x00\x0aI\0IN_USE", &mut inputs);
+    assert_eq!((reading.to, reading.recorded), (Some(7), true));
+    assert_eq!(reading.in_use.map(|in_use| in_use.port), Some(40112));
+    assert!(inputs.other_owner(variable, 1).is_some(), "a refusal takes it from nobody");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -344,7 +414,7 @@ proptest! {
                 prop_assert!(len <= room && out[len..].iter().all(|byte| *byte == 0xaa));
                 prop_assert_eq!(client.outstanding(service), 1);
                 let answer = &out[..len];
-                let read = read_answer(&mut client, service, answer, &mut State::default(), 1);
+                let read = read(&mut client, service, answer);
                 let Ok(Step::Whole { unit: reading, len: read }) = read else { panic!("{answer:?}: {read:?}") };
                 prop_assert_eq!(read, len);
                 prop_assert!(!reading.unsolicited);
@@ -373,7 +443,7 @@ proptest! {
             prop_assert!((1..=room).contains(&len));
         }
         let _ = session.outstanding(service);
-        let _ = read_answer(&mut session, service, &bytes, &mut State::default(), 1);
+        let _ = read(&mut session, service, &bytes);
         let _ = session.outstanding(service);
     }
 }

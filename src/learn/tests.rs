@@ -35,9 +35,17 @@ fn compile(text: &str) -> Policy {
 }
 
 fn allows(policy: &Policy, command: &Command<'_>) -> bool {
-    let mut rates = robot::Rates { buckets: [[0; 2]; 64] };
-    let state = robot::State::default();
-    let ask = Ask { client: policy.client(PLC), opened: Toward::Robot, command, state: &state, now_ns: 1 };
+    let mut rates = robot::Rates::new();
+    let (state, inputs) = (robot::State::default(), robot::Inputs::new());
+    let ask = Ask {
+        client: policy.client(PLC),
+        opened: Toward::Robot,
+        command,
+        state: &state,
+        inputs: &inputs,
+        connection: 1,
+        now_ns: 1,
+    };
     policy.decide(&ask, &mut rates).is_allowed()
 }
 

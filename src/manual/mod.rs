@@ -11,6 +11,9 @@ pub mod gate {}
 #[doc = include_str!("threat-model.md")]
 pub mod threat_model {}
 
+#[doc = include_str!("policy-rtde-and-modbus.md")]
+pub mod policy_rtde_and_modbus {}
+
 #[doc = include_str!("reasons.md")]
 pub mod reasons {}
 

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::external_control::{self, all_sockets};
 use super::index::ModbusIndex;
+use super::rtde::InputSet;
 use super::rule::{Asset, Body, Reading, Rule, refusal_of};
 use super::{Client, ClientRules, Moment, Policy, number, test};
 use crate::command::Service;
@@ -80,7 +81,11 @@ impl Policy {
         let rules: Vec<Rule> = rules.into_iter().map(|(_, rule)| rule).collect();
         let (ranges, clients) = clients(&rules, refusal);
         let digest = Sha256::digest(text.as_bytes()).into();
-        let policy = Self { generation, digest, robot, rules, ranges, clients, max_age_ns, sockets, tests };
+        let exclusive = rules.iter().fold(InputSet::default(), |set, rule| match &rule.body {
+            Body::Rtde(body) => set.with(body.exclusive()),
+            _ => set,
+        });
+        let policy = Self { generation, digest, robot, rules, ranges, clients, max_age_ns, sockets, exclusive, tests };
         source.finish(Some(policy))
     }
 
@@ -96,6 +101,7 @@ impl Policy {
             clients: Vec::new(),
             max_age_ns: MAX_AGE_NS,
             sockets: Vec::new(),
+            exclusive: InputSet::default(),
             tests: Vec::new(),
         }
     }

@@ -35,14 +35,18 @@ impl Policy {
             }
             Command::Rtde(request) => {
                 let classes = ask.command.classes();
+                let in_use = self.in_use(request, ask.inputs, ask.connection).is_some();
                 self.judge(ask, Candidates::of(&own.rtde), rtde, rates, |rule| match &rule.body {
                     Body::Rtde(body) if rule.deny => touched(body.touches(request, classes)),
-                    Body::Rtde(body) => body.covers(request),
+                    Body::Any(allowed) if rule.deny => any(*allowed, claimed(request, classes), true, true),
+                    Body::Rtde(body) => body.covers(request, ask.inputs).and_then(|()| free(in_use)),
                     // A recipe that was never seen can hold any input.
-                    Body::Any(_) if !rule.deny && is_unknown_data(request) => {
+                    Body::Any(_) if is_unknown_data(request) => {
                         Err(Miss { rank: Rank::Command, reason: Reason::RecipeUnknown })
                     }
-                    Body::Any(allowed) => any(*allowed, claimed(request, classes), rule.deny, true),
+                    Body::Any(allowed) => {
+                        any(*allowed, claimed(request, classes), false, true).and_then(|()| free(in_use))
+                    }
                     _ => MISSED,
                 })
             }
@@ -123,10 +127,7 @@ impl Policy {
                 if let Some(when) = &rule.when {
                     when.holds(ask.state, ask.now_ns, self.max_age_ns).map_err(now)?;
                 }
-                if let Some(rate) = &rule.rate {
-                    rate.take(&mut rates.buckets, ask.now_ns).map_err(now)?;
-                }
-                Ok(())
+                charge(rule, ask, rates).map_err(now)
             });
             match outcome {
                 Ok(()) => return self.verdict(Action::Forward, Reason::Allowed, Some(place)),
@@ -139,6 +140,30 @@ impl Policy {
             None => self.verdict(refusal, Reason::NoRule, None),
         }
     }
+}
+
+/// Takes the tokens of everything that has a rate in a rule, or none.
+fn charge(rule: &Rule, ask: &Ask<'_>, rates: &mut robot::Rates) -> Result<(), Reason> {
+    let writes = match (&rule.body, ask.command) {
+        (Body::Rtde(body), Command::Rtde(rtde::Request::Data(data))) => Some((body, data)),
+        _ => None,
+    };
+    let all = || {
+        let inputs = writes.into_iter().flat_map(|(body, data)| body.rates(data, ask.inputs));
+        rule.rate.iter().chain(inputs)
+    };
+    for rate in all() {
+        rate.ready(&mut rates.buckets, ask.now_ns)?;
+    }
+    for rate in all() {
+        rate.spend(&mut rates.buckets);
+    }
+    Ok(())
+}
+
+/// Whether the inputs that a package names are nobody else's, where the policy lets only one have them.
+fn free(in_use: bool) -> Result<(), Miss> {
+    if in_use { Err(Miss { rank: Rank::Moment, reason: Reason::InputInUse }) } else { Ok(()) }
 }
 
 const MISSED: Result<(), Miss> = Err(Miss { rank: Rank::Command, reason: Reason::CommandNotAllowed });

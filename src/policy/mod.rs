@@ -33,7 +33,7 @@ pub use test::TestOutcome;
 pub(crate) use urscript::hash_text;
 
 use crate::command::{Command, Service, Socket};
-use crate::event::{Action, Reason, RuleId, Verdict};
+use crate::event::{Action, InUse, Reason, RuleId, Verdict};
 use crate::robot;
 use index::ModbusIndex;
 use rule::{Body, Rule};
@@ -77,6 +77,8 @@ pub struct Policy {
     max_age_ns: u64,
     /// Sockets of external control that rules name, by port.
     sockets: Vec<(u16, Socket)>,
+    /// Inputs that one connection may have at a time, whichever rule lets it.
+    exclusive: rtde::InputSet,
     tests: Vec<test::Test>,
 }
 
@@ -105,6 +107,10 @@ pub struct Ask<'a> {
     pub command: &'a Command<'a>,
     /// The robot's live state.
     pub state: &'a robot::State,
+    /// The robot's RTDE inputs.
+    pub inputs: &'a robot::Inputs,
+    /// The connection that the command came on, as the inputs' owners are numbered; 0 = none that they know.
+    pub connection: u32,
     /// Monotonic clock in nanoseconds.
     pub now_ns: u64,
 }
@@ -155,6 +161,29 @@ impl Policy {
         let number = number(peer);
         let after = self.ranges.partition_point(|(first, _)| *first <= number);
         after.checked_sub(1).and_then(|at| self.ranges.get(at)).map_or(Client::UNKNOWN, |(_, client)| *client)
+    }
+
+    /// The first input of a package that only one connection may have, and that another one has; with its owner.
+    #[must_use]
+    pub fn in_use(&self, request: &::rtde::Request<'_>, inputs: &robot::Inputs, connection: u32) -> Option<InUse> {
+        if self.exclusive.is_empty() {
+            return None;
+        }
+        let held =
+            |variable| self.exclusive.contains(variable).then(|| inputs.other_owner(variable, connection)).flatten();
+        match request {
+            ::rtde::Request::SetupInputs { names } => {
+                let mut variables = names.iter().map(::rtde::Variable::named);
+                variables.find(|variable| held(*variable).is_some())
+            }
+            // While the robot's answer to the other's set-up is under way, it may still be this one's to write.
+            ::rtde::Request::Data(data) => {
+                let mut variables = data.fields().map(|field| field.variable);
+                variables.find(|variable| held(*variable).is_some_and(robot::Owner::is_accepted))
+            }
+            _ => None,
+        }
+        .and_then(|variable| inputs.in_use(variable, connection))
     }
 
     fn rules_of(&self, client: Client) -> Option<&ClientRules> {

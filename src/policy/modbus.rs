@@ -1,12 +1,12 @@
 //! What a rule says about Modbus requests.
 
-use modbus::{FunctionCode, Request, Span, Values};
+use modbus::{FunctionCode, Preset, Request, Span, Table, Values, ur};
 
 use super::names::classes;
 use super::ranges::Ranges;
 use super::rule::{Miss, Rank};
 use crate::command::{Class, Classes};
-use crate::document::{Table, Value};
+use crate::document::{self, Value};
 use crate::event::Reason;
 
 /// The Modbus keys of one rule; an absent key is unbounded.
@@ -29,25 +29,31 @@ pub(crate) struct ModbusRule {
 #[derive(Clone, Copy, Debug, Default)]
 struct Named {
     functions: u128,
+    /// The largest preset named: each holds what the smaller ones hold.
+    preset: Option<Preset>,
     classes: Classes,
     by_class_only: bool,
 }
 
 impl ModbusRule {
     /// Reads the keys of `table`; what is wrong becomes a problem.
-    pub(crate) fn read(table: &Table<'_>) -> Self {
+    pub(crate) fn read(table: &document::Table<'_>) -> Self {
         let functions = table.take("function").map(|value| functions(&value));
         let classes = classes(table);
+        let by_name = functions.unwrap_or_default();
         let named = (functions.is_some() || classes.is_some()).then(|| Named {
-            functions: functions.unwrap_or_default(),
+            functions: by_name.0,
+            preset: by_name.1,
             classes: classes.unwrap_or_default(),
             by_class_only: functions.is_none(),
         });
         let numbers = |key, most| table.take(key).and_then(|value| Ranges::read(&value, 0, most));
         let unit = numbers("unit", 255);
         let sub_function = numbers("sub_function", u16::MAX);
-        let address = numbers("address", u16::MAX);
-        let (read, write) = (numbers("read_address", u16::MAX), numbers("write_address", u16::MAX));
+        let tables = tables(named.as_ref());
+        let addresses = |key| table.take(key).and_then(|value| addresses(&value, &tables));
+        let address = addresses("address");
+        let (read, write) = (addresses("read_address"), addresses("write_address"));
         let quantity = numbers("quantity", u16::MAX);
         let value = numbers("value", u16::MAX);
         let bounded = [&address, &read, &write, &quantity, &value].into_iter().any(Option::is_some);
@@ -67,7 +73,10 @@ impl ModbusRule {
     /// Whether a request with this function code could match.
     pub(crate) fn may_match(&self, function: u8) -> bool {
         // Classes depend on more than the code, so a rule that names any may match.
-        self.named.is_none_or(|named| named.functions >> function & 1 == 1 || !named.classes.is_empty())
+        self.named.is_none_or(|named| {
+            let preset = named.preset.is_some_and(|preset| preset.has(FunctionCode(function)));
+            named.functions >> function & 1 == 1 || preset || !named.classes.is_empty()
+        })
     }
 
     /// The addresses that bound the first half of a request with this function: of its write, else of its read.
@@ -87,6 +96,7 @@ impl ModbusRule {
                     return miss(Rank::Command, Reason::UnsupportedFunction);
                 }
             }
+            Some(named) if named.preset.is_some_and(|preset| preset.holds(request)) && known => {}
             Some(named) if named.classes.covers(classes) && !classes.is_empty() => {}
             Some(named) if named.by_class_only => return miss(Rank::Command, Reason::ClassNotAllowed),
             Some(_) => return miss(Rank::Command, Reason::CommandNotAllowed),
@@ -142,6 +152,7 @@ impl ModbusRule {
     pub(crate) fn touches(&self, request: &Request<'_>, classes: Classes) -> bool {
         let named = self.named.is_none_or(|named| {
             named.functions >> (request.function.0 & 0x7f) & 1 == 1
+                || named.preset.is_some_and(|preset| preset.holds(request))
                 || classes.iter().any(|class| named.classes.contains(class))
         });
         let unit = u16::from(request.unit.0);
@@ -181,13 +192,17 @@ impl ModbusRule {
     /// What the rule allows instead, for the key that failed.
     pub(crate) fn nearest(&self, request: &Request<'_>, reason: Reason) -> Option<(&'static str, String, String)> {
         let numbers = |set: &Ranges| set.text().join(", ");
-        let span = |span: Span| format!("{}..={}", span.address, span.last());
+        let span = |span: Span| match ur::name(span.table, span.address) {
+            Some(name) => format!("{}..={} ({})", span.address, span.last(), name.replace('_', " ")),
+            None => format!("{}..={}", span.address, span.last()),
+        };
         let write = request.write.map(|write| write.span);
         Some(match reason {
             Reason::CommandNotAllowed | Reason::ClassNotAllowed | Reason::UnsupportedFunction => {
                 let named = self.named?;
                 let functions = (0..128_u8).filter(|code| named.functions >> code & 1 == 1);
                 let mut names: Vec<_> = functions.map(|code| FunctionCode(code).name().to_owned()).collect();
+                names.extend(named.preset.map(|preset| preset.name().to_owned()));
                 names.extend(named.classes.iter().map(|class| format!("class {class}")));
                 ("function", request.name().to_owned(), names.join(", "))
             }
@@ -221,21 +236,84 @@ impl ModbusRule {
     }
 }
 
-fn functions(value: &Value<'_>) -> u128 {
-    let code = |item: &Value<'_>| {
+/// Functions by number or name, and the largest preset.
+fn functions(value: &Value<'_>) -> (u128, Option<Preset>) {
+    let (mut set, mut largest) = (0, None);
+    for item in value.any_of() {
         if let Some(number) = item.as_integer() {
-            let code = u8::try_from(number).ok().filter(|code| (1..=127).contains(code));
-            if code.is_none() {
-                item.problem(format!("{number} is no function code"), "write a number from 1 to 127 or a name");
+            match u8::try_from(number).ok().filter(|code| (1..=127).contains(code)) {
+                Some(code) => set |= 1_u128 << code,
+                None => {
+                    item.problem(format!("{number} is no function code"), "write a number from 1 to 127 or a name");
+                }
             }
-            return code;
+            continue;
         }
-        let text = item.string()?;
-        let found = FunctionCode::named(text).filter(|code| (1..=127).contains(&code.0));
-        if found.is_none() {
-            item.unknown_name(text, FunctionCode::names().collect::<Vec<_>>().into_iter());
+        let Some(text) = item.string() else { continue };
+        if let Some(preset) = Preset::named(text) {
+            largest = largest.filter(|own| *own as u8 >= preset as u8).or(Some(preset));
+        } else if let Some(code) = FunctionCode::named(text).filter(|code| (1..=127).contains(&code.0)) {
+            set |= 1_u128 << code.0;
+        } else {
+            let names = Preset::ALL.into_iter().map(Preset::name).chain(FunctionCode::names());
+            item.unknown_name(text, names.collect::<Vec<_>>().into_iter());
         }
-        found.map(|code| code.0)
+    }
+    (set, largest)
+}
+
+/// The tables that a rule's functions read and write: a name must mean the same in all of them.
+fn tables(named: Option<&Named>) -> Vec<Table> {
+    let all = [Table::Coils, Table::DiscreteInputs, Table::HoldingRegisters, Table::InputRegisters];
+    // A class holds functions of every table.
+    let Some(named) = named.filter(|named| named.classes.is_empty()) else { return all.to_vec() };
+    let own =
+        |code: FunctionCode| named.functions >> code.0 & 1 == 1 || named.preset.is_some_and(|preset| preset.has(code));
+    let used: Vec<_> = (1..=127).map(FunctionCode).filter(|code| own(*code)).filter_map(FunctionCode::table).collect();
+    all.into_iter().filter(|table| used.contains(table)).collect()
+}
+
+/// Addresses by number, range or name.
+fn addresses(value: &Value<'_>, tables: &[Table]) -> Option<Ranges> {
+    let mut ranges = Vec::new();
+    let mut whole = true;
+    for item in value.any_of() {
+        let word = item.as_string().filter(|text| text.starts_with(|c: char| c.is_ascii_alphabetic()));
+        match word {
+            Some(name) => match named_addresses(&item, name, tables) {
+                Some(range) => ranges.push(range),
+                None => whole = false,
+            },
+            None => match Ranges::read(&item, 0, u16::MAX) {
+                Some(own) => ranges.extend(own.iter()),
+                None => whole = false,
+            },
+        }
+    }
+    whole.then(|| Ranges::new(ranges))
+}
+
+fn named_addresses(item: &Value<'_>, name: &str, tables: &[Table]) -> Option<(u16, u16)> {
+    let found = [Table::HoldingRegisters, Table::Coils].map(|table| ur::addresses(table, name));
+    let Some(range) = found.into_iter().flatten().next() else {
+        let mut names: Vec<&str> = tables.iter().flat_map(|table| ur::names(*table)).collect();
+        names.sort_unstable();
+        names.dedup();
+        item.unknown_name(name, names.into_iter());
+        return None;
     };
-    value.any_of().iter().filter_map(code).fold(0, |set, code| set | 1_u128 << code)
+    let other = tables.iter().find(|table| ur::addresses(**table, name) != Some(range));
+    match other {
+        // Another thing, or nothing, stands at these addresses there.
+        Some(table) => {
+            let (kind, functions) =
+                if table.is_bits() { ("register", "registers") } else { ("coil or input bit", "coils and input bits") };
+            item.problem(
+                format!("\"{name}\" is the name of a {kind}, and the rule is for other tables too"),
+                format!("name only functions of {functions} in this rule, or write the addresses as numbers"),
+            );
+            None
+        }
+        None => Some(range),
+    }
 }

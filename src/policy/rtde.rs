@@ -1,13 +1,14 @@
 //! What a rule says about RTDE packages.
 
-use rtde::{Field, Names, Request, Value, Variable};
+use rtde::{Field, InputData, Names, Request, Value, Variable};
 
 use super::names::{NameSet, classes};
 use super::ranges::Numbers;
-use super::rule::{Miss, Rank};
+use super::rule::{Miss, Rank, Rate, Reading};
 use crate::command::{Class, Classes};
 use crate::document::{self, Table};
 use crate::event::Reason;
+use crate::robot::{self, Inputs};
 
 /// What a controller sends at when a client of version 1 can't ask: the fastest that any sends, in hertz.
 /// Source: Universal Robots' client library, 500 Hz for e-Series and 125 Hz for CB3.
@@ -31,12 +32,37 @@ pub(crate) struct RtdeRule {
 struct Bound {
     value: Option<Numbers>,
     bits: Option<u64>,
+    /// How far a component may move at once, in either direction.
+    step: Option<f64>,
+    /// How often it may change.
+    rate: Option<Rate>,
+    /// Whether one connection has it at a time.
+    exclusive: bool,
 }
 
 impl Bound {
     fn covers(&self, value: &Value) -> bool {
         let bits = self.bits.is_none_or(|bits| whole(value).is_some_and(|value| value & !bits == 0));
         bits && self.value.as_ref().is_none_or(|set| all(value, |number| set.contains(number)))
+    }
+
+    /// Whether every component moves no farther than a step from where it was last; what never went to the robot can't
+    /// be compared, and passes.
+    fn steps(&self, variable: Variable, value: &Value, inputs: &Inputs) -> bool {
+        let Some(most) = self.step else { return true };
+        let (numbers, count) = robot::numbers(value);
+        numbers.iter().take(count).enumerate().all(|(at, number)| {
+            inputs.reference(variable, at).map_or(!number.is_nan(), |last| {
+                let moved = (number - last).abs();
+                // 0.8 - 0.7 is a little more than 0.1: the rounding of the two numbers is no step.
+                moved <= most || moved - (number.abs() + last.abs()) * (2.0 * f64::EPSILON) <= most
+            })
+        })
+    }
+
+    /// Whether it depends on what went before: then the same input twice in one package has no order to be judged in.
+    fn has_history(&self) -> bool {
+        self.step.is_some() || self.rate.is_some()
     }
 
     fn touches(&self, value: &Value) -> bool {
@@ -63,7 +89,7 @@ impl Bound {
             (Some(bits), Some(values)) => Some(bits & values),
             (bits, values) => bits.or(values),
         };
-        Self { value: None, bits }
+        Self { bits, exclusive: self.exclusive, ..Self::default() }
     }
 
     fn text(&self) -> String {
@@ -76,13 +102,16 @@ impl Bound {
             let set: Vec<_> = (0..64_u32).filter(|bit| bits >> bit & 1 == 1).map(|bit| bit.to_string()).collect();
             parts.push(format!("bits {}", set.join(", ")));
         }
+        if let Some(step) = self.step {
+            parts.push(format!("steps up to {step:?}"));
+        }
         if parts.is_empty() { "any value".to_owned() } else { parts.join(" and ") }
     }
 }
 
 impl RtdeRule {
     /// Reads the keys of `table`; what is wrong becomes a problem.
-    pub(crate) fn read(table: &Table<'_>) -> Self {
+    pub(crate) fn read(table: &Table<'_>, reading: &mut Reading<'_>, deny: bool) -> Self {
         let outputs = table.take("outputs").map(|value| {
             let names = value.any_of().into_iter().filter_map(|item| {
                 let name = item.string()?;
@@ -106,13 +135,32 @@ impl RtdeRule {
             NameSet::new(names.collect())
         });
         let frequency = table.take("frequency").and_then(|value| Numbers::read(&value));
-        let inputs = table.table("inputs").map(|inputs| read_inputs(&inputs));
+        let inputs = table.table("inputs").map(|inputs| read_inputs(&inputs, reading, deny));
         Self { classes: classes(table), outputs, frequency, inputs }
     }
 
     /// Whether no key bounds it.
     pub(crate) fn is_unbounded(&self) -> bool {
         self.classes.is_none() && self.outputs.is_none() && self.frequency.is_none() && self.inputs.is_none()
+    }
+
+    /// The inputs that one connection may have at a time.
+    pub(crate) fn exclusive(&self) -> InputSet {
+        let own = self.inputs.iter().flatten().filter(|(_, bound)| bound.exclusive);
+        own.fold(InputSet::default(), |set, (variable, _)| {
+            // Who may switch the mask decides over the input. A mask that others share stays free.
+            let mask = variable.mask().filter(|(_, bits)| *bits == u32::MAX).map(|(mask, _)| mask);
+            mask.into_iter().fold(set.with_one(*variable), InputSet::with_one)
+        })
+    }
+
+    /// The rates of the inputs that a package changes.
+    pub(crate) fn rates<'r>(&'r self, data: &InputData<'r>, inputs: &'r Inputs) -> impl Iterator<Item = &'r Rate> {
+        let fields = data.fields();
+        fields.filter_map(move |Field { variable, value, .. }| {
+            let rate = self.bound(variable)?.rate.as_ref()?;
+            inputs.changes(variable, &value).then_some(rate)
+        })
     }
 
     fn bound(&self, variable: Variable) -> Option<&Bound> {
@@ -128,8 +176,8 @@ impl RtdeRule {
                 || self.is_unbounded())
     }
 
-    /// Whether the rule covers the package.
-    pub(crate) fn covers(&self, request: &Request<'_>) -> Result<(), Miss> {
+    /// Whether the rule covers the package; `inputs` is what went to the robot before.
+    pub(crate) fn covers(&self, request: &Request<'_>, inputs: &Inputs) -> Result<(), Miss> {
         let miss = |rank, reason| Err(Miss { rank, reason });
         match request {
             Request::ProtocolVersion(_) | Request::ControllerVersion | Request::Start | Request::Pause => Ok(()),
@@ -174,8 +222,13 @@ impl RtdeRule {
                     if !self.allows_input(variable) {
                         return miss(Rank::Address, Reason::VariableNotAllowed);
                     }
-                    if self.bound(variable).is_some_and(|bound| !bound.covers(&value)) {
+                    let Some(bound) = self.bound(variable) else { continue };
+                    if !bound.covers(&value) {
                         return miss(Rank::Value, Reason::ValueNotAllowed);
+                    }
+                    let twice = || data.fields().filter(|field| field.variable == variable).count() > 1;
+                    if !bound.steps(variable, &value, inputs) || (bound.has_history() && twice()) {
+                        return miss(Rank::Value, Reason::StepNotAllowed);
                     }
                 }
                 Ok(())
@@ -240,6 +293,16 @@ impl RtdeRule {
                 let seen = format!("{} = {}", wrong.variable.name(), shown(&wrong.value));
                 Some(("inputs", seen, self.bound(wrong.variable)?.text()))
             }
+            (Request::Data(data), Reason::StepNotAllowed) => {
+                let stepped = |field: &Field| self.bound(field.variable).and_then(|bound| bound.step).is_some();
+                let fields = data.fields().filter(stepped);
+                let seen = fields.map(|field| format!("{} = {}", field.variable.name(), shown(&field.value)));
+                let bounds = data.fields().filter_map(|field| {
+                    let step = self.bound(field.variable)?.step?;
+                    Some(format!("{} within {step:?} of its last value, once a package", field.variable.name()))
+                });
+                Some(("step", seen.collect::<Vec<_>>().join(", "), bounds.collect::<Vec<_>>().join(", ")))
+            }
             (_, Reason::ClassNotAllowed) => {
                 let names: Vec<_> = self.classes.unwrap_or_default().iter().map(Class::name).collect();
                 Some(("class", format!("{:?}", request.kind()), names.join(", ")))
@@ -249,7 +312,7 @@ impl RtdeRule {
     }
 }
 
-fn read_inputs(table: &Table<'_>) -> Box<[(Variable, Bound)]> {
+fn read_inputs(table: &Table<'_>, reading: &mut Reading<'_>, deny: bool) -> Box<[(Variable, Bound)]> {
     let mut inputs: Vec<(Variable, Bound)> = Vec::new();
     for (name, offset, value) in table.all() {
         let variable = Variable::named(name.as_bytes());
@@ -266,11 +329,14 @@ fn read_inputs(table: &Table<'_>) -> Box<[(Variable, Bound)]> {
             let bits = value.any_of().into_iter().filter_map(|item| item.integer(0..=63));
             bits.fold(0_u64, |set, bit| set | 1_u64 << (bit & 63))
         });
-        keys.later("step", "bound `value` instead");
-        keys.later("owner", "allow the input to one client only");
-        keys.later("rate", "put `rate` on the rule");
+        let step = keys.take("step").and_then(|value| read_step(&value));
+        let rate = keys.table("rate").and_then(|table| reading.rate(&table, deny));
+        let owner = keys.take("owner").and_then(|value| value.choice(&[("exclusive", true), ("any", false)]));
+        if deny && (step.is_some() || owner == Some(true)) {
+            table.problem_at(offset, "a deny rule can't have a step or an owner", "put them on the rules that allow");
+        }
         keys.finish();
-        inputs.push((variable, Bound { value: allowed, bits }));
+        inputs.push((variable, Bound { value: allowed, bits, step, rate, exclusive: owner == Some(true) }));
     }
     // The mask goes with its output: who may set bits 0 and 1 may say that these are the ones.
     let named: Vec<_> = inputs.iter().map(|(variable, bound)| (variable.name(), bound.clone())).collect();
@@ -282,6 +348,54 @@ fn read_inputs(table: &Table<'_>) -> Box<[(Variable, Bound)]> {
     }
     inputs.sort_by_key(|(variable, _)| *variable);
     inputs.into()
+}
+
+/// The largest step; anything but one range that begins at no step at all is a problem.
+fn read_step(value: &document::Value<'_>) -> Option<f64> {
+    let ranges = Numbers::read(value)?;
+    let mut ranges = ranges.iter();
+    match (ranges.next(), ranges.next()) {
+        (Some((least, most)), None) if least <= 0.0 && most >= 0.0 && value.as_number().is_none() => Some(most),
+        _ => {
+            value.problem(
+                format!("{} is no step", value.raw()),
+                "write how far the value may move at once, in either direction: \"..=0.1\"",
+            );
+            None
+        }
+    }
+}
+
+/// A set of RTDE inputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct InputSet([u64; Variable::INPUTS.div_ceil(64)]);
+
+impl InputSet {
+    fn with_one(mut self, variable: Variable) -> Self {
+        if let Some(place) = variable.input_place()
+            && let Some(word) = self.0.get_mut(place >> 6)
+        {
+            *word |= 1 << (place & 63);
+        }
+        self
+    }
+
+    /// What is in either set.
+    pub(crate) fn with(mut self, other: Self) -> Self {
+        self.0.iter_mut().zip(other.0).for_each(|(own, other)| *own |= other);
+        self
+    }
+
+    /// Whether the input is in the set.
+    pub(crate) fn contains(&self, variable: Variable) -> bool {
+        let word = variable.input_place().and_then(|place| Some((place & 63, self.0.get(place >> 6)?)));
+        word.is_some_and(|(bit, word)| word >> bit & 1 == 1)
+    }
+
+    /// Whether it holds nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0 == [0; _]
+    }
 }
 
 /// Whether `holds` is true of every number in the value.

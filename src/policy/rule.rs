@@ -79,7 +79,7 @@ pub(crate) struct When {
 }
 
 /// Tokens a second and at most, in thousandths of a command, and the bucket they are kept in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rate {
     pub(crate) per_second: u64,
     pub(crate) burst: u64,
@@ -123,7 +123,7 @@ pub(crate) struct Reading<'r> {
     pub(crate) buckets: usize,
 }
 
-/// Rules with a rate that one policy can have: one bucket each in the shared state.
+/// Rules and inputs with a rate that one policy can have: one bucket each in the shared state.
 pub(crate) const BUCKETS: usize = 64;
 
 impl Reading<'_> {
@@ -164,7 +164,7 @@ impl Reading<'_> {
             (None, _) => everyone(),
         };
         let service = table.take("service").map_or(Some(None), |value| service(&value));
-        let body = service.and_then(|service| body(table, service, egress, deny));
+        let body = service.and_then(|service| self.body(table, service, egress, deny));
         let when = table.table("when").map(|table| when(&table));
         let rate = table.table("rate").and_then(|table| self.rate(&table, deny));
         let until_ns = table.take("until").and_then(|value| value.moment()).map(|until| self.moment.deadline(until));
@@ -199,7 +199,7 @@ impl Reading<'_> {
         value.any_of().iter().filter_map(read).collect()
     }
 
-    fn rate(&mut self, table: &Table<'_>, deny: bool) -> Option<Rate> {
+    pub(crate) fn rate(&mut self, table: &Table<'_>, deny: bool) -> Option<Rate> {
         let number = |key| table.require(key, "write rate = { per_second = 10, burst = 20 }");
         let per_second = number("per_second").and_then(|value| value.number()).filter(|number| *number > 0.0);
         let burst = number("burst").and_then(|value| value.integer(1..=1_000_000));
@@ -208,7 +208,7 @@ impl Reading<'_> {
             table.problem_at(table.offset(), "a deny rule can't have a rate", "take it out");
         }
         if self.buckets >= BUCKETS {
-            let what = format!("more than {BUCKETS} rules have a rate");
+            let what = format!("more than {BUCKETS} rules and inputs have a rate");
             table.problem_at(table.offset(), what, "merge rules, or take some rates out");
         }
         let bucket = self.buckets;
@@ -217,6 +217,39 @@ impl Reading<'_> {
         let per_second = (per_second? * 1000.0) as u64;
         let burst = u64::try_from(burst?).ok()?.saturating_mul(1000);
         Some(Rate { per_second: per_second.max(1), burst, bucket })
+    }
+
+    fn body(&mut self, table: &Table<'_>, service: Option<Service>, egress: bool, deny: bool) -> Option<Body> {
+        if egress && service == Some(Service::ExternalControl) {
+            table.problem_at(
+                table.offset(),
+                "external control is a rule of the computer that moves the robot",
+                "write from = the computer, without `to`; that the robot opens these connections is known",
+            );
+            return None;
+        }
+        if egress && service.is_none_or(Service::is_dissected) {
+            if service.is_none()
+                || ["function", "class", "address", "value", "command", "outputs"].iter().any(|key| table.has(key))
+            {
+                table.problem_at(
+                    table.offset(),
+                    "commands that the robot itself sends are not judged in this version",
+                    "allow the connection alone: service = \"modbus\" or \"tcp/502\" without further keys",
+                );
+                return None;
+            }
+            return service.map(Body::Transport);
+        }
+        Some(match service {
+            Some(Service::Modbus) => Body::Modbus(ModbusRule::read(table)),
+            Some(Service::Rtde) => Body::Rtde(RtdeRule::read(table, self, deny)),
+            Some(Service::Dashboard) => Body::Dashboard(DashboardRule::read(table)),
+            Some(Service::UrScript) => Body::UrScript(UrScriptRule::read(table, deny)),
+            Some(Service::ExternalControl) => Body::External(Box::new(ExternalRule::read(table, deny))),
+            Some(other) => Body::Transport(other),
+            None => Body::Any(classes(table)),
+        })
     }
 }
 
@@ -249,39 +282,6 @@ fn service(value: &Value<'_>) -> Option<Option<Service>> {
         value.unknown_name(text, names.into_iter());
     }
     known.map(Some)
-}
-
-fn body(table: &Table<'_>, service: Option<Service>, egress: bool, deny: bool) -> Option<Body> {
-    if egress && service == Some(Service::ExternalControl) {
-        table.problem_at(
-            table.offset(),
-            "external control is a rule of the computer that moves the robot",
-            "write from = the computer, without `to`; that the robot opens these connections is known",
-        );
-        return None;
-    }
-    if egress && service.is_none_or(Service::is_dissected) {
-        if service.is_none()
-            || ["function", "class", "address", "value", "command", "outputs"].iter().any(|key| table.has(key))
-        {
-            table.problem_at(
-                table.offset(),
-                "commands that the robot itself sends are not judged in this version",
-                "allow the connection alone: service = \"modbus\" or \"tcp/502\" without further keys",
-            );
-            return None;
-        }
-        return service.map(Body::Transport);
-    }
-    Some(match service {
-        Some(Service::Modbus) => Body::Modbus(ModbusRule::read(table)),
-        Some(Service::Rtde) => Body::Rtde(RtdeRule::read(table)),
-        Some(Service::Dashboard) => Body::Dashboard(DashboardRule::read(table)),
-        Some(Service::UrScript) => Body::UrScript(UrScriptRule::read(table, deny)),
-        Some(Service::ExternalControl) => Body::External(Box::new(ExternalRule::read(table, deny))),
-        Some(other) => Body::Transport(other),
-        None => Body::Any(classes(table)),
-    })
 }
 
 /// What is done with a refused command: `refuse`, `reset` or `drop`.
@@ -371,8 +371,8 @@ impl When {
 }
 
 impl Rate {
-    /// Takes one command's worth of tokens, or says that there are too few.
-    pub(crate) fn take(&self, buckets: &mut [[u64; 2]], now_ns: u64) -> Result<(), Reason> {
+    /// Fills the bucket up to now and says whether it has one command's worth of tokens.
+    pub(crate) fn ready(&self, buckets: &mut [[u64; 2]], now_ns: u64) -> Result<(), Reason> {
         let Some([tokens, last_ns]) = buckets.get_mut(self.bucket) else { return Err(Reason::EngineFault) };
         if *last_ns == 0 {
             *tokens = self.burst;
@@ -386,7 +386,16 @@ impl Rate {
             let took = u128::from(gained).saturating_mul(1_000_000_000).checked_div(self.per_second.into());
             *last_ns = last_ns.saturating_add(u64::try_from(took.unwrap_or(0)).unwrap_or(u64::MAX)).min(now_ns);
         }
-        *tokens = tokens.checked_sub(1000).ok_or(Reason::RateExceeded)?;
-        Ok(())
+        if *tokens < COMMAND { Err(Reason::RateExceeded) } else { Ok(()) }
+    }
+
+    /// Takes one command's worth of tokens, which [`ready`](Self::ready) found there.
+    pub(crate) fn spend(&self, buckets: &mut [[u64; 2]]) {
+        if let Some([tokens, _]) = buckets.get_mut(self.bucket) {
+            *tokens = tokens.saturating_sub(COMMAND);
+        }
     }
 }
+
+/// Tokens that a command costs.
+const COMMAND: u64 = 1000;

@@ -218,9 +218,10 @@ impl Policy {
     fn verdict_of(&self, test: &Test) -> Option<Verdict> {
         let client = self.client(test.from);
         let decide = |command: &Command<'_>| {
-            let mut rates = robot::Rates { buckets: [[0; 2]; 64] };
-            let state = robot::State::default();
-            self.decide(&Ask { client, opened: Toward::Robot, command, state: &state, now_ns: 1 }, &mut rates)
+            let (state, inputs) = (robot::State::default(), robot::Inputs::new());
+            let opened = Toward::Robot;
+            let ask = Ask { client, opened, command, state: &state, inputs: &inputs, connection: 0, now_ns: 1 };
+            self.decide(&ask, &mut robot::Rates::new())
         };
         match &test.unit {
             Unit::Connect(service) => Some(self.admit(client, *service, Toward::Robot, 1)),

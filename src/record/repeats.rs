@@ -63,7 +63,7 @@ impl Key {
                 write: modbus.write,
                 values: modbus.values_len,
             },
-            Detail::Rtde { package, recipe, text } => Shape::Rtde {
+            Detail::Rtde { package, recipe, text, .. } => Shape::Rtde {
                 package: *package,
                 recipe: *recipe,
                 names: pairs(text.as_bytes(), text.is_cut()).map(|(name, _)| name.to_vec()).collect(),

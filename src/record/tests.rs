@@ -72,6 +72,7 @@ fn answer(to: u64, at_ns: u64, exception: u8) -> Event {
         values: [7; 16],
         values_len: 1,
         text: Text::EMPTY,
+        in_use: None,
     });
     Event { id: EventId(0), monotonic_ns: at_ns, wall_ns: at_ns, frame: 0, record }
 }
@@ -174,6 +175,7 @@ fn repeats_of_rtde_data_keep_the_range_of_each_number() {
         package: b'U',
         recipe: 1,
         text: Text::new(format!("speed_slider_mask=1,speed_slider_fraction={fraction}").as_bytes()),
+        in_use: None,
     };
     let events: Vec<_> = ["0.5", "0.25", "0.75", "NaN"]
         .iter()

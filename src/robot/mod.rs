@@ -1,10 +1,12 @@
 //! What is known of each robot right now. Plain data in the caller's memory.
 
+mod inputs;
 mod track;
 
-pub use track::Track;
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+pub use inputs::{Connection, Inputs, Owner, numbers};
+pub use track::Track;
 
 /// Live state of one robot, each part with the monotonic time it was last seen.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -46,12 +48,26 @@ pub struct State {
     pub padding: u32,
 }
 
-/// Token buckets of the rules with a rate, one a rule.
+/// Token buckets of rules and of RTDE inputs with a rate, one each.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct Rates {
-    /// Tokens in 1/1000 and the monotonic time of the last refill, by the rule's place among rules with a rate.
+    /// Tokens in 1/1000 and the monotonic time of the last refill, by the place among what has a rate.
     pub buckets: [[u64; 2]; 64],
+}
+
+impl Rates {
+    /// Buckets that fill when they are first asked.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::new_zeroed()
+    }
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// Whether a program runs.

@@ -19,6 +19,61 @@ pub enum Assignment {
     Unassigned,
 }
 
+/// Functions that people allow together.
+///
+/// Source: the groups of public function codes in the application protocol, section 5.1. None holds a user-defined, a
+/// reserved or an unassigned code, and none a sub-function that changes the device's or the port's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Preset {
+    /// Bit and register access that only reads: 01 to 04.
+    ReadOnly,
+    /// The same, and bit and register access that writes: 05, 06, 0F, 10, 16 and 17.
+    ReadWrite,
+    /// The same, and the queue (18), files (14, 15), diagnostics without a change of state (07, 08, 0B, 0C, 11) and the
+    /// device identification (2B/0E).
+    Maintenance,
+}
+
+impl Preset {
+    /// Every preset, each holding what the one before holds.
+    pub const ALL: [Self; 3] = [Self::ReadOnly, Self::ReadWrite, Self::Maintenance];
+
+    /// The name in policy files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "read_only",
+            Self::ReadWrite => "read_write",
+            Self::Maintenance => "maintenance",
+        }
+    }
+
+    /// The preset called `name`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|preset| preset.name() == name)
+    }
+
+    /// Whether it holds the function, for 08 and 2B with some of their sub-functions only; ask
+    /// [`holds`](Self::holds) for a whole request.
+    #[must_use]
+    pub const fn has(self, function: FunctionCode) -> bool {
+        match self {
+            Self::ReadOnly => matches!(function.0, 0x01..=0x04),
+            Self::ReadWrite => matches!(function.0, 0x01..=0x06 | 0x0f | 0x10 | 0x16 | 0x17),
+            Self::Maintenance => function.is_public(),
+        }
+    }
+
+    /// Whether it holds the request.
+    #[must_use]
+    pub fn holds(self, request: &crate::Request<'_>) -> bool {
+        let by_sub_function =
+            matches!(request.function, FunctionCode::DIAGNOSTICS | FunctionCode::ENCAPSULATED_INTERFACE_TRANSPORT);
+        self.has(request.function) && (!by_sub_function || !request.changes_state())
+    }
+}
+
 /// Names of the codes that have one, as policy files and records spell them.
 ///
 /// The public ones: application protocol, section 6. The reserved ones: the list that Zeek's Modbus analyser keeps
@@ -303,6 +358,23 @@ mod tests {
         assert_eq!(FunctionCode::names().count(), 32);
         assert_eq!(FunctionCode::names().nth(18), Some("encapsulated_interface_transport"));
         assert_eq!(FunctionCode(0x83).assignment(), Assignment::Unassigned);
+    }
+
+    #[test]
+    fn presets_hold_public_functions_alone_and_grow() {
+        for code in (0..=u8::MAX).map(FunctionCode) {
+            let [read, write, all] = Preset::ALL.map(|preset| preset.has(code));
+            assert!(write || !read, "{code}");
+            assert!(all || !write, "{code}");
+            assert_eq!(all, code.is_public(), "{code}");
+            assert!(!read || code.is_read() && !code.is_write(), "{code}");
+            // What accesses bits and registers and writes; files are no table.
+            assert_eq!(write && !read, code.is_write() && code.0 != 0x15, "{code}");
+        }
+        for preset in Preset::ALL {
+            assert_eq!(Preset::named(preset.name()), Some(preset));
+            assert_eq!(FunctionCode::named(preset.name()), None, "a name means one thing");
+        }
     }
 
     #[test]

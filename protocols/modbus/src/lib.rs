@@ -41,7 +41,7 @@ mod wire;
 
 pub use emit::{EmitError, FileWrite, Mbap, exception};
 pub use file::{FileData, FileRecord, FileRecords};
-pub use function::{Assignment, ExceptionCode, FunctionCode};
+pub use function::{Assignment, ExceptionCode, FunctionCode, Preset};
 pub use identification::{DeviceObject, DeviceObjects};
 pub use request::Request;
 pub use response::Response;

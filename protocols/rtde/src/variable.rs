@@ -88,6 +88,47 @@ impl Variable {
         }
     }
 
+    /// How many inputs the tables have: places are below it.
+    pub const INPUTS: usize = ROW_INPUTS + FAMILY_INPUTS;
+
+    /// Its place among the inputs, from 0 without gaps, for a table of one entry an input; nothing for what is none.
+    ///
+    /// Cost: one load.
+    #[must_use]
+    pub fn input_place(self) -> Option<usize> {
+        let index = usize::from(self.0);
+        match INPUT_PLACES.get(index) {
+            Some(&NO_INPUT) => None,
+            Some(&place) => Some(usize::from(place)),
+            None => {
+                let at = index.checked_sub(ROWS.len()).filter(|at| *at < FAMILY_INPUTS)?;
+                Some(ROW_INPUTS.saturating_add(at))
+            }
+        }
+    }
+
+    /// The input at a [place](Self::input_place).
+    #[must_use]
+    pub fn input_at(place: usize) -> Option<Self> {
+        if let Some(at) = place.checked_sub(ROW_INPUTS) {
+            return (at < FAMILY_INPUTS).then(|| Self::at(ROWS.len().saturating_add(at)));
+        }
+        INPUT_PLACES.iter().position(|own| usize::from(*own) == place).map(Self::at)
+    }
+
+    /// The input whose bits say whether the robot acts on this one, and which of its bits do.
+    ///
+    /// Source: the guide's table of inputs: the slider's fraction, the digital outputs and the two analog outputs.
+    #[must_use]
+    pub fn mask(self) -> Option<(Self, u32)> {
+        MASKS.iter().find(|(own, ..)| *own == self.0).map(|(_, mask, bits)| (Self(*mask), *bits))
+    }
+
+    /// The inputs that this mask makes the robot act on; none for what is no mask.
+    pub fn masked(self) -> impl Iterator<Item = Self> {
+        MASKS.iter().filter(move |(_, mask, _)| *mask == self.0).map(|(own, ..)| Self(*own))
+    }
+
     /// Every variable of the tables, in the order of their indices.
     pub fn all() -> impl Iterator<Item = Self> {
         let registers = FAMILIES.iter().fold(0_usize, |sum, family| sum.saturating_add(family.names.len()));
@@ -112,6 +153,85 @@ impl Variable {
         }
         None
     }
+}
+
+/// Marks a row that is no input.
+const NO_INPUT: u8 = u8::MAX;
+
+/// Inputs among the rows, in their order.
+static INPUT_PLACES: [u8; ROWS.len()] = input_places().0;
+const ROW_INPUTS: usize = input_places().1;
+
+/// Registers that are inputs: their families stand first, which [`input_places`] checks.
+const FAMILY_INPUTS: usize = family_inputs();
+
+/// Input, its mask, and the bits of the mask that are about it.
+const MASKS: [(u16, u16, u32); 6] = [
+    (row_called("configurable_digital_output"), row_called("configurable_digital_output_mask"), u32::MAX),
+    (row_called("speed_slider_fraction"), row_called("speed_slider_mask"), u32::MAX),
+    (row_called("standard_analog_output_0"), row_called("standard_analog_output_mask"), 1),
+    (row_called("standard_analog_output_1"), row_called("standard_analog_output_mask"), 2),
+    (row_called("standard_digital_output"), row_called("standard_digital_output_mask"), u32::MAX),
+    (row_called("tool_digital_output"), row_called("tool_digital_output_mask"), u32::MAX),
+];
+
+#[allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "runs at compile time only"
+)]
+const fn input_places() -> ([u8; ROWS.len()], usize) {
+    let mut places = [NO_INPUT; ROWS.len()];
+    let (mut index, mut count) = (0, 0);
+    while index < ROWS.len() {
+        if !matches!(ROWS[index].access, Access::Output) {
+            places[index] = count as u8;
+            count += 1;
+        }
+        index += 1;
+    }
+    assert!(count < NO_INPUT as usize);
+    (places, count)
+}
+
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "runs at compile time only")]
+const fn family_inputs() -> usize {
+    let (mut at, mut count, mut ended) = (0, 0, false);
+    while at < FAMILIES.len() {
+        if matches!(FAMILIES[at].access, Access::Output) {
+            ended = true;
+        } else {
+            assert!(!ended, "families of inputs stand first");
+            count += FAMILIES[at].names.len();
+        }
+        at += 1;
+    }
+    count
+}
+
+/// The index of the row with this name.
+#[allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::panic,
+    reason = "runs at compile time only"
+)]
+const fn row_called(name: &str) -> u16 {
+    let mut index = 0;
+    while index < ROWS.len() {
+        let (own, wanted) = (ROWS[index].name.as_bytes(), name.as_bytes());
+        let mut at = 0;
+        while at < own.len() && at < wanted.len() && own[at] == wanted[at] {
+            at += 1;
+        }
+        if at == own.len() && at == wanted.len() {
+            return index as u16;
+        }
+        index += 1;
+    }
+    panic!("no row has this name")
 }
 
 /// The number in decimal digits as the tables write it: no sign, no leading zero, at most three digits.
@@ -183,6 +303,40 @@ mod tests {
         }
         assert_eq!(Variable::UNKNOWN.name(), "unknown");
         assert!(!Variable::UNKNOWN.is_input() && !Variable::UNKNOWN.is_output() && !Variable::UNKNOWN.is_known());
+    }
+
+    #[test]
+    fn every_input_has_its_own_place() {
+        let mut places: Vec<usize> = Vec::new();
+        for variable in Variable::all() {
+            assert_eq!(variable.input_place().is_some(), variable.is_input(), "{}", variable.name());
+            if let Some(place) = variable.input_place() {
+                assert_eq!(Variable::input_at(place), Some(variable));
+                places.push(place);
+            }
+        }
+        places.sort_unstable();
+        assert_eq!(places, (0..Variable::INPUTS).collect::<Vec<_>>());
+        assert_eq!(Variable::UNKNOWN.input_place(), None);
+        assert_eq!(Variable::input_at(Variable::INPUTS), None);
+    }
+
+    #[test]
+    fn masks_go_with_their_inputs() {
+        for variable in Variable::all().filter(|variable| variable.is_input()) {
+            let named = Variable::named(format!("{}_mask", variable.name()).as_bytes());
+            if named.is_input() {
+                assert_eq!(variable.mask(), Some((named, u32::MAX)), "{}", variable.name());
+            }
+            if let Some((mask, bits)) = variable.mask() {
+                assert!(bits != 0 && mask.is_input() && mask.name().ends_with("_mask") && mask.mask().is_none());
+                assert!(mask.masked().any(|own| own == variable));
+            }
+        }
+        let fraction = Variable::named(b"speed_slider_fraction");
+        assert_eq!(fraction.mask().map(|(mask, _)| mask.name()), Some("speed_slider_mask"));
+        let analog: Vec<_> = Variable::named(b"standard_analog_output_mask").masked().map(Variable::name).collect();
+        assert_eq!(analog, ["standard_analog_output_0", "standard_analog_output_1"]);
     }
 
     #[test]

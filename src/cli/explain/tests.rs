@@ -60,7 +60,8 @@ fn proposed_rules_compile() {
     };
     let external =
         |channel, name, text: &str| Detail::ExternalControl { channel, name, text: Text::new(text.as_bytes()) };
-    let rtde = |package, text: &str| Detail::Rtde { package, recipe: 1, text: Text::new(text.as_bytes()) };
+    let rtde =
+        |package, text: &str| Detail::Rtde { package, recipe: 1, text: Text::new(text.as_bytes()), in_use: None };
     for line in [
         refused(Service::Modbus, Class::Read, modbus(3, Some((0, 34)), None, &[])),
         refused(Service::Modbus, Class::Register, modbus(6, None, Some((128, 1)), &[5])),
@@ -145,6 +146,7 @@ fn the_nearest_allowed_command_is_found_and_compared() {
         "modbus write_single_register 128 = 5",
         "seen [700]",
         "allowed [5]",
+        "register 140, general purpose",
         "atta",
         "Before it on the same connection",
         "address = [\"140..=140\"]",

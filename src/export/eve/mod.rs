@@ -263,6 +263,9 @@ impl Line<'_> {
             if !answer.text.is_empty() {
                 wire(object, "text", &answer.text);
             }
+            if let Some(in_use) = answer.in_use {
+                object.text("in_use", &in_use.to_string());
+            }
         });
     }
 
@@ -520,7 +523,7 @@ fn said(object: &mut Object<'_>, said: &Said) {
 fn fields(object: &mut Object<'_>, command: &CommandRecord) {
     match &command.detail {
         Detail::Modbus(detail) => modbus::fields(object, detail),
-        Detail::Rtde { package, recipe, text } => {
+        Detail::Rtde { package, recipe, text, in_use } => {
             object.text("package", package_name(*package));
             object.number("package_type", *package);
             if *recipe != 0 {
@@ -543,6 +546,9 @@ fn fields(object: &mut Object<'_>, command: &CommandRecord) {
                 }
                 Ok(_) => {}
                 Err(_) => wire(object, "text", text),
+            }
+            if let Some(in_use) = in_use {
+                object.text("in_use", &in_use.to_string());
             }
         }
         Detail::Dashboard { verb, text } => {
