@@ -413,6 +413,7 @@ fn syns_again(name: &str, payload: &[u8]) {
     assert_eq!(tcp.ask(&write(128, 1), 12), write(128, 1));
     let (mark, heard) = (cell.cable.segments(&tcp).len(), tcp.mark());
     let (end, next) = (tcp.seq, tcp.ack);
+    let started = Instant::now();
     for step in 1..6 {
         let seq = tcp.seq.wrapping_add(step * 100_000_000);
         tcp.put(&Segment { seq, payload, ..tcp.syn() });
@@ -424,7 +425,9 @@ fn syns_again(name: &str, payload: &[u8]) {
     assert!(syns.is_empty(), "the box answers it, so nothing has to reach the robot: {syns:?}");
     let challenges =
         tcp.heard_since(heard).iter().filter(|tcp| tcp.flags == TcpFlags::ACK && tcp.payload.is_empty()).count();
-    assert_eq!(challenges, 1, "one a second");
+    // On a machine that has other work the five may take longer than a second.
+    let most = 1 + usize::try_from(started.elapsed().as_secs()).unwrap();
+    assert!((1..=most).contains(&challenges), "{challenges} in {:?}: more than one a second", started.elapsed());
     cell.assert_recorded(&tcp, Reason::SynOnLive);
     cell.assert_lives(&mut tcp, &write(128, 1));
     cell.assert_honest_session();
