@@ -34,6 +34,15 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
                 }
                 return if enforce { self.refused(Reason::SplitHandshake) } else { Fate::Forward };
             }
+            if guarded
+                && toward == Toward::Robot
+                && flow.state() != State::SynSent
+                && flow.end(toward).isn != seq_number
+            {
+                // The robot took the first answer to its SYN, or will: by another number it and the gate would count from
+                // two places, and read other units of the same bytes.
+                return self.refused(Reason::SplitHandshake);
+            }
             let opener = flow.end(flow.opened());
             if !opening {
                 return match slot {
@@ -73,9 +82,11 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
                 end(self.arena, self.scene, self.id, Action::Reset, Reason::SplitHandshake);
                 return self.refused(Reason::SplitHandshake);
             }
-            return Fate::Forward;
+            // Of the robot's own connections the plant begins none: stacks differ in what they make of such a SYN.
+            return if guarded && toward == Toward::Robot { self.refused(Reason::SynOnLive) } else { Fate::Forward };
         }
-        if flow.state() == State::SynSent && seq_number != flow.end(toward).isn {
+        let begins_anew = flow.state() == State::SynSent || (toward == Toward::Plant && opening);
+        if begins_anew && seq_number != flow.end(toward).isn {
             // The client begins anew before the robot has answered; the answer tells which number counts. After it the
             // robot challenges another number, and the client's reset ends the first.
             begin_end(flow.end_mut(toward), self.tcp, guarded);

@@ -25,6 +25,8 @@ pub(crate) struct RtdeRule {
     frequency: Option<Numbers>,
     /// Sorted by variable.
     inputs: Option<Box<[(Variable, Bound)]>>,
+    /// Whether any of them has a rate.
+    has_rates: bool,
 }
 
 /// What may be written to one input.
@@ -136,7 +138,8 @@ impl RtdeRule {
         });
         let frequency = table.take("frequency").and_then(|value| Numbers::read(&value));
         let inputs = table.table("inputs").map(|inputs| read_inputs(&inputs, reading, deny));
-        Self { classes: classes(table), outputs, frequency, inputs }
+        let has_rates = inputs.iter().flatten().any(|(_, bound)| bound.rate.is_some());
+        Self { classes: classes(table), outputs, frequency, inputs, has_rates }
     }
 
     /// Whether no key bounds it.
@@ -152,6 +155,12 @@ impl RtdeRule {
             let mask = variable.mask().filter(|(_, bits)| *bits == u32::MAX).map(|(mask, _)| mask);
             mask.into_iter().fold(set.with_one(*variable), InputSet::with_one)
         })
+    }
+
+    /// Whether writing an input may be a matter of rate.
+    #[inline]
+    pub(crate) fn has_rates(&self) -> bool {
+        self.has_rates
     }
 
     /// The rates of the inputs that a package changes.

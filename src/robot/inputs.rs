@@ -249,27 +249,20 @@ impl Owner {
 /// The components of a value as numbers, and how many there are.
 #[must_use]
 pub fn numbers(value: &Value) -> ([f64; COMPONENTS], usize) {
-    let mut numbers = [0.0; COMPONENTS];
-    let mut fill = |values: &mut dyn Iterator<Item = f64>| {
-        numbers.iter_mut().zip(values).fold(0_usize, |count, (to, from)| {
-            *to = from;
-            count.saturating_add(1)
-        })
-    };
+    let one = |number: f64| ([number, 0.0, 0.0, 0.0, 0.0, 0.0], 1);
     #[expect(clippy::cast_precision_loss, reason = "no known input is a UINT64")]
-    let count = match *value {
-        Value::Bool(value) => fill(&mut [f64::from(u8::from(value))].into_iter()),
-        Value::Uint8(value) => fill(&mut [f64::from(value)].into_iter()),
-        Value::Uint32(value) => fill(&mut [f64::from(value)].into_iter()),
-        Value::Uint64(value) => fill(&mut [value as f64].into_iter()),
-        Value::Int32(value) => fill(&mut [f64::from(value)].into_iter()),
-        Value::Double(value) => fill(&mut [value].into_iter()),
-        Value::Vector3d(values) => fill(&mut values.into_iter()),
-        Value::Vector6d(values) => fill(&mut values.into_iter()),
-        Value::Vector6Int32(values) => fill(&mut values.into_iter().map(f64::from)),
-        Value::Vector6Uint32(values) => fill(&mut values.into_iter().map(f64::from)),
-    };
-    (numbers, count)
+    match *value {
+        Value::Bool(value) => one(f64::from(u8::from(value))),
+        Value::Uint8(value) => one(f64::from(value)),
+        Value::Uint32(value) => one(f64::from(value)),
+        Value::Uint64(value) => one(value as f64),
+        Value::Int32(value) => one(f64::from(value)),
+        Value::Double(value) => one(value),
+        Value::Vector3d([x, y, z]) => ([x, y, z, 0.0, 0.0, 0.0], 3),
+        Value::Vector6d(values) => (values, COMPONENTS),
+        Value::Vector6Int32(values) => (values.map(f64::from), COMPONENTS),
+        Value::Vector6Uint32(values) => (values.map(f64::from), COMPONENTS),
+    }
 }
 
 const _: () = assert!(DataType::Vector6d.size() as usize == COMPONENTS * 8, "the longest value has a place");

@@ -11,11 +11,13 @@ use std::sync::{Arc, OnceLock};
 
 use dissect::Toward;
 use link::{Mac, Tags};
+use sha2::{Digest, Sha256};
 use vambrace::engine::{Actions, Arena, Checksums, Device, Fate, Mode, Out, Pipeline, Rules};
 use vambrace::nic::{Frame, FrameMeta};
 use vambrace::policy::{Asset, Moment, Policy};
 
-use robot::Reader;
+use robot::{REVERSE, Reader, SCRIPT};
+use script::HANDED;
 
 pub(crate) const PLC: Ipv4Addr = Ipv4Addr::new(10, 20, 0, 21);
 pub(crate) const ROBOT: Ipv4Addr = Ipv4Addr::new(10, 20, 0, 40);
@@ -54,6 +56,17 @@ from = "robot"
 to = "plc"
 service = "tcp/40000"
 [[allow]]
+id = "set-points"
+from = "plc"
+service = "external_control"
+mode = ["idle", "servoj"]
+timeout_ms = "10..=200"
+beyond = "clamp"
+# Of the text that `script` hands over.
+program = ["sha256:HANDED"]
+[allow.envelope]
+position_rad = ["-2..=2", "-2..=2", "-2..=2", "-2..=2", "-2..=2", "-2..=2"]
+[[allow]]
 id = "ping"
 from = "plc"
 service = "icmp"
@@ -63,10 +76,12 @@ service = "icmp"
 fn all_rules() -> &'static [Arc<Rules>] {
     static ALL: OnceLock<Vec<Arc<Rules>>> = OnceLock::new();
     ALL.get_or_init(|| {
-        let resetting = format!("{POLICY}[refusal]\nmodbus = \"reset\"\ndashboard = \"reset\"\n");
-        let dropping = format!("{POLICY}[refusal]\nmodbus = \"drop\"\nurscript = \"reset\"\n");
-        let narrow = POLICY.replace("0..=120", "0..=10").replace("128..=131", "128..=129");
-        let policies = [POLICY.to_owned(), resetting, dropping, narrow];
+        let handed: String = Sha256::digest(HANDED).iter().map(|byte| format!("{byte:02x}")).collect();
+        let policy = POLICY.replace("HANDED", &handed);
+        let resetting = format!("{policy}[refusal]\nmodbus = \"reset\"\ndashboard = \"reset\"\n");
+        let dropping = format!("{policy}[refusal]\nmodbus = \"drop\"\nurscript = \"reset\"\n");
+        let narrow = policy.replace("0..=120", "0..=10").replace("128..=131", "128..=129");
+        let policies = [policy, resetting, dropping, narrow];
         let asset =
             |name: &str, address: Ipv4Addr, is_robot| Asset { name: name.into(), address: address.into(), is_robot };
         let assets = vec![asset("robot", ROBOT, true), asset("plc", PLC, false)];
@@ -186,6 +201,9 @@ const TALKS: [(u16, u16, Toward); 5] = [
     (40_000, 50_005, Toward::Plant),
 ];
 
+/// The last two where the first byte asks for it: sockets of external control, which the robot opens.
+const EXTERNAL: [(u16, u16, Toward); 2] = [(REVERSE, 50_006, Toward::Plant), (SCRIPT, 50_007, Toward::Plant)];
+
 fn sender(toward: Toward) -> usize {
     usize::from(toward == Toward::Plant)
 }
@@ -211,6 +229,10 @@ pub(crate) fn play(bytes: &[u8]) -> u64 {
     let at = if first & 3 == 0 { usize::from(first >> 2) % 16 } else { usize::from(first >> 2) % 4 * 4 };
     let rules = Arc::clone(&all_rules()[at]);
     let mut arena = Arena::boxed(7);
+    let mut talks = TALKS;
+    if first & 3 != 0 && first & 0x80 != 0 {
+        talks[3..].copy_from_slice(&EXTERNAL);
+    }
     let talk = |(client, port, opened)| Talk {
         client,
         port,
@@ -225,7 +247,7 @@ pub(crate) fn play(bytes: &[u8]) -> u64 {
         pipeline: Some(Pipeline::new(&mut arena, rules, ())),
         actions: Actions::new(),
         now_ns: 1_000_000_000,
-        talks: TALKS.map(talk),
+        talks: talks.map(talk),
         history: VecDeque::new(),
         reader: Reader::default(),
         digest: 0,

@@ -4,12 +4,20 @@
 use link::{Packet, Tcp};
 
 use super::ROBOT;
+use super::script::HANDED;
 
 /// Registers that no policy lets anyone write.
 pub(crate) const MARKED: std::ops::Range<u32> = 0x300..0x310;
 
 /// A line that no policy lets through.
 pub(crate) const MARKED_LINE: &[u8] = b"unlock protective stop";
+
+/// Ports of the computer that moves the robot: set-points, and the text that it hands over.
+pub(crate) const REVERSE: u16 = 50_001;
+pub(crate) const SCRIPT: u16 = 50_002;
+
+/// Millionths of a radian that no policy lets a joint be sent beyond.
+const FARTHEST: i32 = 2_000_000;
 
 /// Bytes of a stream that are looked at.
 const MOST: usize = 1 << 16;
@@ -29,7 +37,8 @@ pub(crate) struct Reader(Vec<Stream>);
 impl Reader {
     pub(crate) fn take(&mut self, packet: &Packet<'_>, tcp: &Tcp<'_>, enforces: bool) {
         let Some((source, destination)) = packet.addresses().filter(|_| enforces) else { return };
-        if destination != ROBOT || ![502, 29_999].contains(&tcp.destination_port) {
+        let handed = [(REVERSE, 50_006), (SCRIPT, 50_007)].contains(&(tcp.source_port, tcp.destination_port));
+        if destination != ROBOT || !(handed || [502, 29_999].contains(&tcp.destination_port)) {
             return;
         }
         let (client, port) = ((source, tcp.source_port), tcp.destination_port);
@@ -59,6 +68,8 @@ impl Reader {
                 let in_order: Vec<u8> = copy.iter().map_while(|byte| *byte).collect();
                 match port {
                     502 => check_modbus(&in_order),
+                    50_006 => check_set_points(&in_order),
+                    50_007 => check_text(&in_order),
                     _ => check_lines(&in_order),
                 }
             }
@@ -86,6 +97,28 @@ fn check_modbus(mut rest: &[u8]) {
         assert!(rest.len() >= len, "I9: a part of a unit reached the robot: {unit:02x?}");
         rest = &rest[len..];
     }
+}
+
+/// Records of modes that a policy names, with joints inside; of the last the segments that have come.
+fn check_set_points(bytes: &[u8]) {
+    for record in bytes.chunks_exact(32) {
+        let word = |at: usize| i32::from_be_bytes([record[at], record[at + 1], record[at + 2], record[at + 3]]);
+        match word(28) {
+            // The program ends; the arm rests.
+            -2 | 0 => {}
+            1 => assert!((1..7).all(|at| word(4 * at).abs() <= FARTHEST), "I1: a set-point far out: {record:02x?}"),
+            // What cancels a trajectory, and what ends freedrive.
+            3 | 6 => assert_eq!(word(4), -1, "I1: a mode that no policy names: {record:02x?}"),
+            mode => panic!("I1: mode {mode} reached the robot"),
+        }
+        assert!(!matches!(word(28), 0 | 1) || (10..=200).contains(&word(0)), "I1: a time-out: {record:02x?}");
+    }
+}
+
+/// The one known text, again and again; of the last the segments that have come.
+fn check_text(bytes: &[u8]) {
+    let whole = bytes.chunks(HANDED.len()).all(|text| HANDED.starts_with(text));
+    assert!(whole, "I1, I9: not the known text: {}", String::from_utf8_lossy(bytes));
 }
 
 fn check_lines(bytes: &[u8]) {

@@ -23,6 +23,8 @@ pub(crate) fn command(port: u16, choices: &mut Choices<'_>) -> Vec<u8> {
         29_999 => dashboard(kind % 10, value),
         30_004 => rtde(kind % 10, value),
         30_001 => urscript(kind % 10, value),
+        50_006 => set_point(kind % 8, value),
+        50_007 => text(kind % 6, value),
         _ => vec![value; 1 + kind],
     };
     if pick >= 0xc0 {
@@ -103,6 +105,34 @@ fn urscript(kind: usize, value: u8) -> Vec<u8> {
     }
 }
 
+/// The text that a policy knows.
+pub(crate) const HANDED: &[u8] = b"# HEADER_BEGIN\nq = get_joint_positions()\n# HEADER_END\nservoj(q,\n  t=0.002)\n";
+
+fn set_point(kind: usize, value: u8) -> Vec<u8> {
+    let far = i32::from(value) * 20_000;
+    let (timeout, values, mode) = match kind {
+        0 => (20, [far, -far, 0, 1, 2, 3], 1),
+        1 => (100, [1_999_999; 6], 1),
+        2 => (20, [0; 6], 0),
+        3 => (i32::from(value) - 50, [0; 6], 1),
+        4 => (20, [-1, 0, 0, 0, 0, 0], 3),
+        5 => (20, [i32::from(value) - 2, 1, 0, 0, 0, 0], 6),
+        6 => (20, [far; 6], i32::from(value % 12) - 3),
+        _ => (0, [i32::MIN, i32::MAX, 0, 0, 0, 0], 1),
+    };
+    let integers = [timeout].into_iter().chain(values).chain([mode]);
+    integers.flat_map(i32::to_be_bytes).collect()
+}
+
+fn text(kind: usize, value: u8) -> Vec<u8> {
+    match kind {
+        0..=2 => HANDED.to_vec(),
+        3 => HANDED[..usize::from(value) % HANDED.len()].to_vec(),
+        4 => [HANDED, b"movej([9,9,9,9,9,9])\n"].concat(),
+        _ => HANDED.repeat(usize::from(value % 4)),
+    }
+}
+
 /// What the robot says next: the answer to the first unit in `inbox`, or what nobody asked for.
 pub(crate) fn reply(port: u16, inbox: &mut Vec<u8>, choices: &mut Choices<'_>) -> Vec<u8> {
     let pick = choices.byte();
@@ -137,6 +167,7 @@ pub(crate) fn reply(port: u16, inbox: &mut Vec<u8>, choices: &mut Choices<'_>) -
             None => package(b'U', &[1; 57]),
         },
         30_001 => [&[0, 0, 0, 55, 20, 255, 255, 255, 255, 255, 255, 255, 255, 254, 3][..], &[b'r'; 40]].concat(),
+        50_007 => b"request_program\n".to_vec(),
         _ => vec![pick; 1 + usize::from(pick % 32)],
     };
     if pick >= 0xc0 {
