@@ -1,6 +1,6 @@
 //! What the gate says of itself when the engine asks.
 
-use super::bench::Bench;
+use super::bench::{Bench, Ended};
 use super::examples::{fast, units};
 use super::toy::*;
 use super::*;
@@ -157,4 +157,43 @@ fn a_client_that_sends_in_crumbs_is_spliced() {
         bench.client(11 * n + 8, &stream[8..11]);
     }
     assert!(!bench.gate.is_spliced());
+}
+
+#[test]
+fn what_is_not_in_the_store_can_not_be_spliced_and_nothing_else_is_forgotten() {
+    let mut store = vec![0; STORE];
+    let mut toy = Toy::new(1_000_000_000, true);
+    // More than the store takes, not acknowledged.
+    let mut gate = Gate::new(100, 7);
+    gate.only_pass();
+    assert!(gate.pass_reply(&mut store, 7, &vec![0; STORE + 1], &mut toy));
+    assert!(!gate.can_splice() && !gate.reads_replies());
+    assert!(gate.is(HALF_CLOSED) && gate.is(COPY_LOST));
+    // Outside enforcement an acknowledgement tells of bytes that were missed, before others that were seen.
+    let mut gate = Gate::new(100, 7);
+    gate.only_pass();
+    gate.pass_reply(&mut store, 57, &[1, NEWS, 0], &mut toy);
+    assert_eq!(gate.acknowledge_reply(30, false), Ok(()));
+    assert!(gate.is(COPY_LOST) && gate.is(REPLIES_LOST) && gate.is(HALF_CLOSED));
+    // One that covers all that was seen: from here on the copy can be whole.
+    assert_eq!(gate.acknowledge_reply(60, false), Ok(()));
+    assert!(!gate.is(COPY_LOST) && gate.is(REPLIES_LOST) && gate.is(HALF_CLOSED));
+}
+
+#[test]
+fn a_store_is_filled_to_its_last_byte_and_not_beyond() {
+    let mut bench = fast([100, 0]);
+    let unit = units(&[(QUIET, 8)]);
+    let mut place = 0;
+    while place + 2 * unit.len() <= STORE {
+        bench.client(place, &unit);
+        place += unit.len();
+    }
+    let left = STORE - place;
+    let last = units(&[(QUIET, (left / 2 - 2) as u8), (QUIET, (left - left / 2 - 2) as u8)]);
+    assert_eq!(bench.client(place, &last).frames.first().map(|frame| frame.len), Some(last.len()), "to the last byte");
+    assert_eq!(place + last.len(), STORE);
+    // No window is as wide: who sends more without an acknowledgement ends the connection.
+    bench.client(STORE, &unit);
+    assert_eq!((bench.at_robot().len(), bench.ended), (STORE, Some(Ended::Refused(Action::Reset, Reason::StoreFull))));
 }

@@ -225,3 +225,25 @@ fn silence_counts_from_the_first_byte_that_waits_for_an_answer() {
     own.send(21_000 * MS);
     assert_eq!(own.sender.poll(&own.stream, 31_001 * MS), Due::Gone);
 }
+
+/// What is sent into a window that opened has a clock of its own, whatever the clock of the question whether it is open.
+#[test]
+fn what_follows_a_probe_has_its_own_time_out() {
+    let mut own = Sending::new();
+    let shut = Sending::new().sender.next();
+    own.offer(10);
+    assert_eq!(own.sender.acknowledge(&own.stream, START, shut, true, 0), Acknowledged::Same);
+    assert_eq!(own.send(0), []);
+    let mut due = own.sender.due_ns().unwrap();
+    // Each question is asked after twice the time.
+    for _ in 0..3 {
+        assert_eq!(own.sender.poll(&own.stream, due), Due::Probe);
+        let next = own.sender.due_ns().unwrap();
+        assert!(next > due);
+        due = next;
+    }
+    let opened = due - MS;
+    own.acknowledge(0, opened);
+    assert_eq!(own.send(opened), [(0, 10)]);
+    assert!(own.sender.due_ns().unwrap() >= opened + 200 * MS, "not the clock of the last question");
+}
