@@ -49,7 +49,7 @@ reasons! {
     StepNotAllowed = "step_not_allowed", "An RTDE input moves farther at once than the rule allows, or can't be compared.";
     InputInUse = "input_in_use", "Another connection has this RTDE input, and the policy lets one have it at a time.";
     FrequencyNotAllowed = "frequency_not_allowed", "The output frequency lies outside the rule's range.";
-    ProgramNotAllowed = "program_not_allowed", "The program's token hash is not named by the rule.";
+    ProgramNotAllowed = "program_not_allowed", "The hash of the program is not named by the rule.";
     KindNotAllowed = "kind_not_allowed", "The rule does not allow this kind of URScript unit.";
     TargetNotAllowed = "target_not_allowed", "The script connects to a target that the rule does not name.";
     Unproven = "unproven", "A bounded argument is no literal, so the bound can't be proven.";
