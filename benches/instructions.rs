@@ -192,6 +192,10 @@ impl gate::Judge for Twelve {
         false
     }
 
+    fn reads_replies(&self) -> bool {
+        false
+    }
+
     fn outstanding(&self) -> u32 {
         0
     }

@@ -87,9 +87,7 @@ pub trait Judge {
 
     /// Whether [`Judge::reply`] is to look at what the robot sends. Also where nothing can be put in: then what it answers
     /// changes nothing but what it is shown next, and every byte goes on as it came.
-    fn reads_replies(&self) -> bool {
-        self.frames_replies()
-    }
+    fn reads_replies(&self) -> bool;
 
     /// Units of the robot that have to come before an answer of the box's own is in its place.
     fn outstanding(&self) -> u32;

@@ -57,6 +57,10 @@ impl Judge for Toy {
         true
     }
 
+    fn reads_replies(&self) -> bool {
+        true
+    }
+
     fn outstanding(&self) -> u32 {
         u32::from(self.asked.saturating_sub(self.replied))
     }
@@ -163,6 +167,10 @@ impl Judge for Outside<'_> {
 
     fn frames_replies(&self) -> bool {
         self.toy.frames_replies()
+    }
+
+    fn reads_replies(&self) -> bool {
+        self.toy.reads_replies()
     }
 
     fn outstanding(&self) -> u32 {
