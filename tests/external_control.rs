@@ -437,3 +437,26 @@ fn the_first_step_is_measured_from_where_rtde_says_that_the_joints_are() {
         assert_eq!(cell.server().received(), bytes(&wanted), "{known}: {:?}", cell.refusals());
     }
 }
+
+/// Outside enforcement the beginning of a known text passes. What was hashed of it must not stand for other bytes that come
+/// once enforcement has begun.
+#[test]
+fn a_text_that_began_before_enforcement_lends_its_beginning_to_no_other() {
+    let known = text(4 << 10);
+    let program = policy(&format!("program = [\"sha256:{}\"]", hash(&known)));
+    let began = 1000;
+    for before in [Mode::Observe, Mode::Shadow] {
+        let mut cell = Cell::new(rules(before, &program), GOOD, 1);
+        cell.plant.listen(SCRIPT, None);
+        cell.robot.connect(PLANT, SCRIPT);
+        cell.run_until(SECOND_NS, |cell| cell.client().is_established() && cell.server().is_established()).unwrap();
+        cell.client_mut().send(&known[..began]);
+        cell.run_until(SECOND_NS, |cell| cell.server().received().len() == began).unwrap();
+        cell.set_rules(rules(Mode::Enforce, &program));
+        let forged = [&vec![b'x'; began][..], &known[began..]].concat();
+        cell.client_mut().send(&forged);
+        cell.run_for(60 * SECOND_NS);
+        assert_eq!(cell.server().received().len(), began, "{before}: bytes of no known text arrived");
+        assert!(!cell.refusals().is_empty());
+    }
+}

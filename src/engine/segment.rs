@@ -161,7 +161,8 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
     /// Enforcement can begin on a live connection only where nothing was missed; otherwise it ends.
     fn begin_enforcing(&mut self) -> bool {
         let slot = self.slot();
-        let clean = slot.and_then(|slot| self.arena.watched.get(slot)).is_some_and(|watched| watched.gate.is_clean());
+        let watched = slot.and_then(|slot| self.arena.watched.get(slot));
+        let clean = watched.is_some_and(|watched| watched.gate.is_clean() && !watched.session.text_under_way());
         let readable = self.flow().is_some_and(|flow| !flow.is(flag::UNREADABLE) && flow.is(flag::FROM_START));
         // Anybody could claim anything in the client's name so far: what counts is what the robot said.
         let consistent = self.is_spliced() || self.believes_the_robot_alone(slot);

@@ -18,12 +18,13 @@ pub struct Handed {
     hash: [u8; STATE],
     /// Bytes in it.
     len: u32,
-    reserved: u32,
+    /// 1 = they are held, 0 = they went on: what is known of the ones says nothing of the others.
+    held: u32,
 }
 
 impl Handed {
     /// Nothing came.
-    pub(super) const NOTHING: Self = Self { hash: [0; STATE], len: 0, reserved: 0 };
+    pub(super) const NOTHING: Self = Self { hash: [0; STATE], len: 0, held: 0 };
 
     /// The hash of the text so far.
     pub(super) fn digest(&self) -> [u8; 32] {
@@ -38,6 +39,13 @@ impl Handed {
         Sha256::deserialize(&self.hash.into()).unwrap_or_default()
     }
 
+    /// Forgets a text that was treated in the other way.
+    fn begin(&mut self, held: bool) {
+        if self.held != u32::from(held) {
+            *self = Self { held: held.into(), ..Self::NOTHING };
+        }
+    }
+
     fn keep(&mut self, hasher: &Sha256, len: usize) {
         self.hash = hasher.serialize().into();
         self.len = u32::try_from(len).unwrap_or(u32::MAX);
@@ -48,6 +56,7 @@ impl Handed {
     ///
     /// Cost: each byte is hashed once however often this is asked, and each line costs one look-up.
     pub(super) fn find(&mut self, bytes: &[u8], known: impl Fn(&[u8; 32]) -> bool) -> Option<(usize, [u8; 32])> {
+        self.begin(true);
         let mut hasher = self.hasher();
         let mut at = (self.len as usize).min(bytes.len());
         for line in bytes.get(at..).unwrap_or_default().split_inclusive(|byte| *byte == b'\n') {
@@ -65,10 +74,16 @@ impl Handed {
 
     /// Adds bytes that went on without being held.
     pub(super) fn add(&mut self, bytes: &[u8]) {
+        self.begin(false);
         let mut hasher = self.hasher();
         hasher.update(bytes);
         let len = (self.len as usize).saturating_add(bytes.len());
         self.keep(&hasher, len);
+    }
+
+    /// Whether a text has begun that went on, so far as it came.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.len != 0 && self.held == 0
     }
 
     /// The text is over: its length and hash, if there was one.
@@ -120,6 +135,16 @@ mod tests {
             prop_assert_eq!(handed.take(), Some((whole.len() as u32, digest)));
             prop_assert_eq!(handed.take(), None);
         }
+    }
+
+    #[test]
+    fn what_went_on_is_no_part_of_what_is_held() {
+        let digest: [u8; 32] = Sha256::digest(b"one\ntwo\n").into();
+        let mut handed = Handed::NOTHING;
+        handed.add(b"one\n");
+        assert_eq!(handed.find(b"xxx\ntwo\n", |hash| *hash == digest), None);
+        handed.add(b"two\n");
+        assert_eq!(handed.take(), Some((4, Sha256::digest(b"two\n").into())));
     }
 
     #[test]

@@ -141,6 +141,12 @@ impl Session {
         Ok(Step::Whole { unit: Some(unit), len })
     }
 
+    /// Whether a part of a text was handed over unjudged: no later border of this connection can be trusted.
+    #[must_use]
+    pub fn text_under_way(&self) -> bool {
+        self.handed.is_under_way()
+    }
+
     /// The hash of the text that is coming, as far as it came.
     #[must_use]
     pub fn text_digest(&self) -> [u8; 32] {
