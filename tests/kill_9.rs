@@ -100,7 +100,7 @@ fn stand(clients: &[Arc<Client>], shared: &Shared) -> (Vec<u64>, u64) {
 
 /// Waits until every client has got two more answers, so that one of them was asked for after this, and until the robot
 /// has got two more programs.
-fn all_go_on(clients: &[Arc<Client>], shared: &Shared, what: &str) {
+fn all_go_on(vambrace: &Restarted, clients: &[Arc<Client>], shared: &Shared, what: &str) {
     let (answered, programs) = stand(clients, shared);
     let started = Instant::now();
     loop {
@@ -109,7 +109,7 @@ fn all_go_on(clients: &[Arc<Client>], shared: &Shared, what: &str) {
             return;
         }
         let faults = shared.faults();
-        assert!(faults.is_empty(), "{what}: {faults:?}");
+        assert!(faults.is_empty(), "{what}: {faults:?}\n{}", vambrace.state());
         let late: Vec<_> =
             clients.iter().zip(now.iter().zip(&answered)).filter(|(_, (now, then))| **now < **then + 2).collect();
         assert!(
@@ -151,7 +151,7 @@ fn frames_pass_again_soon_and_connections_go_on() {
     .collect();
     talks::upload(&line.plant, &shared, "programs");
     let probes = Probes::start(&line.plant, &line.robot);
-    all_go_on(&clients, &shared, "before the first kill");
+    all_go_on(&vambrace, &clients, &shared, "before the first kill");
     let reset = |shared: &Shared| shared.deaths().len();
     assert_eq!(reset(&shared), 0);
 
@@ -165,7 +165,7 @@ fn frames_pass_again_soon_and_connections_go_on() {
         let killed = vambrace.kill();
         let took = probes.back_after(killed);
         back.push(took.unwrap_or_else(|| panic!("{what}: no frame passed for 10 s: {}", vambrace.log())));
-        all_go_on(&clients, &shared, &what);
+        all_go_on(&vambrace, &clients, &shared, &what);
         let ended: Vec<_> = shared.deaths().split_off(before).into_iter().map(|(_, name)| name).collect();
         assert!(ended.len() <= 1, "{what}: more than the one in flux ended: {ended:?}");
         hit.extend(ended);

@@ -12,6 +12,7 @@ use std::mem::offset_of;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use libc::{sockaddr_ll, tpacket2_hdr};
 use rustix::mm::{MapFlags, ProtFlags};
@@ -32,8 +33,15 @@ const PACKET_TYPE: usize = ADDRESS + offset_of!(sockaddr_ll, sll_pkttype);
 const FIRST_BYTE: usize = ADDRESS + size_of::<sockaddr_ll>();
 /// Our mark in a status word: handed out. A bit the kernel leaves alone (it uses 0 to 8 and 29 to 31).
 const HANDED_OUT: u32 = 1 << 24;
-/// Slots looked at in one go while the place is being searched for.
-const SEARCH_STEP: usize = 64;
+/// Slots looked at in one go for a frame that waits elsewhere than at the cursor. All of them are their status words'
+/// cache lines, which fit into a second level cache.
+const PROBE_STEP: usize = 4;
+/// How long a frame must wait elsewhere, and none at the cursor, until the cursor goes there. Slots get their status out
+/// of order where two processors receive at once, but only for as long as it takes to copy a frame.
+const PATIENCE: Duration = Duration::from_millis(1);
+/// A frame that came so much earlier than the one before it was left behind, and comes too late for anything. Where the
+/// clock is set back, one frame is taken for such a one.
+const LATE_NS: u64 = 1_000_000_000;
 /// Bytes of the two addresses that start a frame.
 const ADDRESSES: usize = 12;
 /// Bytes of a VLAN tag.
@@ -118,7 +126,7 @@ pub struct Counts {
     pub truncated: u64,
     /// Frames whose transport checksum was left to an offload.
     pub unfinished: u64,
-    /// Frames that an earlier process had in hand when it ended, given back unread.
+    /// Frames that an earlier process had in hand when it ended, or had left behind, given back unread.
     pub abandoned: u64,
 }
 
@@ -127,15 +135,6 @@ struct Held {
     at: usize,
     len: usize,
     info: Info,
-}
-
-/// Where the next frame will appear.
-#[derive(Clone, Copy, Debug)]
-enum Place {
-    /// At the cursor.
-    Known,
-    /// At the cursor, unless it shows up elsewhere; that is looked for from here on.
-    Assumed { probe: usize },
 }
 
 /// A mapped receive ring.
@@ -147,7 +146,14 @@ pub struct Ring {
     base: NonNull<u8>,
     geometry: Geometry,
     cursor: usize,
-    place: Place,
+    /// Whether the cursor is assumed: no frame was taken there yet.
+    assumed: bool,
+    /// The next slot to look at for a frame that waits elsewhere.
+    probe: usize,
+    /// Where one waits, and since when.
+    elsewhere: Option<(usize, Instant)>,
+    /// When the last frame in hand came, nanoseconds since 1970.
+    newest_ns: u64,
     held: usize,
     frames: [Held; BATCH],
     handed: usize,
@@ -161,7 +167,7 @@ impl Ring {
     /// Maps the ring of a socket that was made with this geometry, at a cursor where that is known.
     ///
     /// A wrong or missing cursor costs no frame: the place is searched for, at once where frames wait and with the
-    /// next frame otherwise.
+    /// next frame otherwise. May sleep for [`PATIENCE`].
     ///
     /// # Errors
     /// The socket has no ring, or one of another shape.
@@ -179,7 +185,10 @@ impl Ring {
             base,
             geometry,
             cursor,
-            place: Place::Assumed { probe: 0 },
+            assumed: true,
+            probe: 0,
+            elsewhere: None,
+            newest_ns: now_ns(),
             held: 0,
             frames: [Held::default(); BATCH],
             handed: 0,
@@ -189,33 +198,47 @@ impl Ring {
         Ok(ring)
     }
 
-    /// Gives back what an earlier process had in hand and finds the oldest waiting frame.
+    /// Gives back what an earlier process had in hand and finds where the waiting frames begin.
     fn settle(&mut self, slots: usize) {
-        let mut waiting = 0_usize;
-        let mut oldest = (u64::MAX, self.cursor);
-        let mut last_abandoned = None;
+        let (mut waiting, mut last_abandoned) = (false, None);
         for slot in 0..slots {
             let status = self.status(slot).load(Ordering::Acquire);
             if status & HANDED_OUT != 0 {
                 self.status(slot).store(libc::TP_STATUS_KERNEL, Ordering::Release);
                 self.counts.abandoned = self.counts.abandoned.wrapping_add(1);
                 last_abandoned = Some(slot);
-            } else if status != libc::TP_STATUS_KERNEL {
-                waiting = waiting.wrapping_add(1);
-                let header = self.header(slot);
-                let stamp = u64::from(header.tp_sec) << 32 | u64::from(header.tp_nsec);
+            }
+            waiting |= status & HANDED_OUT == 0 && status != libc::TP_STATUS_KERNEL;
+        }
+        if waiting {
+            // The first of them may be one that the kernel is still writing, which looks as if it were free.
+            std::thread::sleep(PATIENCE);
+            self.begin_at_newest(slots);
+        } else if let Some(slot) = last_abandoned {
+            // The batch in hand may lie around the end of the ring.
+            self.cursor = self.next(slot);
+        }
+    }
+
+    /// Goes to the waiting frames. They follow one another, but for one that was left behind in an earlier round: so it
+    /// is the newest, not the oldest, that shows where they are.
+    fn begin_at_newest(&mut self, slots: usize) {
+        let (mut newest, mut oldest) = ((0, self.cursor), (u64::MAX, self.cursor));
+        let mut waiting = 0_usize;
+        for slot in 0..slots {
+            if self.waits(slot) {
+                let stamp = stamp_ns(&self.header(slot));
+                newest = newest.max((stamp, slot));
                 oldest = oldest.min((stamp, slot));
+                waiting = waiting.wrapping_add(1);
             }
         }
         if waiting == slots {
             // Full all round: only the stamps tell where it begins.
             self.cursor = oldest.1;
-            self.place = Place::Known;
-        } else if waiting > 0 {
-            self.begin_of_run(oldest.1);
-        } else if let Some(slot) = last_abandoned {
-            // The batch in hand may lie around the end of the ring.
-            self.cursor = self.next(slot);
+            self.assumed = false;
+        } else {
+            self.begin_of_run(newest.1);
         }
     }
 
@@ -229,18 +252,30 @@ impl Ring {
             slot = before;
         }
         self.cursor = slot;
-        self.place = Place::Known;
+        self.assumed = false;
     }
 
-    /// Looks for a waiting frame away from the assumed place, a few slots a call.
-    fn search(&mut self, probe: usize) {
-        for step in 0..SEARCH_STEP {
-            let slot = probe.wrapping_add(step) & self.mask();
-            if self.status(slot).load(Ordering::Acquire) != libc::TP_STATUS_KERNEL {
-                return self.begin_of_run(slot);
+    /// Whether a slot holds a frame that nobody has taken.
+    fn waits(&self, slot: usize) -> bool {
+        self.status(slot).load(Ordering::Acquire) & libc::TP_STATUS_USER != 0
+    }
+
+    /// Nothing waits at the cursor: looks whether something waits elsewhere, a few slots a call, and goes there where
+    /// that lasts. A cursor that was assumed or found wrongly is set right by this, whatever the reason.
+    fn look_elsewhere(&mut self) {
+        if let Some((slot, since)) = self.elsewhere {
+            if !self.waits(slot) {
+                self.elsewhere = None;
+            } else if since.elapsed() >= PATIENCE && !self.waits(self.cursor) {
+                self.elsewhere = None;
+                self.begin_of_run(slot);
             }
+            return;
         }
-        self.place = Place::Assumed { probe: probe.wrapping_add(SEARCH_STEP) & self.mask() };
+        let found =
+            (0..PROBE_STEP).map(|step| self.probe.wrapping_add(step) & self.mask()).find(|slot| self.waits(*slot));
+        self.elsewhere = found.map(|slot| (slot, Instant::now()));
+        self.probe = self.probe.wrapping_add(PROBE_STEP) & self.mask();
     }
 
     /// Takes up to `most` (and [`BATCH`]) waiting frames and says how many; releases the earlier ones first.
@@ -248,12 +283,8 @@ impl Ring {
     /// Cost: two cache lines a frame, one of them the frame's own.
     pub fn take(&mut self, most: usize) -> usize {
         self.release();
-        if let Place::Assumed { probe } = self.place {
-            if self.status(self.cursor).load(Ordering::Acquire) == libc::TP_STATUS_KERNEL {
-                self.search(probe);
-            } else {
-                self.begin_of_run(self.cursor);
-            }
+        if self.assumed && self.waits(self.cursor) {
+            self.begin_of_run(self.cursor);
         }
         // No more than there are slots: a small ring that is full would go round to what is in hand already.
         let most = most.min(BATCH).min(self.geometry.slots() as usize);
@@ -270,6 +301,12 @@ impl Ring {
                 continue;
             }
             let header = self.header(slot);
+            let came_ns = stamp_ns(&header);
+            let newest_ns = std::mem::replace(&mut self.newest_ns, came_ns);
+            if came_ns.saturating_add(LATE_NS) < newest_ns {
+                self.counts.abandoned = self.counts.abandoned.wrapping_add(1);
+                continue;
+            }
             if header.tp_snaplen < header.tp_len {
                 self.counts.truncated = self.counts.truncated.wrapping_add(1);
                 continue;
@@ -279,6 +316,11 @@ impl Ring {
                 *free = frame;
                 self.handed = self.handed.wrapping_add(1);
             }
+        }
+        if self.held == 0 {
+            self.look_elsewhere();
+        } else {
+            self.elsewhere = None;
         }
         self.counts.taken = self.counts.taken.wrapping_add(self.handed as u64);
         self.handed
@@ -398,6 +440,18 @@ impl Ring {
     }
 }
 
+/// When a frame came, nanoseconds since 1970.
+fn stamp_ns(header: &tpacket2_hdr) -> u64 {
+    u64::from(header.tp_sec).wrapping_mul(1_000_000_000).wrapping_add(u64::from(header.tp_nsec))
+}
+
+/// The clock of the stamps.
+fn now_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    seconds.wrapping_mul(1_000_000_000).wrapping_add(u64::try_from(now.tv_nsec).unwrap_or(0))
+}
+
 impl Drop for Ring {
     fn drop(&mut self) {
         // SAFETY: the range is this value's own mapping, and nothing can borrow it any more.
@@ -419,6 +473,127 @@ mod tests {
             assert!(shape.frame_bytes >= mtu.min(65_535) + OVERHEAD + ETHERNET, "{mtu}: {shape:?}");
             assert_eq!(shape.slots() as usize * shape.frame_bytes as usize, shape.bytes());
         }
+    }
+
+    /// A ring in plain memory, whose kernel a test plays.
+    struct Kernel {
+        file: std::os::fd::OwnedFd,
+        ring: Ring,
+        head: usize,
+    }
+
+    const SHAPE: Geometry = Geometry { block_bytes: 64 << 10, blocks: 16, frame_bytes: 2048 };
+
+    impl Kernel {
+        fn new(head: usize) -> Self {
+            let file = rustix::fs::memfd_create("ring", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+            rustix::fs::ftruncate(&file, SHAPE.bytes() as u64).unwrap();
+            let ring = Ring::attach(&file, SHAPE, Some(0)).unwrap();
+            Self { file, ring, head }
+        }
+
+        fn attach(&self) -> Ring {
+            Ring::attach(&self.file, SHAPE, None).unwrap()
+        }
+
+        /// Takes the next slot for a frame and says which; it is the reader's only when [`Kernel::finish`]ed.
+        fn reserve(&mut self) -> usize {
+            let slot = self.head & self.ring.mask();
+            self.head = self.head.wrapping_add(1);
+            slot
+        }
+
+        fn finish(&self, slot: usize, came_ns: u64) {
+            let second = 1_000_000_000;
+            let header = tpacket2_hdr {
+                tp_status: 0,
+                tp_len: 64,
+                tp_snaplen: 64,
+                tp_mac: 96,
+                tp_net: 110,
+                tp_sec: (came_ns / second) as u32,
+                tp_nsec: (came_ns % second) as u32,
+                tp_vlan_tci: 0,
+                tp_vlan_tpid: 0,
+                tp_padding: [0; 4],
+            };
+            let at = self.ring.base.as_ptr().wrapping_add(self.ring.offset(slot));
+            // SAFETY: the slot is the kernel's, which this is, and the header fits into it; then one byte of the frame.
+            unsafe {
+                at.cast::<tpacket2_hdr>().write(header);
+                at.add(96).write(slot as u8);
+            }
+            self.ring.status(slot).store(libc::TP_STATUS_USER, Ordering::Release);
+        }
+
+        fn write(&mut self, frames: usize) {
+            for _ in 0..frames {
+                let slot = self.reserve();
+                self.finish(slot, now_ns());
+            }
+        }
+    }
+
+    /// Takes until `frames` frames came; says of each in which slot it lay.
+    fn take(ring: &mut Ring, frames: usize) -> Vec<u8> {
+        let (begun, mut slots) = (std::time::Instant::now(), Vec::new());
+        while slots.len() < frames && begun.elapsed().as_millis() < 500 {
+            let taken = ring.take(BATCH);
+            slots.extend((0..taken).map(|index| ring.frame(index).bytes[0]));
+            std::thread::yield_now();
+        }
+        ring.release();
+        slots
+    }
+
+    #[test]
+    fn a_reader_that_knows_nothing_finds_the_next_frame_anywhere() {
+        for head in [0, 1, 63, 300, 511] {
+            let mut kernel = Kernel::new(head);
+            let mut ring = kernel.attach();
+            assert_eq!(ring.take(BATCH), 0);
+            kernel.write(3);
+            let slots = [head, head + 1, head + 2].map(|slot| (slot & 511) as u8);
+            assert_eq!(take(&mut ring, 3), slots, "{head}");
+        }
+    }
+
+    #[test]
+    fn a_frame_that_the_kernel_still_writes_is_waited_for() {
+        let mut kernel = Kernel::new(10);
+        let mut ring = kernel.attach();
+        let first = kernel.reserve();
+        kernel.write(2);
+        // As long as it takes another processor to copy a frame, and much longer.
+        assert_eq!(ring.take(BATCH), 0);
+        kernel.finish(first, now_ns());
+        assert_eq!(take(&mut ring, 3), [10, 11, 12]);
+    }
+
+    #[test]
+    fn a_frame_left_behind_does_not_keep_a_successor_from_what_comes() {
+        let mut kernel = Kernel::new(10);
+        let left = kernel.reserve();
+        // A first reader begins behind the frame that was still being written.
+        kernel.write(2);
+        let mut first = kernel.attach();
+        assert_eq!(take(&mut first, 2), [11, 12]);
+        kernel.finish(left, now_ns() - 5_000_000_000);
+        kernel.write(100);
+        assert_eq!(take(&mut first, 100).len(), 100);
+        drop(first);
+        // Another one follows seconds later. Frames wait, behind the one left.
+        kernel.write(3);
+        let mut second = kernel.attach();
+        assert_eq!(take(&mut second, 3), [113, 114, 115]);
+        kernel.write(3);
+        assert_eq!(take(&mut second, 3), [116, 117, 118]);
+        // Nothing waits when the third begins but the one that was left.
+        drop(second);
+        let mut third = kernel.attach();
+        kernel.write(3);
+        assert_eq!(take(&mut third, 3), [119, 120, 121]);
+        assert_eq!((third.counts().taken, third.counts().abandoned), (3, 1), "what comes so late is no use to anybody");
     }
 
     #[test]

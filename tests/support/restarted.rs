@@ -60,6 +60,16 @@ impl Restarted {
         output.status.success()
     }
 
+    /// All that helps to find out why it does not do what a test expects: status, last records, log.
+    pub fn state(&self) -> String {
+        let mut command = Command::new(super::vambrace());
+        let output = command.arg("--socket").arg(self.directory.join("control.sock")).arg("status").output().unwrap();
+        let status = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        let records = self.records();
+        let last: Vec<_> = records.lines().rev().take(40).collect();
+        format!("{status}\n{}\n{}", last.join("\n"), self.log())
+    }
+
     /// What it said.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.join("log")).unwrap_or_default()
