@@ -379,6 +379,41 @@ fn a_learned_rule_allows_what_was_seen_and_refuses_what_was_not() {
 }
 
 /// The robot's side of RTDE, as far as the plant's client here needs it.
+#[test]
+fn ports_and_record_lengths_are_learned_from_the_program() {
+    let program = b"def work():\n  LENGTH = 8 + 1\n  socket_open(\"10.20.0.21\", 60001, \"reverse_socket\")\n  \
+        r = socket_read_binary_integer(LENGTH, \"reverse_socket\", 0.02)\nend\n";
+    let long = |joint| [&servoj([joint; 6]).emit()[..], &[0, 0, 0, 7]].concat();
+    for (number, cable) in [GOOD, CUTTING].into_iter().enumerate() {
+        let mut cell = Cell::new(rules(Mode::Learn, "version = 1\nrobot = \"robot\"\n"), GOOD, number as u64);
+        cell.learn();
+        cell.plant.listen(SCRIPT, None);
+        let reverse = cell.plant.listen(60_001, None);
+        cell.robot.connect(PLANT, SCRIPT);
+        cell.run_until(SECOND_NS, |cell| cell.client().is_established() && cell.server().is_established()).unwrap();
+        cell.set_rates(cable);
+        cell.client_mut().send(program);
+        cell.run_until(60 * SECOND_NS, |cell| cell.server().received() == program).unwrap();
+        // While the connection with the program is still open.
+        let robot = cell.robot.connect(PLANT, 60_001);
+        cell.run_until(60 * SECOND_NS, |cell| cell.robot.line(robot).is_established()).unwrap();
+        for joint in 0..40 {
+            cell.plant.line_mut(reverse).send(&long(joint * 100));
+        }
+        cell.run_until(60 * SECOND_NS, |cell| cell.robot.line(robot).received().len() == 40 * 36).unwrap();
+        let proposal = cell.proposal();
+        for line in ["ports = { reverse = 60001 }", "record = { reverse = 9 }", "mode = [\"servoj\"]"] {
+            assert!(proposal.contains(line), "{line}: {proposal}");
+        }
+
+        let mut cell = connected(&proposal, 60_001, GOOD, 1);
+        [100, 5_000, 200].into_iter().for_each(|joint| cell.client_mut().send(&long(joint)));
+        cell.run_until(SECOND_NS, |cell| cell.server().received().len() >= 36).unwrap();
+        cell.run_for(SECOND_NS);
+        assert!(!cell.server().received().chunks(36).any(|unit| unit == long(5_000)), "{proposal}");
+    }
+}
+
 fn rtde_server() -> support::virtual_net::Service {
     Box::new(|bytes, out| {
         let Ok(Step::Whole { unit, len }) = rtde::Package::step(bytes, Toward::Robot) else { return 0 };

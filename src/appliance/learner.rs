@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -6,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam::queue::ArrayQueue;
 use dissect::Toward;
 
-use crate::command::Command;
+use crate::command::{Command, Socket};
 use crate::engine::{Actions, Arena, Observer, Pipeline, Rules, Tap, Who};
 use crate::event::Verdict;
 use crate::learn::{Observations, Seen};
@@ -86,6 +87,16 @@ impl Observer for Listener {
         if let Ok(mut gathered) = self.0.lock() {
             gathered.observations.connection(&seen(who));
         }
+    }
+
+    fn part(&mut self, who: &Who, bytes: &[u8]) {
+        if let Ok(mut gathered) = self.0.lock() {
+            gathered.observations.part(who.key.plant.ip(), bytes);
+        }
+    }
+
+    fn socket(&mut self, peer: IpAddr, port: u16) -> Option<Socket> {
+        self.0.lock().ok()?.observations.socket(peer, port)
     }
 }
 

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use super::replay::{ChecksumChoice, Scene};
 use super::{Context, Exit, ask, fail};
-use crate::command::Command;
+use crate::command::{Command, Socket};
 use crate::control::{Learning, Request, Response};
 use crate::engine::offline::{self, Sink};
 use crate::engine::{Fate, Mode, Observer, Who};
@@ -114,6 +114,14 @@ impl Observer for Listener {
 
     fn connection(&mut self, who: &Who) {
         self.0.connection(&crate::appliance::seen(who));
+    }
+
+    fn part(&mut self, who: &Who, bytes: &[u8]) {
+        self.0.part(who.key.plant.ip(), bytes);
+    }
+
+    fn socket(&mut self, peer: IpAddr, port: u16) -> Option<Socket> {
+        self.0.socket(peer, port)
     }
 }
 

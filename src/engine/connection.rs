@@ -224,7 +224,9 @@ fn open<O: Observer>(
     let syn = tcp.flags.syn() && !tcp.flags.ack();
     let opened = if syn { scene.toward } else { opener(rules, &key, scene.toward) };
     let port = key.destination(opened).port;
-    let socket = rules.socket(opened, port);
+    let learned = opened == Toward::Plant && !rules.mode.judges();
+    let learned = learned.then(|| observer.socket(key.plant.ip(), port)).flatten();
+    let socket = learned.or_else(|| rules.socket(opened, port));
     let service = socket.map_or(Service::of_tcp_port(port), |_| Service::ExternalControl);
     let dissected = service.is_dissected() && (opened == Toward::Robot || socket.is_some());
     let mut fate = Fate::Forward;

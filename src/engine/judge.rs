@@ -1,3 +1,5 @@
+use std::net::IpAddr;
+
 use dissect::{DissectError, ErrorKind, Step, Toward};
 use link::FlowKey;
 
@@ -6,7 +8,7 @@ use super::flux::Part;
 use super::lines::Lines;
 use super::rules::Rules;
 use super::scene::Scene;
-use crate::command::{Class, Command, External, Service};
+use crate::command::{Class, Command, External, Service, Socket};
 use crate::event::{
     Action, Answer, CommandRecord, Detail, EventId, InUse, Notice, Reason, Record, RuleId, Text, Verdict,
 };
@@ -37,6 +39,15 @@ pub trait Observer {
 
     /// A connection (or the first datagram of an exchange) was seen, of whatever service.
     fn connection(&mut self, who: &Who);
+
+    /// A part of a text on the script socket of external control goes on unjudged.
+    fn part(&mut self, _: &Who, _: &[u8]) {}
+
+    /// The socket of external control that a computer's port is, where nothing is judged and the listener knows better
+    /// than the default.
+    fn socket(&mut self, _: IpAddr, _: u16) -> Option<Socket> {
+        None
+    }
 }
 
 impl Observer for () {
@@ -235,7 +246,10 @@ impl<O: Observer> Surroundings<'_, '_, O> {
         let (unit, len) = match self.session.external(bytes, enforce, known) {
             Ok(Step::Partial { .. }) => return Judgement::Partial { patience_ns: inspect::PATIENCE_NS },
             // A part of a text that is not held.
-            Ok(Step::Whole { unit: None, len }) => return Judgement::Allow { len },
+            Ok(Step::Whole { unit: None, len }) => {
+                self.observer.part(&self.who, bytes);
+                return Judgement::Allow { len };
+            }
             Ok(Step::Whole { unit: Some(unit), len }) => (unit, len),
             Err(error) => return self.unreadable(error, bytes),
         };

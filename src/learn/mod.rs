@@ -6,6 +6,7 @@
 //! once among much else stands on a line of its own: an attack during learning shows up in the review.
 
 mod observe;
+mod program;
 mod propose;
 mod spread;
 

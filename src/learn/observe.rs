@@ -2,10 +2,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use dissect::Toward;
-use external_control::{Action, Motion, Move};
+use external_control::{Action, Channel, Motion, Move};
 
+use super::program::{self, Opened};
 use super::spread::Spread;
-use crate::command::{Class, Command, External, Service, of_fact};
+use crate::command::{Class, Command, External, Service, Socket, of_fact};
 
 /// Different behaviours that one client and service may show; further ones are counted, not kept. A cell's cycle has
 /// some dozens; thousands are a scan.
@@ -29,6 +30,9 @@ const SHOWN: usize = 60;
 /// At what rate data is taken to flow where the client can't ask for one (RTDE version 1), in hertz; as policies do.
 /// Source: Universal Robots' client library, 500 Hz for e-Series.
 const FASTEST_HZ: f64 = 500.0;
+
+/// Computers whose texts are kept while they come, and the longest such text.
+const TEXTS: (usize, usize) = (8, 1 << 20);
 
 const EXTERNAL: Service = Service::ExternalControl;
 
@@ -161,6 +165,10 @@ pub(super) struct Group {
 #[derive(Clone, Debug, Default)]
 pub struct Observations {
     pub(super) groups: BTreeMap<(IpAddr, bool, Service), Group>,
+    /// What programs say of the sockets that they open to a computer.
+    pub(super) sockets: BTreeMap<(IpAddr, Channel), Opened>,
+    /// Texts that computers are handing over, or have handed over last.
+    texts: BTreeMap<IpAddr, Vec<u8>>,
     /// Behaviours in all groups.
     kept: usize,
     /// Observations of clients and services that found no room.
@@ -202,8 +210,52 @@ impl Observations {
         }
     }
 
+    /// The socket of external control that a computer's port is, as a program said that came before.
+    pub fn socket(&mut self, peer: IpAddr, port: u16) -> Option<Socket> {
+        if let Some(text) = self.texts.remove(&peer) {
+            self.program(peer, &text);
+        }
+        let own = self.sockets.iter().filter(|((own, _), _)| *own == peer);
+        own.filter(|((_, channel), opened)| opened.port.unwrap_or(channel.port()) == port)
+            .map(|((_, channel), opened)| Socket {
+                channel: *channel,
+                fields: opened.fields.or(channel.fields()).unwrap_or(0),
+            })
+            .next()
+    }
+
+    /// A part of a text that a computer hands to the robot.
+    pub fn part(&mut self, peer: IpAddr, bytes: &[u8]) {
+        let (most, longest) = TEXTS;
+        if self.texts.len() >= most && !self.texts.contains_key(&peer) {
+            return;
+        }
+        let text = self.texts.entry(peer).or_default();
+        text.extend_from_slice(bytes.get(..longest.saturating_sub(text.len()).min(bytes.len())).unwrap_or_default());
+    }
+
+    /// Reads what a program says of its sockets. The last one counts: it is the one that runs.
+    fn program(&mut self, peer: IpAddr, text: &[u8]) {
+        for (channel, opened) in program::sockets(text) {
+            if self.sockets.len() < GROUPS || self.sockets.contains_key(&(peer, channel)) {
+                let known = self.sockets.entry((peer, channel)).or_default();
+                *known = Opened { port: opened.port.or(known.port), fields: opened.fields.or(known.fields) };
+            }
+        }
+    }
+
     /// A command.
     pub fn command(&mut self, seen: &Seen, command: &Command<'_>) {
+        match command {
+            // A driver without a program on the pendant uploads it itself.
+            Command::UrScript(unit) => self.program(seen.peer, unit.text),
+            Command::External(External::Text { .. }) => {
+                if let Some(text) = self.texts.remove(&seen.peer) {
+                    self.program(seen.peer, &text);
+                }
+            }
+            _ => {}
+        }
         let off = command.classes().iter().any(Class::is_dangerous);
         let Some(mut keeper) = self.keeper(seen, off) else { return };
         keeper.group.commands.see(seen.wall_ns);

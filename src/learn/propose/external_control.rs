@@ -1,12 +1,16 @@
+use ::external_control::Channel;
+
 use super::super::observe::{Behaviour, Group, Row};
+use super::super::program::Opened;
 use super::super::spread::number;
 use super::text::{Item, Rule, counted, quoted};
 
 /// How much farther than seen a joint may be sent: a millionth, so that no rounding of decimals refuses what was seen.
 const MILLIONTH: f64 = 1e-6;
 
-/// One rule: what set-points were, where they led, what was called and which texts were handed over.
-pub(super) fn rules(group: &Group) -> Vec<Rule> {
+/// One rule: what set-points were, where they led, what was called and which texts were handed over; `opened` is what
+/// programs said of their sockets.
+pub(super) fn rules(group: &Group, opened: &[(Channel, Opened)]) -> Vec<Rule> {
     let mut rule = Rule::default();
     let (mut modes, mut functions, mut programs) = (Vec::new(), Vec::new(), Vec::new());
     let mut timeouts = super::super::spread::Spread::default();
@@ -28,6 +32,18 @@ pub(super) fn rules(group: &Group) -> Vec<Rule> {
     }
     if modes.is_empty() && functions.is_empty() && programs.is_empty() {
         return Vec::new();
+    }
+    let unlike = |key: &str, of: &dyn Fn(Channel, &Opened) -> Option<usize>| {
+        let entries = opened.iter().filter_map(|(channel, opened)| Some((channel.name(), of(*channel, opened)?)));
+        let entries: Vec<_> = entries.map(|(name, value)| format!("{name} = {value}")).collect();
+        (!entries.is_empty()).then(|| format!("{key} = {{ {} }}", entries.join(", ")))
+    };
+    let ports = |channel: Channel, opened: &Opened| opened.port.filter(|port| *port != channel.port()).map(usize::from);
+    let records = |channel: Channel, opened: &Opened| opened.fields.filter(|fields| Some(*fields) != channel.fields());
+    let told: Vec<_> = [unlike("ports", &ports), unlike("record", &records)].into_iter().flatten().collect();
+    if !told.is_empty() {
+        rule.notes.push("ports, record: as the robot's program has them.".into());
+        rule.keys.extend(told);
     }
     rule.keys.push(counted("mode", &modes));
     let timeouts = super::spread("timeout_ms", &timeouts, &mut rule.notes);

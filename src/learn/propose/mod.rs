@@ -11,9 +11,11 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::IpAddr;
 
+use ::external_control::Channel;
 use text::{Rule, comment, problem, quoted};
 
 use super::observe::{Behaviour, Count, Group, Observations};
+use super::program::Opened;
 use crate::command::Service;
 
 /// Coverage from which a client is taken to have shown all that it does.
@@ -45,7 +47,7 @@ impl Observations {
         for ((peer, egress, service), group) in &self.groups {
             let who = options.described(*peer, *egress);
             let mut lines = Vec::new();
-            for rule in rules(*service, *egress, group, options.trust, &mut lines) {
+            for rule in rules(*service, *egress, group, options.trust, &self.opened_to(*peer), &mut lines) {
                 if let Some(problem) = problem(&rule, &service.to_string(), *egress) {
                     lines.push(format!("{} times what no rule can say: {problem}", rule.count.count));
                     continue;
@@ -79,6 +81,12 @@ impl Observations {
             out += &never;
         }
         out
+    }
+
+    /// What programs say of the sockets that they open to this computer.
+    fn opened_to(&self, peer: IpAddr) -> Vec<(Channel, Opened)> {
+        let own = self.sockets.iter().filter(|((own, _), _)| *own == peer);
+        own.map(|((_, channel), opened)| (*channel, *opened)).collect()
     }
 
     fn header(&self, options: &ProposalOptions) -> String {
@@ -166,13 +174,20 @@ impl ProposalOptions {
 }
 
 /// The rules of one client and service; `never` gets what was seen and can't be in them.
-fn rules(service: Service, egress: bool, group: &Group, trust: bool, never: &mut Vec<String>) -> Vec<Rule> {
+fn rules(
+    service: Service,
+    egress: bool,
+    group: &Group,
+    trust: bool,
+    opened: &[(Channel, Opened)],
+    never: &mut Vec<String>,
+) -> Vec<Rule> {
     match service {
         Service::Modbus if !egress => modbus::rules(group),
         Service::Rtde if !egress => rtde::rules(group, never),
         Service::Dashboard if !egress => dashboard::rules(group),
         Service::UrScript if !egress => urscript::rules(group, trust),
-        Service::ExternalControl => external_control::rules(group),
+        Service::ExternalControl => external_control::rules(group, opened),
         _ => {
             let notes = match service.is_dissected() {
                 true => vec!["The connection alone: what the robot sends on it is not judged.".to_owned()],

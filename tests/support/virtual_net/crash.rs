@@ -2,9 +2,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use vambrace::command::Command;
+use std::net::IpAddr;
+
+use vambrace::command::{Command, Socket};
 use vambrace::engine::{Observer, Who};
 use vambrace::event::Verdict;
+use vambrace::learn::{Observations, Seen};
 
 /// Ends between two events: what the last one changed is published, and nothing of it has left.
 #[derive(Clone, Debug, Default)]
@@ -31,9 +34,10 @@ impl Crashes {
     }
 }
 
-/// Ends in the middle of an event, while a command is judged.
+/// Ends in the middle of an event, while a command is judged; and learns, where it is asked to.
 #[derive(Clone, Debug, Default)]
 pub struct Tripwire {
+    pub(super) learned: Option<Observations>,
     left: Option<u64>,
     commands: u64,
 }
@@ -46,13 +50,17 @@ impl Tripwire {
     }
 
     pub(super) fn disarmed(&self) -> Self {
-        Self { left: None, commands: self.commands }
+        Self { left: None, commands: self.commands, learned: self.learned.clone() }
     }
 }
 
 impl Observer for Tripwire {
-    fn command(&mut self, _: &Who, _: &Command<'_>, _: &Verdict) {
+    fn command(&mut self, who: &Who, command: &Command<'_>, _: &Verdict) {
         self.commands += 1;
+        if let Some(learned) = &mut self.learned {
+            let peer = who.key.plant.ip();
+            learned.command(&Seen { peer, opened: who.opened, service: who.service, wall_ns: who.wall_ns }, command);
+        }
         if let Some(left) = &mut self.left {
             *left -= 1;
             if *left == 0 {
@@ -63,6 +71,16 @@ impl Observer for Tripwire {
     }
 
     fn connection(&mut self, _: &Who) {}
+
+    fn part(&mut self, who: &Who, bytes: &[u8]) {
+        if let Some(learned) = &mut self.learned {
+            learned.part(who.key.plant.ip(), bytes);
+        }
+    }
+
+    fn socket(&mut self, peer: IpAddr, port: u16) -> Option<Socket> {
+        self.learned.as_mut()?.socket(peer, port)
+    }
 }
 
 /// What an event says; nothing where it was not brought to its end.

@@ -23,6 +23,7 @@ use link::Mac;
 use smoltcp::socket::tcp;
 use vambrace::engine::{Actions, Arena, Checksums, Device, Mode, Out, Pipeline, Rules};
 use vambrace::event::{Reason, Record};
+use vambrace::learn::{Observations, ProposalOptions};
 use vambrace::nic::impairment::{Impairment, Rates, Share};
 use vambrace::nic::{BATCH, Frame, FrameMeta};
 use vambrace::policy::{Asset, Moment, Policy};
@@ -377,6 +378,21 @@ impl Cell {
     /// Ends the packet process in the middle of the event that brings the `nth` command from now on.
     pub fn trip_at(&mut self, nth: u64) {
         self.vambrace.pipeline.as_mut().unwrap().observer_mut().arm(nth);
+    }
+
+    /// What the packet path reads is learned from now on.
+    pub fn learn(&mut self) {
+        self.vambrace.pipeline.as_mut().unwrap().observer_mut().learned = Some(Observations::default());
+    }
+
+    /// The policy that allows what was learned.
+    pub fn proposal(&mut self) -> String {
+        let options = ProposalOptions {
+            robot: "robot".into(),
+            assets: vec![("robot".into(), ROBOT.into()), ("plc".into(), PLANT.into())],
+            ..ProposalOptions::default()
+        };
+        self.vambrace.pipeline.as_mut().unwrap().observer_mut().learned.as_ref().unwrap().propose(&options)
     }
 
     /// The box was replaced: its successor knows of no connection.
