@@ -442,3 +442,51 @@ fn tests_of_the_file_are_run() {
     assert_eq!(outcomes[4].reason, Reason::ValueNotAllowed);
     assert_eq!(outcomes[4].rule.as_deref(), Some("io"));
 }
+
+#[test]
+fn tests_of_external_control_tell_what_the_robot_does_meanwhile() {
+    let hash = "b3".repeat(32);
+    let rule = format!(
+        "[[allow]]\nid = \"ros\"\nfrom = \"plc\"\nservice = \"external_control\"\nmode = [\"idle\", \"servoj\"]\n\
+         timeout_ms = \"20..=200\"\nfunction = [\"zero_ft_sensor\"]\nprogram = [\"sha256:{hash}\"]\n\
+         when = {{ safety = [\"normal\"] }}\n\
+         [allow.envelope]\nposition_rad = [\"-1..=1\", \"-1..=1\", \"-1..=1\", \"-1..=1\", \"-1..=1\", \"-1..=1\"]\n\
+         step_rad = [0.1, 0.1, 0.1, 0.1, 0.1, 0.1]\n"
+    );
+    let test = |more: &str| format!("[[test]]\nname = \"t\"\nfrom = \"plc\"\nservice = \"external_control\"\n{more}\n");
+    let at = "robot = { safety = \"normal\", joints_rad = [0.9, 0, 0, 0, 0, 0] }";
+    let cases = [
+        ("mode = \"servoj\"\ntarget = [0.95, 0, 0, 0, 0, 0]", at, true),
+        ("mode = \"servoj\"\ntarget = [1.05, 0, 0, 0, 0, 0]", at, false),
+        ("mode = \"servoj\"\ntarget = [0.7, 0, 0, 0, 0, 0]", at, false),
+        ("mode = \"servoj\"\ntarget = [0.95, 0, 0, 0, 0, 0]\ntimeout_ms = 0", at, false),
+        ("mode = \"servoj\"\ntarget = [0.95, 0, 0, 0, 0, 0]", "robot = { safety = \"normal\" }", false),
+        ("mode = \"servoj\"\ntarget = [0.95, 0, 0, 0, 0, 0]", "robot = { safety = \"reduced\" }", false),
+        ("mode = \"torque\"\ntarget = [0, 0, 0, 0, 0, 0]", at, false),
+        ("mode = \"idle\"", at, true),
+        ("mode = \"freedrive\"", at, false),
+        ("function = \"zero_ft_sensor\"", at, true),
+        ("function = \"set_tool_voltage\"", at, false),
+        (&format!("program = \"sha256:{hash}\""), at, true),
+        (&format!("program = \"sha256:{}\"", "b4".repeat(32)), at, false),
+    ];
+    for (sent, robot, allowed) in cases {
+        let expect = if allowed { "allowed" } else { "refused" };
+        let outcomes =
+            compile(&format!("{rule}{}", test(&format!("{sent}\n{robot}\nexpect = \"{expect}\"")))).run_tests();
+        assert!(outcomes[0].passed, "{sent} {robot}: {outcomes:?}");
+    }
+    for (sent, what) in [
+        ("mode = \"servoj\"", "`target` is missing in `test`"),
+        ("mode = \"servoj\"\ntarget = [1, 2]", "are not six values"),
+        ("mode = \"servoj\"\ntarget = [9999, 0, 0, 0, 0, 0]", "more than can be sent"),
+        ("mode = \"dance\"", "dance"),
+        ("program = \"sha256:0123456789abcdef\"", "a test is of one text"),
+        ("function = \"sing\"", "sing"),
+        ("expect = \"refused\"", "nothing is sent"),
+    ] {
+        let expect = if sent.starts_with("expect") { "" } else { "\nexpect = \"refused\"" };
+        let problems = try_compile(&format!("{rule}{}", test(&format!("{sent}{expect}")))).unwrap_err();
+        assert!(problems.contains(what), "{sent}: {problems}");
+    }
+}

@@ -373,7 +373,8 @@ fn saturate(value: i64) -> i32 {
     i32::try_from(value).unwrap_or(if value < 0 { i32::MIN } else { i32::MAX })
 }
 
-fn read_six<T: Copy>(value: &Value<'_>, read: impl Fn(&Value<'_>) -> Option<T>) -> Option<[T; 6]> {
+/// Reads one value for each joint; another number of them is a problem.
+pub(super) fn read_six<T: Copy>(value: &Value<'_>, read: impl Fn(&Value<'_>) -> Option<T>) -> Option<[T; 6]> {
     let items = value.array().unwrap_or_default();
     if items.len() != 6 {
         value.problem(format!("{} are not six values", value.raw()), "write one for each joint, from the base on");

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use super::Moment;
 use super::dashboard::DashboardRule;
+use super::envelope::read_six;
 use super::external_control::ExternalRule;
 use super::modbus::ModbusRule;
 use super::names::classes;
@@ -300,27 +301,47 @@ pub(crate) fn refusal_of(value: &Value<'_>) -> Option<Action> {
 }
 
 fn when(table: &Table<'_>) -> When {
-    let programs = [("stopped", Program::Stopped), ("playing", Program::Playing), ("paused", Program::Paused)];
-    let robot_modes: Vec<(&'static str, i8)> = ROBOT_MODES.to_vec();
-    let safety_modes: Vec<(&'static str, u8)> = SAFETY_MODES.to_vec();
-    let controls = [("remote", Control::Remote), ("local", Control::Local)];
+    fn any_of<T: Copy>(table: &Table<'_>, key: &'static str, choices: &[(&'static str, T)]) -> Option<Vec<T>> {
+        Some(table.take(key)?.any_of().iter().filter_map(|item| item.choice(choices)).collect())
+    }
     let when = When {
-        programs: table
-            .take("program")
-            .map(|value| value.any_of().iter().filter_map(|item| item.choice(&programs)).collect()),
-        robot_modes: table
-            .take("robot_mode")
-            .map(|value| value.any_of().iter().filter_map(|item| item.choice(&robot_modes)).collect()),
-        safety_modes: table
-            .take("safety")
-            .map(|value| value.any_of().iter().filter_map(|item| item.choice(&safety_modes)).collect()),
-        controls: table
-            .take("control")
-            .map(|value| value.any_of().iter().filter_map(|item| item.choice(&controls)).collect()),
+        programs: any_of(table, "program", &PROGRAMS),
+        robot_modes: any_of(table, "robot_mode", &ROBOT_MODES),
+        safety_modes: any_of(table, "safety", &SAFETY_MODES),
+        controls: any_of(table, "control", &CONTROLS),
     };
     table.finish();
     when
 }
+
+/// Reads what a `[test]` says of the robot: one value a key, as [`when`] has lists of them; seen at `now_ns`.
+pub(crate) fn state(table: &Table<'_>, now_ns: u64) -> State {
+    let mut state = State::default();
+    if let Some(program) = table.take("program").and_then(|value| value.choice(&PROGRAMS)) {
+        state.see_program(program, now_ns);
+    }
+    if let Some(mode) = table.take("robot_mode").and_then(|value| value.choice(&ROBOT_MODES)) {
+        state.see_robot_mode(mode, now_ns);
+    }
+    if let Some(mode) = table.take("safety").and_then(|value| value.choice(&SAFETY_MODES)) {
+        state.see_safety_mode(i8::try_from(mode).unwrap_or_default(), now_ns);
+    }
+    if let Some(control) = table.take("control").and_then(|value| value.choice(&CONTROLS)) {
+        state.see_control(control, now_ns);
+    }
+    if let Some(joints) = table.take("joints_rad").and_then(|value| read_six(&value, |item| item.number())) {
+        state.see_joints(joints, now_ns);
+    }
+    table.finish();
+    state
+}
+
+/// Program states by name.
+const PROGRAMS: [(&str, Program); 3] =
+    [("stopped", Program::Stopped), ("playing", Program::Playing), ("paused", Program::Paused)];
+
+/// Who commands the robot, by name.
+const CONTROLS: [(&str, Control); 2] = [("remote", Control::Remote), ("local", Control::Local)];
 
 /// Names of robot modes with RTDE's numbers. Source: URCL datatypes, RobotMode.
 const ROBOT_MODES: [(&str, i8); 10] = [

@@ -3,10 +3,15 @@
 use std::net::IpAddr;
 
 use dissect::{Step, Toward};
+use external_control::{
+    Action as Doing, Channel, Freedrive, Function, MAX_FIELDS, Motion, Move, Order, Record, Trajectory,
+};
 
-use super::rule::Reading;
+use super::envelope::read_six;
+use super::rule::{Reading, state};
+use super::urscript::Digest;
 use super::{Ask, Policy};
-use crate::command::{Command, Service};
+use crate::command::{Command, External, Service};
 use crate::document::{Table, Value};
 use crate::event::{Reason, Verdict};
 use crate::robot;
@@ -17,6 +22,7 @@ pub(crate) struct Test {
     name: String,
     from: IpAddr,
     unit: Unit,
+    state: robot::State,
     allowed: bool,
 }
 
@@ -28,8 +34,15 @@ enum Unit {
     /// The input that is set up and written, if any, and the package that is judged.
     Rtde(Option<rtde::Variable>, Vec<u8>),
     UrScript(String),
+    /// A record of a socket of external control.
+    External(Channel, Vec<u8>),
+    /// A text that the computer of external control hands over, by its hash.
+    Handed([u8; 32]),
     Connect(Service),
 }
+
+/// When the tests take place, monotonic nanoseconds: what they say of the robot was seen right then.
+const NOW_NS: u64 = 1;
 
 /// How one test ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,15 +70,18 @@ fn one(table: &Table<'_>, reading: &Reading<'_>) -> Option<Test> {
         let peers = reading.peers(&value);
         peers.first().map(ipnet::IpNet::addr)
     });
-    let service =
-        table.require("service", "write service = \"dashboard\", \"modbus\", \"rtde\", \"urscript\" or \"tcp/22\"");
+    let service = table.require("service", &format!("write service = one of {}", SERVICES.join(", ")));
     let unit = service.and_then(|service| unit(table, &service));
     let allowed = table
         .require("expect", "write expect = \"allowed\" or \"refused\"")
         .and_then(|value| value.choice(&[("allowed", true), ("refused", false)]));
+    let state = table.table("robot").map(|robot| state(&robot, NOW_NS)).unwrap_or_default();
     table.finish();
-    Some(Test { name: name?, from: from?, unit: unit?, allowed: allowed? })
+    Some(Test { name: name?, from: from?, unit: unit?, state, allowed: allowed? })
 }
+
+/// What a test can be of.
+const SERVICES: [&str; 6] = ["dashboard", "modbus", "rtde", "urscript", "external_control", "tcp/22"];
 
 fn unit(table: &Table<'_>, service: &Value<'_>) -> Option<Unit> {
     match service.string()? {
@@ -79,10 +95,11 @@ fn unit(table: &Table<'_>, service: &Value<'_>) -> Option<Unit> {
         "urscript" => {
             Some(Unit::UrScript(table.require("text", "write text = \"...\", the script")?.string()?.to_owned()))
         }
+        "external_control" => external(table, service),
         text => {
             let port = text.strip_prefix("tcp/").and_then(|number| number.parse().ok());
             if port.is_none() {
-                service.unknown_name(text, ["dashboard", "modbus", "rtde", "urscript", "tcp/22"].into_iter());
+                service.unknown_name(text, SERVICES.into_iter());
             }
             port.map(|port| Unit::Connect(Service::of_tcp_port(port)))
         }
@@ -154,6 +171,47 @@ fn rtde(table: &Table<'_>) -> Option<Unit> {
     Some(Unit::Rtde(variable, buffer.get(..len?)?.to_vec()))
 }
 
+/// A `mode` with its `target`, a `function`, or a `program` by its hash.
+fn external(table: &Table<'_>, service: &Value<'_>) -> Option<Unit> {
+    if let Some(program) = table.take("program") {
+        return Digest::read(&program)?.whole().map(Unit::Handed).or_else(|| {
+            program.problem("a test is of one text", "write \"sha256:\" and all 64 hexadecimal digits");
+            None
+        });
+    }
+    if let Some(function) = table.take("function") {
+        let functions = Function::ALL.map(|function| (function.name(), function));
+        let mut record = vec![0; MAX_FIELDS.saturating_mul(4)];
+        let number = i32::from(function.choice(&functions)? as u8);
+        record.first_chunk_mut::<4>()?.copy_from_slice(&number.to_be_bytes());
+        return Some(Unit::External(Channel::ScriptCommand, record));
+    }
+    let Some(mode) = table.take("mode") else {
+        service.problem("nothing is sent", "write mode = \"...\", function = \"...\" or program = \"sha256:...\"");
+        return None;
+    };
+    let moves = Move::ALL.map(|how| (how.name(), Doing::Move(how, [0; 6])));
+    let others =
+        [Doing::Stop, Doing::Idle, Doing::Forward(Trajectory::Start { points: 1 }), Doing::Freedrive(Freedrive::Start)];
+    let modes: Vec<_> = moves.into_iter().chain(others.map(|other| (other.name(), other))).collect();
+    let mut action = mode.choice(&modes)?;
+    if let Doing::Move(_, target) = &mut action {
+        let value = table.require("target", "write target = [...], six numbers in the units of the mode")?;
+        let numbers = read_six(&value, |item| item.number())?.map(|number| number * external_control::UNITS);
+        if numbers.iter().any(|number| number.abs() > f64::from(i32::MAX)) {
+            value.problem("more than can be sent", "write numbers between -2147 and 2147");
+            return None;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "checked to fit")]
+        let millionths = numbers.map(|number| number.round() as i32);
+        *target = millionths;
+    }
+    let timeout =
+        table.take("timeout_ms").map_or(Some(20), |value| value.integer(i32::MIN.into()..=i32::MAX.into()))?;
+    let motion = Motion { timeout_ms: i32::try_from(timeout).unwrap_or(i32::MAX), action };
+    Some(Unit::External(Channel::Reverse, motion.emit().to_vec()))
+}
+
 /// The number as a value of this type; vectors hold it in every place.
 fn typed(data_type: rtde::DataType, number: f64) -> Option<rtde::Value> {
     let whole = |least: f64, most: f64| number.fract() == 0.0 && (least..=most).contains(&number);
@@ -195,7 +253,7 @@ fn session_with(input: Option<rtde::Variable>) -> Option<rtde::Session> {
 }
 
 impl Policy {
-    /// Runs every test of the file, with the robot in no known state.
+    /// Runs every test of the file, with the robot in the state that the test tells; in none that is known without.
     #[must_use]
     pub fn run_tests(&self) -> Vec<TestOutcome> {
         self.tests.iter().map(|test| self.run_test(test)).collect()
@@ -218,13 +276,13 @@ impl Policy {
     fn verdict_of(&self, test: &Test) -> Option<Verdict> {
         let client = self.client(test.from);
         let decide = |command: &Command<'_>| {
-            let (state, inputs) = (robot::State::default(), robot::Inputs::new());
-            let opened = Toward::Robot;
-            let ask = Ask { client, opened, command, state: &state, inputs: &inputs, connection: 0, now_ns: 1 };
+            let (state, inputs) = (&test.state, &robot::Inputs::new());
+            let opened = if matches!(command, Command::External(_)) { Toward::Plant } else { Toward::Robot };
+            let ask = Ask { client, opened, command, state, inputs, connection: 0, now_ns: NOW_NS };
             self.decide(&ask, &mut robot::Rates::new())
         };
         match &test.unit {
-            Unit::Connect(service) => Some(self.admit(client, *service, Toward::Robot, 1)),
+            Unit::Connect(service) => Some(self.admit(client, *service, Toward::Robot, NOW_NS)),
             Unit::Dashboard(line) => Some(decide(&Command::Dashboard(dashboard::Line::read(line.as_bytes())))),
             Unit::Modbus(bytes) => {
                 let Ok(Step::Whole { unit, .. }) = modbus::Adu::step(bytes) else { return None };
@@ -235,6 +293,15 @@ impl Policy {
                 let Ok(Step::Whole { unit, .. }) = rtde::Package::step(bytes, Toward::Robot) else { return None };
                 rtde::Request::read(&unit, &session).ok().map(|request| decide(&Command::Rtde(request)))
             }
+            Unit::External(channel, bytes) => {
+                let Ok(Step::Whole { unit, .. }) = Record::step(bytes, bytes.len() / 4) else { return None };
+                let unit = match channel {
+                    Channel::Reverse => External::Motion(Motion::read(&unit).ok()?),
+                    _ => External::Order(Order::read(&unit).ok()?),
+                };
+                Some(decide(&Command::External(unit)))
+            }
+            Unit::Handed(digest) => Some(decide(&Command::External(External::Text { digest: *digest, len: 1 }))),
             Unit::UrScript(text) => {
                 let text = format!("{}\n", text.trim_end());
                 let mut scanner = urscript::Scanner::default();

@@ -72,19 +72,27 @@ impl Digest {
 
     /// Reads a string or a list of strings; what is no hash becomes a problem.
     pub(crate) fn read_all(value: &Value<'_>) -> Box<[Self]> {
-        let items = value.any_of();
-        let digest = items.iter().filter_map(|item| {
-            let text = item.string()?;
-            let digest = Self::parse(text);
-            if digest.is_none() {
-                item.problem(
-                    format!("\"{text}\" is no program hash"),
-                    "write \"sha256:\" and 16 to 64 hexadecimal digits",
-                );
-            }
-            digest
-        });
-        digest.collect()
+        value.any_of().iter().filter_map(Self::read).collect()
+    }
+
+    /// Reads a string; what is no hash becomes a problem.
+    pub(crate) fn read(value: &Value<'_>) -> Option<Self> {
+        let text = value.string()?;
+        let digest = Self::parse(text);
+        if digest.is_none() {
+            value
+                .problem(format!("\"{text}\" is no program hash"), "write \"sha256:\" and 16 to 64 hexadecimal digits");
+        }
+        digest
+    }
+
+    /// The hash, where all of it is given.
+    pub(crate) fn whole(&self) -> Option<[u8; 32]> {
+        let mut hash = [0; 32];
+        for (byte, pair) in hash.iter_mut().zip(self.nibbles.as_chunks::<2>().0) {
+            *byte = pair[0] << 4 | pair[1];
+        }
+        (self.len == 64).then_some(hash)
     }
 
     /// As it may stand in a rule.
