@@ -15,25 +15,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use support::clients::{CLIENTS, expected, python, transcript};
-use support::{can_make_namespaces, is_installed, reader, replayed, skipped, tshark};
+use support::clients::{CLIENTS, can_run, expected, transcript};
+use support::{reader, replayed, tshark};
 use vambrace::lab::{BOX_PORTS, Cell, Host, Options, Wiring};
-
-fn can_run_clients(test: &str) -> bool {
-    if !can_make_namespaces(test) {
-        return false;
-    }
-    let missing = match python() {
-        Err(error) => Some(error),
-        Ok(_) if !is_installed("mbpoll") => Some("needs the command mbpoll".into()),
-        Ok(_) => None,
-    };
-    if let Some(why) = &missing {
-        assert!(std::env::var_os("VAMBRACE_NO_SKIP").is_none(), "{test}: {why}, and nothing may be skipped here");
-        skipped(test, why);
-    }
-    missing.is_none()
-}
 
 fn cell(name: &str, wiring: Wiring) -> Cell {
     let name = format!("{name}-{}", std::process::id());
@@ -59,7 +43,7 @@ fn assert_transcripts(cell: &mut Cell) {
 
 #[test]
 fn over_a_cable() {
-    if can_run_clients("over_a_cable") {
+    if can_run("over_a_cable") {
         assert_transcripts(&mut cell("cable", Wiring::DirectCable));
     }
 }
@@ -67,7 +51,7 @@ fn over_a_cable() {
 /// Shows that the box's place in the cell changes nothing by itself.
 #[test]
 fn through_a_kernel_bridge() {
-    if !can_run_clients("through_a_kernel_bridge") {
+    if !can_run("through_a_kernel_bridge") {
         return;
     }
     let mut cell = cell("bridge", Wiring::Box);
@@ -93,14 +77,14 @@ fn guarded(name: &str, mode: &str) -> Cell {
 
 #[test]
 fn through_the_appliance_while_it_observes() {
-    if can_run_clients("through_the_appliance_while_it_observes") {
+    if can_run("through_the_appliance_while_it_observes") {
         assert_transcripts(&mut guarded("observe", "observe"));
     }
 }
 
 #[test]
 fn through_the_appliance_while_it_shadows_a_policy_that_refuses_all() {
-    if can_run_clients("through_the_appliance_while_it_shadows_a_policy_that_refuses_all") {
+    if can_run("through_the_appliance_while_it_shadows_a_policy_that_refuses_all") {
         assert_transcripts(&mut guarded("shadow", "shadow"));
     }
 }
@@ -145,7 +129,7 @@ fn assert_all_commands_are_judged(test: &str, capture: &Path, config: &str, lear
 #[test]
 fn through_the_appliance_while_it_enforces_what_was_learned() {
     let test = "through_the_appliance_while_it_enforces_what_was_learned";
-    if !can_run_clients(test) {
+    if !can_run(test) {
         return;
     }
     let mut cell = guarded("enforce", "observe");

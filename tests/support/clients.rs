@@ -46,6 +46,36 @@ pub fn python() -> Result<PathBuf, String> {
     PYTHON.get_or_init(make).clone()
 }
 
+/// Whether real clients can be run; says visibly that `test` is skipped where not, and fails where nothing may be skipped.
+pub fn can_run(test: &str) -> bool {
+    if !super::can_make_namespaces(test) {
+        return false;
+    }
+    let missing = match python() {
+        Err(error) => Some(error),
+        Ok(_) if !super::is_installed("mbpoll") => Some("needs the command mbpoll".into()),
+        Ok(_) => None,
+    };
+    if let Some(why) = &missing {
+        assert!(std::env::var_os("VAMBRACE_NO_SKIP").is_none(), "{test}: {why}, and nothing may be skipped here");
+        super::skipped(test, why);
+    }
+    missing.is_none()
+}
+
+/// Runs a script of `tests/clients` on a host, against the robot, and returns what it printed until it ended or `patience`
+/// was over.
+pub fn script(cell: &Cell, host: Host, name: &str, arguments: &[&str], patience: Duration) -> String {
+    let script = directory().join(format!("{name}.py")).display().to_string();
+    let robot = Host::Robot.address().to_string();
+    let all = [&["-u", &script, &robot], arguments].concat();
+    let mut process = cell.spawn_program(host, name, &python().unwrap(), &all).unwrap();
+    if process.finish(patience).is_err() {
+        process.end();
+    }
+    std::fs::read_to_string(&process.output).unwrap()
+}
+
 /// What a client must print; written down once from a run over a cable and read by a person.
 pub fn expected(client: &str) -> String {
     let path = directory().join("expected").join(format!("{client}.txt"));
