@@ -11,6 +11,9 @@ pub mod gate {}
 #[doc = include_str!("threat-model.md")]
 pub mod threat_model {}
 
+#[doc = include_str!("external-control.md")]
+pub mod external_control {}
+
 #[doc = include_str!("policy-rtde-and-modbus.md")]
 pub mod policy_rtde_and_modbus {}
 
@@ -19,6 +22,9 @@ pub mod reasons {}
 
 #[doc = include_str!("script-bounds.md")]
 pub mod script_bounds {}
+
+#[doc = include_str!("unconfirmed-facts.md")]
+pub mod unconfirmed_facts {}
 
 #[doc = include_str!("eve-events.md")]
 pub mod eve_events {}
