@@ -12,7 +12,7 @@
 mod support;
 
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dissect::Toward;
 use link::craft::{self, Template};
@@ -136,27 +136,59 @@ fn a_packet_without_time_to_live_is_dropped() {
 }
 
 #[test]
-fn a_datagram_is_delivered_whole_where_a_rule_names_its_port_and_not_at_all_elsewhere() {
+fn a_datagram_is_delivered_whole_or_not_at_all() {
     let Some(cell) = Guarded::up("udp") else { return };
     let sockets = cell.robot_space.enter(|| [502, 2222].map(|port| UdpSocket::bind(("0.0.0.0", port)).unwrap()));
     sockets.iter().for_each(|socket| socket.set_read_timeout(Some(SILENCE)).unwrap());
     let client = RawTcp::new(&cell.plant, 502);
     let mark = cell.cable.mark();
     let mut buffer = [0; 64];
-    for (port, arrives) in [(502, false), (2222, true)] {
+    let listener = cell.plant.enter(|| RawSocket::open(PLANT_SIDE).unwrap());
+    let send = |port: u16, bytes: &[u8]| {
         let own = template(3333, port);
-        client.frame(&emit(|out| craft::emit_udp(&own, &write(128, 1), out).unwrap()));
-        let received = sockets[usize::from(arrives)].recv_from(&mut buffer).map(|(len, _)| buffer[..len].to_vec());
-        assert_eq!(received.ok(), arrives.then(|| write(128, 1)), "UDP port {port}");
+        client.frame(&emit(|out| craft::emit_udp(&own, bytes, out).unwrap()));
+    };
+    let mut arrived =
+        |socket: usize| sockets[socket].recv_from(&mut buffer).map(|(len, _)| buffer[..len].to_vec()).ok();
+    send(2222, b"anything");
+    assert_eq!(arrived(1).as_deref(), Some(&b"anything"[..]));
+    // The rules for Modbus count here too, and a datagram is one request, no more and no less.
+    let one = write(128, 1);
+    let forbidden = [
+        (write(128, 121), Reason::ValueNotAllowed),
+        (write(132, 1), Reason::AddressNotAllowed),
+        ([one.clone(), write(129, 999)].concat(), Reason::Malformed),
+        ([&one[..], &[0]].concat(), Reason::Malformed),
+        (one[..11].to_vec(), Reason::Malformed),
+        (Vec::new(), Reason::Malformed),
+    ];
+    for (bytes, _) in &forbidden {
+        send(502, bytes);
     }
-    let own = |event: &serde_json::Value| event["proto"] == "UDP";
-    cell.vambrace.waits_for("the refused datagram", own, |event| {
-        event["dest_port"] == 502 && support::guarded::reason(event) == Some(Reason::NoServiceRule.name())
+    send(502, &one);
+    assert_eq!(arrived(0), Some(one.clone()), "the first that arrives");
+    for reason in [Reason::ValueNotAllowed, Reason::AddressNotAllowed, Reason::Malformed] {
+        let of_own = |event: &serde_json::Value| event["proto"] == "UDP";
+        cell.vambrace.waits_for(reason.name(), of_own, |event| {
+            event["dest_port"] == 502 && support::guarded::reason(event) == Some(reason.name())
+        });
+    }
+    // Its answer comes back.
+    sockets[0].send_to(&one, (ODD, 3333)).unwrap();
+    let started = Instant::now();
+    let mut came = false;
+    while !came && started.elapsed() < Duration::from_secs(3) {
+        let frame = listener.receive(Duration::from_millis(50)).unwrap().unwrap_or_default();
+        came = link::parse(&frame).is_ok_and(|packet| {
+            packet.udp().is_some_and(|udp| udp.source_port == 502 && udp.destination_port == 3333 && udp.payload == one)
+        });
+    }
+    assert!(came, "the answer");
+    let datagrams = cell.cable.since(mark).into_iter().filter_map(|seen| {
+        let packet = link::parse(&seen.bytes).ok()?;
+        packet.udp().filter(|udp| udp.destination_port == 502).map(|udp| udp.payload.to_vec())
     });
-    let datagrams = cell.cable.since(mark).into_iter().filter(|seen| {
-        link::parse(&seen.bytes).is_ok_and(|packet| packet.udp().is_some_and(|udp| udp.destination_port != 2222))
-    });
-    assert_eq!(datagrams.count(), 0);
+    assert_eq!(datagrams.collect::<Vec<_>>(), [one]);
     cell.assert_honest_session();
 }
 

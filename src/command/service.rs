@@ -38,6 +38,32 @@ impl Service {
         }
     }
 
+    /// What stands behind a port of a robot, or of who it talks to, where that is well known and no dissector reads it. For
+    /// people: nothing is decided by it.
+    /// Source: UR's list of ports of the controller; the maker's client library; IANA.
+    #[must_use]
+    pub const fn known_as(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Tcp(21) => "FTP",
+            Self::Tcp(22) => "SSH and SFTP",
+            Self::Tcp(53) | Self::Udp(53) => "DNS",
+            Self::Tcp(80) => "web interface",
+            Self::Udp(123) => "NTP",
+            Self::Tcp(443) => "web interface in TLS",
+            Self::Udp(502) => "Modbus over UDP",
+            Self::Tcp(802) => "Modbus in TLS",
+            Self::Udp(2222) => "EtherNet/IP, cyclic",
+            Self::Tcp(44_818) | Self::Udp(44_818) => "EtherNet/IP",
+            Self::Udp(34_962..=34_964) => "PROFINET",
+            Self::Tcp(5900) => "VNC",
+            Self::Tcp(6080) => "VNC in a browser",
+            Self::Tcp(50_001..=50_004) => "external control",
+            Self::Tcp(54_321) => "serial line of the tool",
+            Self::Tcp(63_352) => "gripper",
+            _ => return None,
+        })
+    }
+
     /// Whether a dissector reads it, so that single commands are judged.
     #[must_use]
     pub const fn is_dissected(self) -> bool {

@@ -355,7 +355,7 @@ impl<O> Surroundings<'_, '_, O> {
     }
 }
 
-fn decide(rules: &Rules, ask: &Ask<'_>, rates: &mut Rates) -> Verdict {
+pub(super) fn decide(rules: &Rules, ask: &Ask<'_>, rates: &mut Rates) -> Verdict {
     if rules.mode.judges() {
         rules.policy.decide(ask, rates)
     } else {

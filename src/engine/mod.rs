@@ -9,6 +9,7 @@ mod adopt;
 mod arena;
 mod connection;
 mod counters;
+mod datagram;
 mod detail;
 mod fast;
 mod flux;

@@ -1,14 +1,15 @@
 use std::sync::Arc;
 
 use dissect::Toward;
-use link::{FlowKey, Network, Packet, Transport};
+use link::{FlowKey, Network, Transport};
 
 use super::actions::Actions;
 use super::arena::{Arena, WATCHED};
 use super::connection;
 use super::counters::Counters;
+use super::datagram::datagram;
 use super::guard;
-use super::judge::{Observer, Who};
+use super::judge::Observer;
 use super::rules::Rules;
 use super::scene::{Budgets, Scene};
 use super::spliced::slot_of;
@@ -333,56 +334,4 @@ fn idle(arena: &mut SharedArena, scene: &mut Scene<'_>, id: FlowId) {
         connection::report(arena, scene, id, FlowEnd::TimedOut);
         connection::remove(arena, scene, id);
     }
-}
-
-/// UDP and ICMP: admitted as a whole or not.
-fn datagram<O: Observer>(
-    arena: &mut SharedArena,
-    rules: &Rules,
-    observer: &mut O,
-    scene: &mut Scene<'_>,
-    packet: &Packet<'_>,
-    service: Service,
-) -> Fate {
-    let Some(key) = FlowKey::of(packet, scene.toward) else { return Fate::Drop(Reason::EngineFault) };
-    let id = arena.flows.find(&key);
-    let known = id.and_then(|id| arena.flows.flow(id));
-    let fresh = known.is_some_and(|flow| flow.generation == scene.generation || !rules.mode.judges());
-    let opened = known.map_or(scene.toward, crate::flow::Flow::opened);
-    // A service is told by the port of who was spoken to first.
-    let service = match service {
-        Service::Udp(_) => Service::Udp(key.destination(opened).port),
-        other => other,
-    };
-    let mut fate = Fate::Forward;
-    if rules.mode.judges()
-        && !fresh
-        && let Err((reason, rule)) = connection::admit(rules, &key, service, opened, scene.now_ns)
-    {
-        scene.refuse_frame(Some(packet), Some(key), reason, rule);
-        fate = Fate::Drop(reason);
-        if scene.enforce {
-            return fate;
-        }
-    }
-    let id = match id {
-        Some(id) => {
-            scene.flux.conversation(id, arena);
-            Some(id)
-        }
-        None => connection::insert(arena, scene, &key),
-    };
-    let Some(flow) = id.and_then(|id| arena.flows.flow_mut(id)) else {
-        scene.counters.untracked = scene.counters.untracked.saturating_add(1);
-        return if scene.enforce { Fate::Drop(Reason::FlowTableFull) } else { fate };
-    };
-    if flow.frames == [0; 2] {
-        flow.set_opened(scene.toward);
-        flow.wall_ns[0] = scene.wall_ns;
-        flow.service_port = key.destination(scene.toward).port;
-        observer.connection(&Who { key, opened: scene.toward, service, wall_ns: scene.wall_ns, frame: scene.frame });
-    }
-    flow.generation = scene.generation;
-    flow.count(scene.toward, scene.wire_len, scene.now_ns, scene.wall_ns);
-    fate
 }

@@ -81,6 +81,11 @@ impl Scene<'_> {
         self.actions.keep(id.0, verdict);
     }
 
+    /// Whether a refusal that anybody can cause in anybody's name may be recorded now.
+    pub(super) fn may_record(&mut self, reason: Reason) -> bool {
+        self.budgets.take(reason, self.now_ns).is_some()
+    }
+
     /// Records something that the robot said to all, within the budget of such records.
     pub(super) fn record_message(&mut self, key: FlowKey, service: Service, said: Said, text: Text<96>) {
         let Some(unreported) = self.budgets.take_message(self.now_ns) else { return };

@@ -3,6 +3,7 @@ use std::fmt::Write;
 use dissect::Toward;
 
 use super::Names;
+use crate::command::Service;
 use crate::event::{
     Action, CommandRecord, Detail, Event, FlowEnd, FrameRecord, MessageRecord, ModbusDetail, Notice, Record, Said,
 };
@@ -161,7 +162,16 @@ fn of_frame(frame: &FrameRecord, names: &Names) -> String {
         (false, true) => "refused",
         (false, false) => "would be refused",
     };
-    let mut text = format!("A frame {side} {what}: {verdict}");
+    let known = frame.key.and_then(|key| {
+        let port = |port: u16| match key.protocol {
+            link::protocol::UDP => Service::Udp(port).known_as(),
+            link::protocol::TCP => Service::of_tcp_port(port).known_as(),
+            _ => None,
+        };
+        port(key.destination(frame.toward).port).or_else(|| port(key.source(frame.toward).port))
+    });
+    let known = known.map_or(String::new(), |known| format!(" ({known})"));
+    let mut text = format!("A frame {side} {what}{known}: {verdict}");
     if let Some(rule) = names.rule(&frame.verdict) {
         let _ = write!(text, " by rule {rule}");
     }

@@ -452,6 +452,7 @@ fn what_a_client_sends_can_not_break_the_proposal() {
         assert!(text.contains("outputs = [\"actual_q\"]"), "{text}");
         assert!(text.contains("# rtde from plc: 1 times an output that no rule can name"), "{text}");
         assert!(text.contains("service = \"tcp/22\"") && text.contains("service = \"icmp\""), "{text}");
+        assert!(text.contains("# tcp/22: SSH and SFTP.\n"), "{text}");
         assert!(text.contains("# tcp/0 from plc: 1 times what no rule can say"), "{text}");
     }
 }

@@ -189,9 +189,10 @@ fn rules(
         Service::UrScript if !egress => urscript::rules(group, trust),
         Service::ExternalControl => external_control::rules(group, opened),
         _ => {
-            let notes = match service.is_dissected() {
-                true => vec!["The connection alone: what the robot sends on it is not judged.".to_owned()],
-                false => Vec::new(),
+            let notes = match (service.is_dissected(), service.known_as()) {
+                (true, _) => vec!["The connection alone: what the robot sends on it is not judged.".to_owned()],
+                (false, Some(known)) => vec![format!("{service}: {known}.")],
+                (false, None) => Vec::new(),
             };
             let count = group.rows.values().fold(Count::default(), |all, row| all.with(row.count));
             vec![Rule { count, notes, ..Rule::default() }]
