@@ -46,12 +46,12 @@ impl Releases {
         runs.take(RELEASES)
     }
 
-    fn again(&mut self, from: u32, to: u32, mss: u32) {
+    pub(super) fn again(&mut self, from: u32, to: u32, mss: u32) {
         self.again = (from, to);
         self.mss = mss;
     }
 
-    fn fresh(&mut self, from: u32, to: u32, mss: u32) {
+    pub(super) fn fresh(&mut self, from: u32, to: u32, mss: u32) {
         self.fresh = (from, to);
         self.mss = mss;
     }

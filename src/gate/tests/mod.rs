@@ -28,6 +28,8 @@ mod random;
 mod regressions;
 #[cfg(test)]
 mod sending;
+#[cfg(test)]
+mod step_by_step;
 mod toy;
 
 use super::*;
