@@ -26,6 +26,9 @@ pub enum Actor {
         /// Remote I/O device that the robot's program polls.
         #[arg(long)]
         remote_io: Option<SocketAddr>,
+        /// Computer of an External Control node in every program that is loaded; may be given more than once.
+        #[arg(long)]
+        external_control: Vec<IpAddr>,
         /// Directory for the raw bytes of every connection.
         #[arg(long)]
         raw: Option<PathBuf>,
@@ -80,9 +83,9 @@ pub enum Actor {
 /// Plays `actor` until the process is ended.
 pub(super) fn run(actor: Actor) -> Result<(), LabError> {
     match actor {
-        Actor::Controller { listen, rate_hz, remote_io, raw } => {
+        Actor::Controller { listen, rate_hz, remote_io, external_control, raw } => {
             let journal = Journal::new(raw.as_deref()).map_err(LabError::io("directory for raw bytes"))?;
-            let options = controller::Options { listen, rate_hz, remote_io };
+            let options = controller::Options { listen, rate_hz, remote_io, computers: external_control };
             controller::start(&options, &journal).map_err(LabError::io("emulated controller"))?;
             journal.did("controller", None, "ready", serde_json::json!({ "listen": listen.to_string() }));
             wait()
