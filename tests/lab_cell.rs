@@ -69,7 +69,7 @@ fn the_cycle_keeps_its_beat_over_a_cable() {
     let mut cell = cell("cycle");
     cell.start_cycle().unwrap();
     std::thread::sleep(Duration::from_secs(4));
-    for (name, least) in [("plc", 20), ("panel", 10)] {
+    for (name, least) in [("plc", 20), ("panel", 10), ("ros", 6)] {
         let cycles = json(cell.process(name).unwrap());
         assert!(cycles.len() >= least, "{name} made {} cycles", cycles.len());
         let missed: Vec<_> = cycles.iter().filter(|cycle| cycle["missed"] == true).collect();
@@ -77,7 +77,16 @@ fn the_cycle_keeps_its_beat_over_a_cable() {
         assert!(missed.len() <= 1, "{missed:?}");
     }
     let actions = json(cell.process("controller").unwrap());
-    for (interface, did) in [("modbus", "modbus"), ("rtde", "write"), ("dashboard", "play"), ("remote-io", "inputs")] {
+    for (interface, did) in [
+        ("modbus", "modbus"),
+        ("rtde", "write"),
+        ("dashboard", "play"),
+        ("remote-io", "inputs"),
+        ("external text", "text"),
+        ("external command", "set_payload"),
+        ("external trajectory", "point"),
+        ("external reverse", "mode"),
+    ] {
         assert!(
             actions.iter().any(|action| action["interface"] == interface && action["did"] == did),
             "the controller did nothing of {interface}"

@@ -10,7 +10,7 @@ use clap::Subcommand;
 use super::attacks::{self, Target};
 use super::cell::Host;
 use super::journal::Journal;
-use super::{LabError, controller, modbus_device, panel, plc, receiver};
+use super::{LabError, controller, modbus_device, panel, plc, receiver, ros};
 
 /// One part of the cell.
 #[derive(Debug, Subcommand)]
@@ -57,6 +57,15 @@ pub enum Actor {
         #[arg(long, default_value_t = 200)]
         beat_ms: u64,
     },
+    /// The computer that moves the arm over external control.
+    Ros {
+        /// The robot's address.
+        #[arg(long)]
+        robot: IpAddr,
+        /// Address to be asked at.
+        #[arg(long)]
+        listen: IpAddr,
+    },
     /// The attacks of one host, one JSON report a line.
     Attacks {
         /// Which host this is.
@@ -98,6 +107,7 @@ pub(super) fn run(actor: Actor) -> Result<(), LabError> {
         }
         Actor::Plc { robot, beat_ms } => plc::run(robot, Duration::from_millis(beat_ms)),
         Actor::Panel { robot, beat_ms } => panel::run(robot, Duration::from_millis(beat_ms)),
+        Actor::Ros { robot, listen } => ros::run(robot, listen).map_err(LabError::io("external control")),
         Actor::Attacks { host, name } => {
             let target = Target { robot: Host::Robot.address(), impersonated: Host::Plc.address() };
             attacks::run(host, name.as_deref(), &target)

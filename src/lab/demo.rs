@@ -148,6 +148,7 @@ fn demonstrate(cell: &mut Cell, learn: Duration, interrupted: &AtomicBool) -> Re
         controller_check(cell),
         cycle_check(cell, "plc", "no PLC cycle missed its beat", &residence),
         cycle_check(cell, "panel", "no panel command missed its beat", &residence),
+        cycle_check(cell, "ros", "no beat of the set-points was missed", &residence),
     ];
     println!();
     for check in &checks {
