@@ -30,15 +30,19 @@ fn every_attack_arrives_over_a_cable_and_the_receiver_finds_it() {
     if !can_make_namespaces("every_attack_arrives_over_a_cable_and_the_receiver_finds_it") {
         return;
     }
-    let cell = cell("attacks");
+    let mut cell = cell("attacks");
     let file = |name: &str| cell.directory().join(name).display().to_string();
     let (pcap, reports) = (file("robot-port.pcap"), file("attacks.jsonl"));
     let arguments = ["lab", "actor", "receiver", "--interface", "eth0", "--pcap", &pcap, "--reports", &reports];
     let mut receiver = cell.spawn(Host::Robot, "receiver", &arguments).unwrap();
     receiver.wait_for("\"ready\"", Duration::from_secs(10)).unwrap();
+    // External control needs a program that plays, and a computer. No PLC: the robot would know its MAC, believe the
+    // attacker's other one, and answer the PLC's attacks no more.
+    cell.start_part(Host::Panel).unwrap();
+    cell.start_part(Host::Ros).unwrap();
     let mut text = String::new();
     let mut wanted = HashSet::new();
-    for host in [Host::Attacker, Host::Plc, Host::Panel] {
+    for host in [Host::Ros, Host::Attacker, Host::Plc, Host::Panel] {
         let name = format!("attacks-{}", host.name());
         let mut attacks = cell.spawn(host, &name, &["lab", "actor", "attacks", "--host", host.name()]).unwrap();
         attacks.finish(Duration::from_secs(120)).unwrap();
@@ -56,8 +60,9 @@ fn every_attack_arrives_over_a_cable_and_the_receiver_finds_it() {
         .iter()
         .map(|finding| (finding["attack"].to_string(), finding["host"].to_string()))
         .collect();
-    assert_eq!(found, wanted);
-    assert!(wanted.len() > 100, "{} attacks", wanted.len());
+    let differ: Vec<_> = found.symmetric_difference(&wanted).collect();
+    assert!(differ.is_empty(), "{differ:?}");
+    assert!(wanted.len() > 160, "{} attacks", wanted.len());
     assert!(verdict["frames"].as_u64() >= verdict["frames_on_port"].as_u64(), "the receiver missed frames");
 }
 
