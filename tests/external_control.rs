@@ -337,6 +337,11 @@ fn a_learned_rule_allows_what_was_seen_and_refuses_what_was_not() {
         ..ProposalOptions::default()
     };
     let proposal = observations.propose(&options);
+    // The wire counts in millionths: more decimals than six are no one's to review.
+    let decimals = |word: &str| word.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+    let envelope = proposal.lines().find(|line| line.starts_with("envelope")).unwrap();
+    let words = envelope.replace("..=", " ").replace(['"', ',', '[', ']'], " ");
+    assert!(words.split_whitespace().all(|word| decimals(word) <= 6), "{envelope}");
     let compiled = rules(Mode::Enforce, &proposal);
     let decide = |motions: &[Motion]| {
         let mut state = State::default();

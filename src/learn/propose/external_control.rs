@@ -5,6 +5,11 @@ use super::text::{Item, Rule, counted, quoted};
 /// How much farther than seen a joint may be sent: a millionth, so that no rounding of decimals refuses what was seen.
 const MILLIONTH: f64 = 1e-6;
 
+/// A number with the decimals that the wire has, not those that floating point adds.
+fn rounded(value: f64) -> String {
+    number((value * external_control::UNITS).round() / external_control::UNITS)
+}
+
 /// One rule: what set-points were, where they led, what was called and which texts were handed over.
 pub(super) fn rules(group: &Group) -> Vec<Rule> {
     let mut rule = Rule::default();
@@ -45,11 +50,11 @@ pub(super) fn rules(group: &Group) -> Vec<Rule> {
     if let Some(positions) = joints(Behaviour::Position) {
         let positions: Vec<_> = positions
             .iter()
-            .map(|(low, high)| format!("\"{}..={}\"", number(low - MILLIONTH), number(high + MILLIONTH)))
+            .map(|(low, high)| format!("\"{}..={}\"", rounded(low - MILLIONTH), rounded(high + MILLIONTH)))
             .collect();
         let mut envelope = format!("position_rad = [{}]", positions.join(", "));
         if let Some(steps) = joints(Behaviour::Step) {
-            let steps: Vec<_> = steps.iter().map(|(_, most)| number(most + MILLIONTH)).collect();
+            let steps: Vec<_> = steps.iter().map(|(_, most)| rounded(most + MILLIONTH)).collect();
             envelope += &format!(", step_rad = [{}]", steps.join(", "));
             rule.notes
                 .push("step_rad: the first set-point is measured from where RTDE says that the joints are.".into());
