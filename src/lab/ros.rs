@@ -33,9 +33,9 @@ const PERIOD: Duration = Duration::from_millis(8);
 pub(crate) const TIMEOUT_MS: i32 = 200;
 /// What counts as one cycle.
 const BEAT: Duration = Duration::from_millis(100);
-/// A program that plays has the arm swinging by then. A refused text costs the robot 0.3 s.
+/// A program that plays has the arm swinging by then. A refused text costs the robot 0.2 s.
 const START: Duration = Duration::from_millis(550);
-/// Set-points of a session before the first attack in it.
+/// Set-points of a session before the arm is looked for among them, and before the first attack in it.
 const SETTLED: u64 = 10;
 /// How long the way to the middle takes, microseconds.
 const APPROACH_US: i32 = 60_000;
@@ -45,6 +45,9 @@ pub(crate) const ABUSE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALH
 
 /// How long an attack waits for its moment: two rounds of the panel.
 const MOMENT: Duration = Duration::from_secs(6);
+
+/// How long after an attack it is looked whether the connection stands.
+const AFTER: Duration = Duration::from_millis(60);
 
 /// A socket over which records go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -220,12 +223,19 @@ impl Computer {
         let answer = answer.recv_timeout(MOMENT);
         *lock(&self.pending) = None;
         let mut abused = answer.map_err(|_| io::Error::other("the robot asked for nothing"))?;
-        if let Some(socket) = socket {
-            // Whether the connection stands after it.
-            thread::sleep(Duration::from_millis(60));
-            let line = lock(&self.lines)[socket as usize].as_ref().and_then(robot_port);
-            if line != Some(abused.robot_port) {
-                abused.error.get_or_insert("connection closed".into());
+        thread::sleep(AFTER);
+        match socket {
+            Some(socket) => {
+                let line = lock(&self.lines)[socket as usize].as_ref().and_then(robot_port);
+                if line != Some(abused.robot_port) {
+                    abused.error.get_or_insert("connection closed".into());
+                }
+            }
+            // The robot asks again while its program plays; another attack would leave it no time to get the right text.
+            None => {
+                while lock(&self.arm).playing_since.is_some() {
+                    thread::sleep(PERIOD);
+                }
             }
         }
         let mut stream = stream;
@@ -387,8 +397,11 @@ impl Session {
             self.beat = Beat::new();
             lock(&computer.arm).longest_gap = Duration::ZERO;
         }
-        if self.count >= SETTLED && !self.was_abused {
-            self.abuse(computer)?;
+        if self.count >= SETTLED {
+            self.look(lock(&computer.arm).joints);
+            if !self.was_abused {
+                self.abuse(computer)?;
+            }
         }
         self.phase += if self.falling { -1 } else { 1 };
         self.falling = if self.phase.abs() == TURN { self.phase > 0 } else { self.falling };
@@ -399,9 +412,6 @@ impl Session {
         self.sent.retain(|(at, _)| now - *at <= BEAT);
         self.count += 1;
         self.beat.set_points += 1;
-        if self.count > SETTLED {
-            self.look(lock(&computer.arm).joints);
-        }
         if self.beat.began.elapsed() < BEAT {
             return Ok(None);
         }

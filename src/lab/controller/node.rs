@@ -34,8 +34,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const QUIET: Duration = Duration::from_millis(30);
 
 /// A text that does not begin within this time is given up, and asked for again after another while.
-const NO_TEXT: Duration = Duration::from_millis(200);
-const AGAIN: Duration = Duration::from_millis(100);
+const NO_TEXT: Duration = Duration::from_millis(120);
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// Longest text that is kept, bytes.
 const LONGEST: usize = 4 * 1024 * 1024;

@@ -3,6 +3,10 @@
 use crate::lab::attacks::Forbidden;
 use crate::lab::ros::{STEP, TURN, position};
 
+/// How much more than the cell's computer ever sends is none of an attack: proposals add a millionth of a radian, and a
+/// box that clamps goes to the edge of that.
+const ROUNDING: i32 = 1;
+
 /// What is forbidden in a stream that came from `port` of a computer, in the order of the records; a record may be
 /// forbidden for more than one thing.
 pub(super) fn read(port: u16, stream: &[u8]) -> Vec<Forbidden> {
@@ -21,8 +25,8 @@ fn cut<const N: usize>(stream: &[u8]) -> Vec<[i32; N]> {
 }
 
 fn is_beyond(joints: &[i32]) -> bool {
-    let ends = [position(-TURN), position(TURN)];
-    (0..6).any(|joint| !(ends[0][joint]..=ends[1][joint]).contains(&joints[joint]))
+    let (low, high) = (position(-TURN), position(TURN));
+    (0..6).any(|joint| !(low[joint] - ROUNDING..=high[joint] + ROUNDING).contains(&joints[joint]))
 }
 
 /// The cell's computer sends nothing but motions of joints within the swing.
@@ -47,7 +51,7 @@ fn motions(records: &[[i32; 8]]) -> Vec<Forbidden> {
             found.push(Forbidden::Position);
         }
         let from = before.replace(joints).unwrap_or(joints);
-        if (0..6).any(|joint| joints[joint].abs_diff(from[joint]) > STEP[joint].unsigned_abs()) {
+        if (0..6).any(|joint| joints[joint].abs_diff(from[joint]) > (STEP[joint] + ROUNDING).unsigned_abs()) {
             found.push(Forbidden::Step);
         }
     }
