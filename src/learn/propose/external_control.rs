@@ -26,7 +26,6 @@ pub(super) fn rules(group: &Group) -> Vec<Rule> {
             Behaviour::Handed(digest) => {
                 programs.push(Item::new(quoted(&crate::policy::hash_text(digest)), count));
             }
-            Behaviour::Position(_) | Behaviour::Step(_) => continue,
             _ => continue,
         }
         rule.count = rule.count.with(row.count);
@@ -47,7 +46,10 @@ pub(super) fn rules(group: &Group) -> Vec<Rule> {
     let joints = |wanted: fn(u8) -> Behaviour| -> Option<Vec<(f64, f64)>> {
         (0..6).map(|joint| group.rows.get(&wanted(joint)).and_then(ends)).collect()
     };
-    if let Some(positions) = joints(Behaviour::Position) {
+    let saw = |mode| group.rows.contains_key(&Behaviour::Mode(mode));
+    // Bounds on joints alone would refuse the poses that were seen.
+    let has_poses = group.rows.contains_key(&Behaviour::PosePoint) && !saw("servoj");
+    if let Some(positions) = joints(Behaviour::Position).filter(|_| !has_poses) {
         let positions: Vec<_> = positions
             .iter()
             .map(|(low, high)| format!("\"{}..={}\"", rounded(low - MILLIONTH), rounded(high + MILLIONTH)))
@@ -61,10 +63,16 @@ pub(super) fn rules(group: &Group) -> Vec<Rule> {
         }
         rule.keys.push(format!("envelope = {{ {envelope} }}"));
         rule.notes.push("position_rad: covers everything between the ends that were seen, in any combination.".into());
-        let forward = group.rows.contains_key(&Behaviour::Mode("forward"));
-        if forward || group.rows.contains_key(&Behaviour::Mode("pose")) {
+        if saw("forward") || saw("pose") {
             rule.notes.push("envelope: poses are outside until it has a `pose` box.".into());
         }
+        if saw("forward") {
+            rule.notes.push(
+                "forward: how fast points are reached is not bounded until the envelope has `speed_rad_s`.".into(),
+            );
+        }
+    } else if ["forward", "pose", "speedj", "speedl", "torque"].into_iter().any(saw) {
+        rule.notes.push("mode: where the arm is sent is not bounded until the rule has an `envelope`.".into());
     }
     vec![rule]
 }
