@@ -100,16 +100,21 @@ fn is_effect(path: &[String]) -> bool {
 
 /// Protocol crates, and the rooms that may name all of them: those that read units or describe commands, and `export`,
 /// which takes names from the protocols' own tables.
-const PROTOCOLS: &[&str] = &["modbus", "rtde", "dashboard", "urscript", "client_interface"];
+const PROTOCOLS: &[&str] = &["modbus", "rtde", "dashboard", "urscript", "external_control", "client_interface"];
 const SPEAK_PROTOCOLS: &[&str] = &["command", "engine", "export", "inspect", "learn", "policy"];
 
 /// Protocol crates that a further room may name, each for a reason.
 const SPEAK_SOME: &[(&str, &str)] = &[
     // The state of the robot is what RTDE, Modbus and Dashboard say of it, in RTDE's words.
     ("robot", "rtde"),
+    // Set-points are kept in the units of the wire.
+    ("robot", "external_control"),
     // A record of a script says of what kind it was, in the lexer's words.
     ("event", "urscript"),
     ("record", "urscript"),
+    // A record of external control says over which socket it came.
+    ("event", "external_control"),
+    ("record", "external_control"),
 ];
 
 /// Rooms that may see frames and headers.

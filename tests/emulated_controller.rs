@@ -1,5 +1,5 @@
 //! The emulated controller, byte for byte, where no real client looks: RTDE version 1, input ownership, recipe limits,
-//! first packages of the streams, read-only twins, units at the end of a connection.
+//! first packages of the streams, read-only twins, units at the end of a connection, external control.
 
 #![cfg(feature = "lab")]
 #![allow(
@@ -13,7 +13,7 @@
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -29,8 +29,13 @@ struct Controller {
 
 impl Controller {
     fn start(address: &str) -> Self {
+        Self::start_with(address, &[])
+    }
+
+    fn start_with(address: &str, more: &[&str]) -> Self {
         let mut child = Command::new(support::vambrace())
             .args(["lab", "actor", "controller", "--listen", address])
+            .args(more)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -225,4 +230,217 @@ fn interfaces_share_one_state() {
     modbus.write_all(&[0, 2, 0, 0, 0, 6, 255, 3, 1, 2, 0, 1]).unwrap();
     modbus.read_exact(&mut status).unwrap();
     assert_eq!(status[9..], [0, 3], "register 258: POWER_OFF");
+}
+
+/// A computer of external control at an address of its own, and the emulated robot whose program asks it.
+struct Computer {
+    controller: Controller,
+    /// Texts, reverse, trajectory, script commands.
+    listeners: [TcpListener; 4],
+    address: String,
+    dashboard: TcpStream,
+    rtde: TcpStream,
+}
+
+/// What RTDE shows of the arm.
+struct Shown {
+    /// Joints, rad.
+    joints: [f64; 6],
+    /// 1 = stopped, 2 = playing.
+    state: u32,
+    volts: i32,
+    payload_kg: f64,
+}
+
+/// The robot's connections.
+struct Sockets {
+    reverse: TcpStream,
+    trajectory: TcpStream,
+    command: TcpStream,
+}
+
+fn integers(values: &[i32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_be_bytes()).collect()
+}
+
+/// A record of `count` integers: the first ones, then zeros, and what stands at some places.
+fn record(count: usize, first: &[i32], at: &[(usize, i32)]) -> Vec<u8> {
+    let mut values = first.to_vec();
+    values.resize(count, 0);
+    for (place, value) in at {
+        values[*place] = *value;
+    }
+    integers(&values)
+}
+
+fn motion(timeout_ms: i32, values: [i32; 6], mode: i32) -> Vec<u8> {
+    record(8, &[&[timeout_ms][..], &values].concat(), &[(7, mode)])
+}
+
+impl Computer {
+    fn start(robot: &str, computer: &str) -> Self {
+        let listeners = [50002, 50001, 50003, 50004].map(|port| TcpListener::bind((computer, port)).unwrap());
+        let controller = Controller::start_with(robot, &["--external-control", computer]);
+        let mut dashboard = controller.connect(29999);
+        dashboard.write_all(b"load /programs/a.urp\n").unwrap();
+        let mut rtde = controller.connect(30004);
+        ask(&mut rtde, b'V', &[0, 2]);
+        let mut outputs = 500_f64.to_be_bytes().to_vec();
+        outputs.extend(b"actual_q,runtime_state,tool_output_voltage,payload");
+        assert_eq!(ask(&mut rtde, b'O', &outputs), b"\x01VECTOR6D,UINT32,INT32,DOUBLE");
+        assert_eq!(ask(&mut rtde, b'S', b""), [1]);
+        Self { controller, listeners, address: computer.into(), dashboard, rtde }
+    }
+
+    /// Plays the program and hands it `text`.
+    fn play(&mut self, text: &str) {
+        self.dashboard.write_all(b"play\n").unwrap();
+        let (stream, _) = self.listeners[0].accept().unwrap();
+        let mut reader = BufReader::new(stream);
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        assert_eq!(line, "request_program\n");
+        reader.get_mut().write_all(text.as_bytes()).unwrap();
+        assert_eq!(self.controller.until("text")["bytes"], text.len());
+    }
+
+    /// Plays a program that opens all sockets here.
+    fn sockets(&mut self) -> Sockets {
+        let open = [("trajectory", 50003), ("script_command", 50004), ("reverse", 50001)]
+            .map(|(name, port)| format!("socket_open(\"{}\", {port}, \"{name}_socket\")\n", self.address));
+        self.play(&open.concat());
+        let [_, reverse, trajectory, command] = &self.listeners;
+        let accept = |listener: &TcpListener| {
+            let stream = listener.accept().unwrap().0;
+            stream.set_nodelay(true).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            stream
+        };
+        Sockets { trajectory: accept(trajectory), command: accept(command), reverse: accept(reverse) }
+    }
+
+    /// The joints in RTDE's next package that `fits`.
+    fn until(&mut self, what: &str, fits: impl Fn(&Shown) -> bool) -> [f64; 6] {
+        let end = std::time::Instant::now() + Duration::from_secs(5);
+        loop {
+            let data = receive(&mut self.rtde, b'U');
+            let double = |at: usize| f64::from_be_bytes(data[at..at + 8].try_into().unwrap());
+            let word = |at: usize| u32::from_be_bytes(data[at..at + 4].try_into().unwrap());
+            let shown = Shown {
+                joints: std::array::from_fn(|joint| double(1 + 8 * joint)),
+                state: word(49),
+                volts: word(53).cast_signed(),
+                payload_kg: double(57),
+            };
+            if fits(&shown) {
+                return shown.joints;
+            }
+            assert!(std::time::Instant::now() < end, "never {what}; the joints are at {:?}", shown.joints);
+        }
+    }
+}
+
+fn is_near(joints: [f64; 6], millionths: [i32; 6]) -> bool {
+    joints.iter().zip(millionths).all(|(joint, target)| (joint * 1e6 - f64::from(target)).abs() < 1.0)
+}
+
+const TARGET: [i32; 6] = [100_000, -1_400_000, 1_500_000, -1_600_000, -1_570_000, 50_000];
+
+#[test]
+fn set_points_move_the_arm_until_their_time_out_passes() {
+    if !can_make_namespaces("set_points_move_the_arm_until_their_time_out_passes") {
+        return;
+    }
+    let mut computer = Computer::start("127.88.0.5", "127.88.1.5");
+    let mut sockets = computer.sockets();
+    // The first record is waited for without end.
+    std::thread::sleep(Duration::from_millis(100));
+    sockets.reverse.write_all(&motion(100, TARGET, 1)).unwrap();
+    assert_eq!(computer.controller.until("mode")["mode"], 1);
+    computer.until("at the set-point", |shown| is_near(shown.joints, TARGET) && shown.state == 2);
+    let ended = computer.controller.until("end");
+    assert_eq!((&ended["why"], &ended["records"]), (&Value::from("timed out"), &Value::from(1)));
+    computer.until("halted", |shown| is_near(shown.joints, TARGET) && shown.state == 1);
+    assert_eq!(sockets.reverse.read(&mut [0]).unwrap(), 0, "the robot closes");
+
+    // Played again, it asks again; without a time-out it goes on; speeds count until something else is told.
+    let mut sockets = computer.sockets();
+    sockets.reverse.write_all(&motion(0, [500_000, 0, 0, 0, 0, 0], 2)).unwrap();
+    computer.until("turning", |shown| shown.joints[0] > 0.25);
+    sockets.reverse.write_all(&motion(0, [0; 6], 0)).unwrap();
+    computer.controller.until("mode");
+    computer.controller.until("mode");
+    let stood = computer.until("standing", |shown| shown.state == 2);
+    std::thread::sleep(Duration::from_millis(300));
+    let stands = computer.until("standing", |shown| shown.state == 2);
+    assert!((stands[0] - stood[0]).abs() < 0.02, "{stood:?} {stands:?}");
+    // Torques make it faster and faster, in any cut of the record.
+    for part in motion(1000, [0, 0, 0, 0, 0, 4_000_000], 8).chunks(5) {
+        sockets.reverse.write_all(part).unwrap();
+    }
+    computer.until("turned by a torque", |shown| shown.joints[5] > 0.1);
+    sockets.reverse.write_all(&motion(1000, [0; 6], -2)).unwrap();
+    assert_eq!(computer.controller.until("end")["why"], "stopped");
+    let after = computer.until("playing without its computer", |shown| shown.state == 2);
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(computer.until("standing", |shown| shown.state == 2), after);
+}
+
+#[test]
+fn trajectories_run_through_their_points_and_tell_how_they_ended() {
+    if !can_make_namespaces("trajectories_run_through_their_points_and_tell_how_they_ended") {
+        return;
+    }
+    let mut computer = Computer::start("127.88.0.6", "127.88.1.6");
+    let mut sockets = computer.sockets();
+    let point = |joints: [i32; 6], us| record(21, &joints, &[(18, us)]);
+    let result = |sockets: &mut Sockets| {
+        let mut bytes = [0; 4];
+        sockets.trajectory.read_exact(&mut bytes).unwrap();
+        i32::from_be_bytes(bytes)
+    };
+    let half = TARGET.map(|joint| joint / 2);
+    sockets.trajectory.write_all(&[point(half, 100_000), point(TARGET, 100_000)].concat()).unwrap();
+    computer.controller.until("point");
+    computer.controller.until("point");
+    let before = computer.until("at rest", |shown| shown.state == 2);
+    assert!(!is_near(before, TARGET), "points alone move nothing");
+    sockets.reverse.write_all(&motion(5000, [1, 2, 0, 0, 0, 0], 3)).unwrap();
+    assert_eq!(result(&mut sockets), 0);
+    computer.until("at the last point", |shown| is_near(shown.joints, TARGET));
+
+    sockets.trajectory.write_all(&point([0; 6], 60_000_000)).unwrap();
+    sockets.reverse.write_all(&motion(5000, [1, 1, 0, 0, 0, 0], 3)).unwrap();
+    computer.until("under way", |shown| !is_near(shown.joints, TARGET));
+    sockets.reverse.write_all(&motion(5000, [-1, 0, 0, 0, 0, 0], 3)).unwrap();
+    assert_eq!(result(&mut sockets), 1, "canceled");
+    computer.dashboard.write_all(b"stop\n").unwrap();
+    assert_eq!(computer.controller.until("end")["why"], "stopped");
+    assert_eq!(sockets.reverse.read(&mut [0]).unwrap(), 0, "a program that was stopped closes its sockets");
+}
+
+#[test]
+fn script_commands_change_what_all_interfaces_show() {
+    if !can_make_namespaces("script_commands_change_what_all_interfaces_show") {
+        return;
+    }
+    let mut computer = Computer::start("127.88.0.7", "127.88.1.7");
+    let mut sockets = computer.sockets();
+    sockets.command.write_all(&record(28, &[0], &[])).unwrap();
+    assert_eq!(computer.controller.until("zero_ftsensor")["function"], 0);
+    sockets.command.write_all(&record(28, &[1, 1_500_000, 0, 0, 20_000], &[])).unwrap();
+    sockets.command.write_all(&record(28, &[2, 24_000_000], &[])).unwrap();
+    computer.until("24 V and 1.5 kg", |shown| shown.volts == 24 && (shown.payload_kg - 1.5).abs() < 1e-9);
+    sockets.command.write_all(&record(28, &[99], &[])).unwrap();
+    assert_eq!(computer.controller.until("unknown")["function"], 99);
+    sockets.command.write_all(&record(28, &[6], &[])).unwrap();
+    let mut canceled = [9; 4];
+    sockets.command.read_exact(&mut canceled).unwrap();
+    assert_eq!(canceled, [0, 0, 0, 1]);
+
+    // A text of anybody's is run, and the sockets that it does not name are not opened.
+    drop(sockets);
+    assert_eq!(computer.controller.until("end")["why"], "closed");
+    computer.play("set_tool_voltage(12)\n");
+    computer.until("12 V", |shown| shown.volts == 12);
 }

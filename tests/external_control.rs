@@ -12,11 +12,11 @@
 mod support;
 
 use dissect::{Step, Toward};
-use external_control::{Action, Freedrive, Motion, Move, Trajectory};
+use external_control::{Action, Freedrive, Motion, Move, Point, Record, Trajectory};
 use sha2::{Digest, Sha256};
 use support::virtual_net::{CUTTING, Cell, GOOD, PLANT, ROBOT, ROUGH, SECOND_NS, WILD, rules};
 use vambrace::command::{Command, External, Service};
-use vambrace::engine::Mode;
+use vambrace::engine::{Mode, Rules};
 use vambrace::learn::{Observations, ProposalOptions, Seen};
 use vambrace::nic::impairment::Rates as Cable;
 use vambrace::policy::Ask;
@@ -321,51 +321,84 @@ fn taught() -> Vec<Motion> {
     (0..400).map(|n: i32| servoj([0, 1, 2, 3, 4, 5].map(|joint| (n - 200).abs() * (joint + 1) * 100))).collect()
 }
 
-#[test]
-fn a_learned_rule_allows_what_was_seen_and_refuses_what_was_not() {
-    let seen = Seen { peer: PLANT.into(), opened: Toward::Plant, service: Service::ExternalControl, wall_ns: 1 };
-    let known = text(4 << 10);
-    let mut observations = Observations::default();
-    let mut see = |unit| observations.command(&seen, &Command::External(unit));
-    see(External::Text { digest: Sha256::digest(&known).into(), len: 4096 });
-    for motion in taught() {
-        see(External::Motion(motion));
+/// How many of `units` are refused, one every 2 ms, where the arm is near its middle.
+fn refused(rules: &Rules, units: impl Iterator<Item = External<'static>>) -> usize {
+    let mut state = State::default();
+    state.see_joints([0.02, 0.04, 0.06, 0.08, 0.1, 0.12], SECOND_NS);
+    let mut rates = Rates::new();
+    let policy = &rules.policy;
+    let mut refused = 0;
+    for (now_ns, unit) in (SECOND_NS..).step_by(2_000_000).zip(units) {
+        let command = Command::External(unit);
+        let client = policy.client(PLANT.into());
+        let ask = Ask {
+            client,
+            opened: Toward::Plant,
+            command: &command,
+            state: &state,
+            inputs: &vambrace::robot::Inputs::new(),
+            connection: 1,
+            now_ns,
+        };
+        let verdict = policy.decide(&ask, &mut rates);
+        if verdict.is_allowed() {
+            state.track = policy.track(&verdict, &unit, &state, now_ns);
+        } else {
+            refused += 1;
+        }
     }
-    let options = ProposalOptions {
+    refused
+}
+
+/// What is proposed once the computer at the plant's address sent `units`.
+fn proposal(units: &[External<'_>]) -> String {
+    let seen = Seen { peer: PLANT.into(), opened: Toward::Plant, service: Service::ExternalControl, wall_ns: 1 };
+    let mut observations = Observations::default();
+    units.iter().for_each(|unit| observations.command(&seen, &Command::External(*unit)));
+    observations.propose(&ProposalOptions {
         robot: "robot".into(),
         assets: vec![("robot".into(), ROBOT.into()), ("plc".into(), PLANT.into())],
         ..ProposalOptions::default()
+    })
+}
+
+/// A computer that sends trajectories alone, as planners do, leaves no set-points to learn from.
+#[test]
+fn learned_points_are_bounded_by_where_they_led() {
+    let start = External::Motion(Motion { timeout_ms: 20, action: Action::Forward(Trajectory::Start { points: 2 }) });
+    let read = |kind: i32, joint: i32| {
+        let mut bytes = point(joint);
+        bytes[80..].copy_from_slice(&kind.to_be_bytes());
+        let Ok(Step::Whole { unit, .. }) = Record::step(&bytes, 21) else { panic!("21 integers") };
+        External::Point(Point::read(&unit).unwrap())
     };
-    let proposal = observations.propose(&options);
+    let joints = [start, read(0, -100_000), read(0, 300_000)];
+    let text = proposal(&joints);
+    let compiled = rules(Mode::Enforce, &text);
+    assert_eq!(refused(&compiled, joints.into_iter()), 0, "{text}");
+    assert_eq!(refused(&compiled, [read(0, 200_000)].into_iter()), 0, "between the ends: {text}");
+    assert_eq!(refused(&compiled, [read(0, 310_000), read(0, -2_000_000)].into_iter()), 2, "{text}");
+    assert!(text.contains("speed_rad_s"), "that nothing bounds how fast they are reached is said: {text}");
+    // Where poses were seen too, joints alone can't bound what was seen, and it is said that nothing does.
+    let mixed = [start, read(0, 100_000), read(1, 300_000)];
+    let text = proposal(&mixed);
+    assert_eq!(refused(&rules(Mode::Enforce, &text), mixed.into_iter()), 0, "{text}");
+    assert!(!text.contains("position_rad = ") && text.contains("not bounded"), "{text}");
+}
+
+#[test]
+fn a_learned_rule_allows_what_was_seen_and_refuses_what_was_not() {
+    let known = text(4 << 10);
+    let handed = External::Text { digest: Sha256::digest(&known).into(), len: 4096 };
+    let units: Vec<_> = std::iter::once(handed).chain(taught().into_iter().map(External::Motion)).collect();
+    let proposal = proposal(&units);
+    // The wire counts in millionths: more decimals than six are no one's to review.
+    let decimals = |word: &str| word.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+    let envelope = proposal.lines().find(|line| line.starts_with("envelope")).unwrap();
+    let words = envelope.replace("..=", " ").replace(['"', ',', '[', ']'], " ");
+    assert!(words.split_whitespace().all(|word| decimals(word) <= 6), "{envelope}");
     let compiled = rules(Mode::Enforce, &proposal);
-    let decide = |motions: &[Motion]| {
-        let mut state = State::default();
-        state.see_joints([0.02, 0.04, 0.06, 0.08, 0.1, 0.12], SECOND_NS);
-        let mut rates = Rates::new();
-        let policy = &compiled.policy;
-        let mut refused = 0;
-        for (now_ns, motion) in (SECOND_NS..).step_by(2_000_000).zip(motions) {
-            let unit = External::Motion(*motion);
-            let command = Command::External(unit);
-            let client = policy.client(PLANT.into());
-            let ask = Ask {
-                client,
-                opened: Toward::Plant,
-                command: &command,
-                state: &state,
-                inputs: &vambrace::robot::Inputs::new(),
-                connection: 1,
-                now_ns,
-            };
-            let verdict = policy.decide(&ask, &mut rates);
-            if verdict.is_allowed() {
-                state.track = policy.track(&verdict, &unit, &state, now_ns);
-            } else {
-                refused += 1;
-            }
-        }
-        refused
-    };
+    let decide = |motions: &[Motion]| refused(&compiled, motions.iter().map(|motion| External::Motion(*motion)));
     assert_eq!(decide(&taught()), 0, "{proposal}");
     // A set-point beyond where the arm was, a step that was never seen, a mode and a time-out that were never seen.
     let beyond = servoj([25_000, 50_000, 75_000, 100_000, 125_000, 150_000]);

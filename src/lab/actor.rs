@@ -10,7 +10,7 @@ use clap::Subcommand;
 use super::attacks::{self, Target};
 use super::cell::Host;
 use super::journal::Journal;
-use super::{LabError, controller, modbus_device, panel, plc, receiver};
+use super::{LabError, controller, modbus_device, panel, plc, receiver, ros};
 
 /// One part of the cell.
 #[derive(Debug, Subcommand)]
@@ -26,6 +26,9 @@ pub enum Actor {
         /// Remote I/O device that the robot's program polls.
         #[arg(long)]
         remote_io: Option<SocketAddr>,
+        /// Computer of an External Control node in every program that is loaded; may be given more than once.
+        #[arg(long)]
+        external_control: Vec<IpAddr>,
         /// Directory for the raw bytes of every connection.
         #[arg(long)]
         raw: Option<PathBuf>,
@@ -54,6 +57,15 @@ pub enum Actor {
         #[arg(long, default_value_t = 200)]
         beat_ms: u64,
     },
+    /// The computer that moves the arm over external control.
+    Ros {
+        /// The robot's address.
+        #[arg(long)]
+        robot: IpAddr,
+        /// Address to be asked at.
+        #[arg(long)]
+        listen: IpAddr,
+    },
     /// The attacks of one host, one JSON report a line.
     Attacks {
         /// Which host this is.
@@ -80,9 +92,9 @@ pub enum Actor {
 /// Plays `actor` until the process is ended.
 pub(super) fn run(actor: Actor) -> Result<(), LabError> {
     match actor {
-        Actor::Controller { listen, rate_hz, remote_io, raw } => {
+        Actor::Controller { listen, rate_hz, remote_io, external_control, raw } => {
             let journal = Journal::new(raw.as_deref()).map_err(LabError::io("directory for raw bytes"))?;
-            let options = controller::Options { listen, rate_hz, remote_io };
+            let options = controller::Options { listen, rate_hz, remote_io, computers: external_control };
             controller::start(&options, &journal).map_err(LabError::io("emulated controller"))?;
             journal.did("controller", None, "ready", serde_json::json!({ "listen": listen.to_string() }));
             wait()
@@ -95,6 +107,7 @@ pub(super) fn run(actor: Actor) -> Result<(), LabError> {
         }
         Actor::Plc { robot, beat_ms } => plc::run(robot, Duration::from_millis(beat_ms)),
         Actor::Panel { robot, beat_ms } => panel::run(robot, Duration::from_millis(beat_ms)),
+        Actor::Ros { robot, listen } => ros::run(robot, listen).map_err(LabError::io("external control")),
         Actor::Attacks { host, name } => {
             let target = Target { robot: Host::Robot.address(), impersonated: Host::Plc.address() };
             attacks::run(host, name.as_deref(), &target)

@@ -35,6 +35,8 @@ pub enum Host {
     Panel,
     /// The engineering station.
     Engineering,
+    /// The computer that moves the arm over external control.
+    Ros,
     /// A machine without business with the robot.
     Attacker,
     /// The remote I/O device that the robot itself polls.
@@ -47,8 +49,8 @@ pub enum Host {
 
 impl Host {
     /// Every host with an address.
-    pub const ADDRESSED: [Self; 6] =
-        [Self::Plc, Self::Panel, Self::Engineering, Self::Attacker, Self::RemoteIo, Self::Robot];
+    pub const ADDRESSED: [Self; 7] =
+        [Self::Plc, Self::Panel, Self::Engineering, Self::Ros, Self::Attacker, Self::RemoteIo, Self::Robot];
 
     /// Name in namespaces, configuration and reports.
     #[must_use]
@@ -57,6 +59,7 @@ impl Host {
             Self::Plc => "plc",
             Self::Panel => "panel",
             Self::Engineering => "engineering",
+            Self::Ros => "ros",
             Self::Attacker => "attacker",
             Self::RemoteIo => "remote-io",
             Self::Robot => "robot",
@@ -71,6 +74,7 @@ impl Host {
             Self::Plc => 21,
             Self::Panel => 22,
             Self::Engineering => 23,
+            Self::Ros => 24,
             Self::RemoteIo => 30,
             Self::Robot => 40,
             Self::Attacker => 66,
@@ -398,7 +402,10 @@ impl Cell {
         remote_io.wait_for("\"ready\"", Duration::from_secs(10))?;
         self.keep(remote_io);
         let robot = Host::Robot.address().to_string();
-        let args = ["lab", "actor", "controller", "--listen", &robot, "--remote-io", &io];
+        // The second node was left over when the cell was set up: whoever takes that address is asked for a program.
+        let computers = [Host::Ros, Host::Attacker].map(|host| host.address().to_string());
+        let mut args = vec!["lab", "actor", "controller", "--listen", &robot, "--remote-io", &io];
+        args.extend(computers.iter().flat_map(|computer| ["--external-control", computer]));
         let mut controller = self.spawn(Host::Robot, "controller", &args)?;
         controller.wait_for("\"ready\"", Duration::from_secs(10))?;
         self.keep(controller);
@@ -423,16 +430,26 @@ impl Cell {
         Appliance::of(self).ask(args)
     }
 
-    /// Starts the PLC's and the panel's production cycle.
+    /// Starts the production cycle: PLC, panel and the computer that moves the arm.
     ///
     /// # Errors
     /// One of them can't be started.
     pub fn start_cycle(&mut self) -> Result<(), LabError> {
-        let robot = Host::Robot.address().to_string();
-        for (host, name) in [(Host::Plc, "plc"), (Host::Panel, "panel")] {
-            let process = self.spawn(host, name, &["lab", "actor", name, "--robot", &robot])?;
-            self.keep(process);
+        [Host::Plc, Host::Panel, Host::Ros].into_iter().try_for_each(|host| self.start_part(host))
+    }
+
+    /// Starts one host's part of the production cycle.
+    ///
+    /// # Errors
+    /// It can't be started; a host without such a part ends at once.
+    pub fn start_part(&mut self, host: Host) -> Result<(), LabError> {
+        let (robot, own) = (Host::Robot.address().to_string(), host.address().to_string());
+        let mut args = vec!["lab", "actor", host.name(), "--robot", &robot];
+        if host == Host::Ros {
+            args.extend(["--listen", &own]);
         }
+        let process = self.spawn(host, host.name(), &args)?;
+        self.keep(process);
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -58,7 +59,18 @@ impl Journal {
     }
 }
 
-/// One accepted connection whose received bytes are kept when the journal was asked to.
+/// What a connection brought within a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arrived {
+    /// This many bytes.
+    Bytes(usize),
+    /// Nothing, and it stands.
+    Nothing,
+    /// It has ended; a reset is an end too.
+    End,
+}
+
+/// One connection whose received bytes are kept when the journal was asked to.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) stream: TcpStream,
@@ -69,19 +81,44 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// A connection with `peer`, whoever opened it.
+    pub(crate) fn over(stream: TcpStream, peer: SocketAddr, interface: &'static str, journal: &Journal) -> Self {
+        let _unsupported = stream.set_nodelay(true);
+        Self { raw: journal.raw_file(interface, peer), stream, peer, interface, journal: journal.clone() }
+    }
+
     /// Reads what has arrived; 0 at the end of the stream, which a reset is too.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> usize {
+        match self.arrived(buffer) {
+            Arrived::Bytes(count) => count,
+            Arrived::Nothing | Arrived::End => 0,
+        }
+    }
+
+    /// Reads what arrives within `time`.
+    pub(crate) fn read_within(&mut self, buffer: &mut [u8], time: Duration) -> Arrived {
+        if self.stream.set_read_timeout(Some(time)).is_err() {
+            return Arrived::End;
+        }
+        self.arrived(buffer)
+    }
+
+    fn arrived(&mut self, buffer: &mut [u8]) -> Arrived {
         let count = loop {
             match self.stream.read(buffer) {
+                Ok(0) => return Arrived::End,
                 Ok(count) => break count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return 0,
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    return Arrived::Nothing;
+                }
+                Err(_) => return Arrived::End,
             }
         };
         if let (Some(file), Some(bytes)) = (&mut self.raw, buffer.get(..count)) {
             let _full_disk = file.write_all(bytes);
         }
-        count
+        Arrived::Bytes(count)
     }
 
     /// Reads until `buffer` is full; false where the stream ended before.
@@ -128,9 +165,7 @@ pub(crate) fn serve(
         for stream in listener.incoming() {
             let Ok(stream) = stream else { continue };
             let Ok(peer) = stream.peer_addr() else { continue };
-            let _unsupported = stream.set_nodelay(true);
-            let raw = journal.raw_file(interface, peer);
-            let connection = Connection { stream, peer, interface, journal: journal.clone(), raw };
+            let connection = Connection::over(stream, peer, interface, &journal);
             let handler = Arc::clone(&handler);
             let _no_thread = thread::Builder::new().name(interface.into()).spawn(move || handler(connection));
         }

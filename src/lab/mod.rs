@@ -17,6 +17,7 @@ mod attacks;
 mod cell;
 mod controller;
 mod demo;
+mod external_records;
 mod impair;
 mod journal;
 mod modbus_client;
@@ -25,6 +26,7 @@ mod modbus_server;
 mod panel;
 mod plc;
 mod receiver;
+mod ros;
 mod rtde_client;
 mod standing;
 

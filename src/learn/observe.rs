@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use dissect::Toward;
-use external_control::{Action, Channel, Motion, Move};
+use external_control::{Action, Channel, Dialect, Kind, Motion, Move, Point, Space};
 
 use super::program::{self, Opened};
 use super::spread::Spread;
@@ -122,8 +122,10 @@ pub(super) enum Behaviour {
     Bare(&'static str),
     /// A mode of external control; its values are time-outs.
     Mode(&'static str),
-    /// A joint that external control sends to positions: its values.
+    /// A joint that external control sends to positions, by set-points or points: its values.
     Position(u8),
+    /// A point of a trajectory that is a pose, to some edition of the program that reads it.
+    PosePoint,
     /// How far the joint went from one set-point to the next.
     Step(u8),
     /// A function of external control.
@@ -416,12 +418,10 @@ impl Keeper<'_> {
                 }
                 self.positions(motion);
             }
-            External::Point(_) => {
-                if unit.name() == "unknown" {
-                    self.odd("an unknown point of a trajectory", &[]);
-                } else {
-                    self.see(Behaviour::Mode("forward"));
-                }
+            External::Point(_) if unit.name() == "unknown" => self.odd("an unknown point of a trajectory", &[]),
+            External::Point(point) => {
+                self.see(Behaviour::Mode("forward"));
+                self.point(point);
             }
             External::Order(order) => match order.function {
                 Ok(function) => self.see(Behaviour::Order(function.name())),
@@ -438,17 +438,36 @@ impl Keeper<'_> {
             return;
         };
         let before = self.group.target.replace(target);
+        self.joints(target);
         for (joint, value) in (0_u8..).zip(target) {
-            let position = f64::from(value) / external_control::UNITS;
-            if let Some(row) = self.row(Behaviour::Position(joint)) {
-                row.values.see(position, position, 0.0);
-            }
             let from = before.and_then(|before| before.get(usize::from(joint)).copied());
             if let Some(from) = from
                 && let Some(row) = self.row(Behaviour::Step(joint))
             {
                 let step = f64::from(value.saturating_sub(from).saturating_abs()) / external_control::UNITS;
                 row.values.see(step, step, 0.0);
+            }
+        }
+    }
+
+    /// Where a point of a trajectory sends the joints, if every edition of the program that may read it takes it for joints.
+    fn point(&mut self, point: &Point) {
+        let kinds = || [Dialect::Old, Dialect::New].into_iter().filter_map(|dialect| point.kind(dialect));
+        let via = |kind| if let Kind::Movec { via, .. } = kind { Some(via) } else { None };
+        if kinds().any(|kind| kind.target() == Space::Pose || via(kind) == Some(Space::Pose)) {
+            return self.see(Behaviour::PosePoint);
+        }
+        self.joints(point.target);
+        if kinds().any(|kind| via(kind).is_some()) {
+            self.joints(point.via());
+        }
+    }
+
+    fn joints(&mut self, target: [i32; 6]) {
+        for (joint, value) in (0_u8..).zip(target) {
+            let position = f64::from(value) / external_control::UNITS;
+            if let Some(row) = self.row(Behaviour::Position(joint)) {
+                row.values.see(position, position, 0.0);
             }
         }
     }

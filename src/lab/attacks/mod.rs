@@ -2,6 +2,7 @@
 //! the robot's port must not find.
 
 mod dashboard;
+mod external_control;
 mod modbus;
 mod network;
 mod rtde;
@@ -30,6 +31,28 @@ pub(crate) enum Marker {
     Syn(u16),
     /// An ARP message from the attack's MAC that claims this address.
     Arp(IpAddr),
+    /// That the attack's source accepts a connection of the robot to this port of its own.
+    Accepted(u16),
+    /// A record of external control from the attack's source, whatever its exact bytes: a box may change them.
+    Record(Forbidden),
+}
+
+/// What no record of external control may be that arrives at the robot of this cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Forbidden {
+    /// A set-point with a joint beyond the swing of the cell's computer.
+    Position,
+    /// A set-point farther from the one before than that computer ever steps.
+    Step,
+    /// A record after which the robot would wait without end.
+    Endless,
+    /// This mode.
+    Mode(i32),
+    /// A point of a trajectory beyond the swing.
+    Point,
+    /// This function.
+    Order(i32),
 }
 
 /// One attack.
@@ -40,7 +63,7 @@ pub(crate) struct Attack {
     pub(crate) description: &'static str,
     /// Where it is known from: CVE, RVD number, ATT&CK for ICS technique.
     pub(crate) source: &'static str,
-    /// Port of the robot, 0 where there is none.
+    /// Port of the robot, or of the computer that the robot connects to; 0 where there is none.
     pub(crate) port: u16,
     /// From where it is run.
     pub(crate) from: &'static [Host],
@@ -66,6 +89,8 @@ pub(crate) struct Outcome {
     pub(crate) connected: bool,
     /// Local ports of the connections.
     pub(crate) source_ports: Vec<u16>,
+    /// The robot's ports of connections that the robot opened.
+    pub(crate) robot_ports: Vec<u16>,
     /// MAC that raw frames carried.
     pub(crate) source_mac: Option<String>,
     /// Bytes handed to the socket.
@@ -95,7 +120,9 @@ const OUTSIDER_AND_PLC: &[Host] = &[Host::Attacker, Host::Plc];
 
 /// All attacks.
 pub(crate) fn all() -> Vec<Attack> {
-    let mut attacks = dashboard::attacks();
+    // First: they need a robot that works, and over a cable others switch it off.
+    let mut attacks = external_control::attacks();
+    attacks.extend(dashboard::attacks());
     attacks.extend(rtde::attacks());
     attacks.extend(urscript::attacks());
     attacks.extend(modbus::attacks());

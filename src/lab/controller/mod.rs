@@ -3,7 +3,9 @@
 //! Where it is unknown what a real controller does with odd input, this one does the worst: it executes.
 
 mod dashboard;
+mod drive;
 mod modbus;
+mod node;
 mod rtde;
 mod script;
 mod state;
@@ -34,6 +36,8 @@ pub(crate) struct Options {
     pub(crate) rate_hz: u32,
     /// Remote I/O that the robot's program polls, where there is one.
     pub(crate) remote_io: Option<SocketAddr>,
+    /// Computers of the External Control nodes that every loaded program has.
+    pub(crate) computers: Vec<IpAddr>,
 }
 
 /// What all connections share.
@@ -59,8 +63,9 @@ impl Shared {
 
 /// Opens every interface; they are served until the process ends.
 pub(crate) fn start(options: &Options, journal: &Journal) -> io::Result<Arc<Shared>> {
-    let shared =
-        Arc::new(Shared { robot: Mutex::new(Robot::new()), owners: Mutex::default(), options: options.clone() });
+    let mut robot = Robot::new();
+    robot.has_nodes = !options.computers.is_empty();
+    let shared = Arc::new(Shared { robot: Mutex::new(robot), owners: Mutex::default(), options: options.clone() });
     let at = |port| SocketAddr::new(options.listen, port);
     let with = |handler: fn(super::journal::Connection, &Arc<Shared>)| {
         let shared = Arc::clone(&shared);
@@ -97,6 +102,9 @@ pub(crate) fn start(options: &Options, journal: &Journal) -> io::Result<Arc<Shar
     )?;
     for (port, name) in [(22, "ssh"), (6666, "felix shell")] {
         serve(at(port), name, journal, swallow)?;
+    }
+    for computer in &options.computers {
+        node::start(&shared, *computer, journal)?;
     }
     if let Some(address) = options.remote_io {
         let (shared, journal) = (Arc::clone(&shared), journal.clone());

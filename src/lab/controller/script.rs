@@ -4,6 +4,7 @@
 //! complete line that is a bare command is executed at once, wherever it stands; a last line without its newline is
 //! executed when the client closes.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::json;
@@ -276,6 +277,22 @@ pub(super) fn execute(connection: &Connection, shared: &Shared, unit: &Unit) {
             connection.did(did, json!({ "bytes": source.len(), "functions": functions, "text": text }));
         }
     }
+}
+
+/// Runs a text that an External Control node got, inside the program that has the node.
+pub(super) fn run_inside(robot: &mut Robot, source: &str) {
+    for call in calls(source).iter().filter(|call| call.depth <= 1) {
+        effect(robot, call.function, call.arguments);
+    }
+}
+
+/// Where the socket called `name` leads, in a text that opens it: `socket_open("10.0.0.1", 50001, "name")`.
+pub(super) fn socket(source: &str, name: &str) -> Option<SocketAddr> {
+    calls(source).iter().filter(|call| call.function == "socket_open").find_map(|call| {
+        let mut arguments = call.arguments.split(',').map(|text| text.trim().trim_matches('"'));
+        let (host, port) = (arguments.next()?.parse().ok()?, arguments.next()?.parse().ok()?);
+        (arguments.next()? == name).then(|| SocketAddr::new(host, port))
+    })
 }
 
 fn bare_command(robot: &mut Robot, command: &str) {

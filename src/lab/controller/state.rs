@@ -3,6 +3,8 @@
 use std::f64::consts::{PI, TAU};
 use std::time::{Duration, Instant};
 
+use super::drive::Drive;
+
 /// A value for each of the six joints or the six Cartesian components.
 pub(crate) type Six = [f64; 6];
 
@@ -65,8 +67,16 @@ pub(crate) struct Robot {
     pub(crate) script: Option<String>,
     /// The running program reads commands from `input_int_register_0` and answers in `output_int_register_0`.
     pub(crate) register_steered: bool,
+    /// Programs that are loaded have External Control nodes: what moves the arm comes from a computer.
+    pub(crate) has_nodes: bool,
+    /// What external control makes of the arm; absent while no program with such nodes runs.
+    pub(crate) drive: Option<Drive>,
+    /// How often such a program was begun.
+    runs: u64,
     /// When a sent program without a loop ends by itself.
     until: Option<Instant>,
+    /// The middle of the production program's motion, rad: external control leaves the arm elsewhere.
+    middle: Six,
     moved: Duration,
     ticked: Instant,
     pub(crate) shut_down: bool,
@@ -83,6 +93,8 @@ pub(crate) struct Robot {
     pub(crate) tcp_offset: Six,
     pub(crate) payload: f64,
     pub(crate) cog: [f64; 3],
+    /// Where down is, m/s2.
+    pub(crate) gravity: [f64; 3],
     pub(crate) inputs: RtdeInputs,
     pub(crate) input_bits: [bool; 128],
     pub(crate) input_ints: [i32; 48],
@@ -115,7 +127,11 @@ impl Robot {
             installation: "default.installation".into(),
             script: None,
             register_steered: false,
+            has_nodes: false,
+            drive: None,
+            runs: 0,
             until: None,
+            middle: HOME,
             moved: Duration::ZERO,
             ticked: now,
             shut_down: false,
@@ -132,6 +148,7 @@ impl Robot {
             tcp_offset: [0.0; 6],
             payload: 0.0,
             cog: [0.0; 3],
+            gravity: [0.0, 0.0, 9.82],
             inputs: RtdeInputs::default(),
             input_bits: [false; 128],
             input_ints: [0; 48],
@@ -148,7 +165,14 @@ impl Robot {
         let passed = now.saturating_duration_since(self.ticked);
         self.ticked = now;
         if self.program == Program::Playing {
-            self.moved += passed.mul_f64(self.speed_slider.clamp(0.0, 1.0));
+            let from = self.q();
+            match &mut self.drive {
+                Some(drive) => {
+                    let to = drive.advance(from, passed.as_secs_f64());
+                    self.middle = std::array::from_fn(|joint| self.middle[joint] + to[joint] - from[joint]);
+                }
+                None => self.moved += passed.mul_f64(self.speed_slider.clamp(0.0, 1.0)),
+            }
             if self.until.is_some_and(|until| now >= until) {
                 self.stop();
             }
@@ -167,7 +191,7 @@ impl Robot {
     /// Joint angles, rad.
     pub(crate) fn q(&self) -> Six {
         let angle = self.angle();
-        std::array::from_fn(|joint| HOME[joint] + TRAVEL[joint] * angle.sin())
+        std::array::from_fn(|joint| self.middle[joint] + TRAVEL[joint] * angle.sin())
     }
 
     /// Joint speeds, rad/s.
@@ -175,14 +199,17 @@ impl Robot {
         if self.program != Program::Playing {
             return [0.0; 6];
         }
+        if let Some(drive) = &self.drive {
+            return drive.speed();
+        }
         let rate = TAU / PERIOD_S * self.speed_slider.clamp(0.0, 1.0);
         let angle = self.angle();
         TRAVEL.map(|travel| travel * angle.cos() * rate)
     }
 
-    /// Joint accelerations, rad/s2.
+    /// Joint accelerations, rad/s2; of external control none are told.
     pub(crate) fn qdd(&self) -> Six {
-        if self.program != Program::Playing {
+        if self.program != Program::Playing || self.drive.is_some() {
             return [0.0; 6];
         }
         let rate = TAU / PERIOD_S * self.speed_slider.clamp(0.0, 1.0);
@@ -261,8 +288,17 @@ impl Robot {
         if !ready || (self.loaded.is_empty() && self.script.is_none()) || self.playing() {
             return false;
         }
+        if self.program == Program::Stopped && self.has_nodes {
+            self.drive = Some(Drive::default());
+            self.runs += 1;
+        }
         self.program = Program::Playing;
         true
+    }
+
+    /// Which run of a program with External Control nodes this is, while one runs or is paused.
+    pub(crate) fn node_run(&self) -> Option<u64> {
+        self.drive.as_ref().map(|_| self.runs)
     }
 
     /// Pauses what plays.
@@ -278,6 +314,7 @@ impl Robot {
     pub(crate) fn stop(&mut self) {
         self.program = Program::Stopped;
         self.script = None;
+        self.drive = None;
         self.until = None;
         if self.register_steered {
             self.register_steered = false;

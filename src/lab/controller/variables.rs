@@ -190,7 +190,7 @@ pub(crate) fn reader(name: &str) -> Option<Reader> {
         "input_bit_registers0_to_31" => |robot| Value::Uint32(packed(&robot.input_bits[..32])),
         "input_bit_registers32_to_63" => |robot| Value::Uint32(packed(&robot.input_bits[32..64])),
         "joint_mode" => |robot| Value::Vector6Int([if robot.powered() { 253 } else { 239 }; 6]),
-        "actual_tool_accelerometer" | "target_gravity" => |_| Value::Vector3([0.0, 0.0, 9.82]),
+        "actual_tool_accelerometer" | "target_gravity" => |robot| Value::Vector3(robot.gravity),
         "elbow_position" => |_| Value::Vector3([0.0, -0.2, 0.5]),
         "elbow_velocity" => |_| Value::Vector3([0.0; 3]),
         "payload_cog" => |robot| Value::Vector3(robot.cog),

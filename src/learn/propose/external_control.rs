@@ -8,6 +8,11 @@ use super::text::{Item, Rule, counted, quoted};
 /// How much farther than seen a joint may be sent: a millionth, so that no rounding of decimals refuses what was seen.
 const MILLIONTH: f64 = 1e-6;
 
+/// A number with the decimals that the wire has, not those that floating point adds.
+fn rounded(value: f64) -> String {
+    number((value * external_control::UNITS).round() / external_control::UNITS)
+}
+
 /// One rule: what set-points were, where they led, what was called and which texts were handed over; `opened` is what
 /// programs said of their sockets.
 pub(super) fn rules(group: &Group, opened: &[(Channel, Opened)]) -> Vec<Rule> {
@@ -25,7 +30,6 @@ pub(super) fn rules(group: &Group, opened: &[(Channel, Opened)]) -> Vec<Rule> {
             Behaviour::Handed(digest) => {
                 programs.push(Item::new(quoted(&crate::policy::hash_text(digest)), count));
             }
-            Behaviour::Position(_) | Behaviour::Step(_) => continue,
             _ => continue,
         }
         rule.count = rule.count.with(row.count);
@@ -58,24 +62,33 @@ pub(super) fn rules(group: &Group, opened: &[(Channel, Opened)]) -> Vec<Rule> {
     let joints = |wanted: fn(u8) -> Behaviour| -> Option<Vec<(f64, f64)>> {
         (0..6).map(|joint| group.rows.get(&wanted(joint)).and_then(ends)).collect()
     };
-    if let Some(positions) = joints(Behaviour::Position) {
+    let saw = |mode| group.rows.contains_key(&Behaviour::Mode(mode));
+    // Bounds on joints alone would refuse the poses that were seen.
+    let has_poses = group.rows.contains_key(&Behaviour::PosePoint) && !saw("servoj");
+    if let Some(positions) = joints(Behaviour::Position).filter(|_| !has_poses) {
         let positions: Vec<_> = positions
             .iter()
-            .map(|(low, high)| format!("\"{}..={}\"", number(low - MILLIONTH), number(high + MILLIONTH)))
+            .map(|(low, high)| format!("\"{}..={}\"", rounded(low - MILLIONTH), rounded(high + MILLIONTH)))
             .collect();
         let mut envelope = format!("position_rad = [{}]", positions.join(", "));
         if let Some(steps) = joints(Behaviour::Step) {
-            let steps: Vec<_> = steps.iter().map(|(_, most)| number(most + MILLIONTH)).collect();
+            let steps: Vec<_> = steps.iter().map(|(_, most)| rounded(most + MILLIONTH)).collect();
             envelope += &format!(", step_rad = [{}]", steps.join(", "));
             rule.notes
                 .push("step_rad: the first set-point is measured from where RTDE says that the joints are.".into());
         }
         rule.keys.push(format!("envelope = {{ {envelope} }}"));
         rule.notes.push("position_rad: covers everything between the ends that were seen, in any combination.".into());
-        let forward = group.rows.contains_key(&Behaviour::Mode("forward"));
-        if forward || group.rows.contains_key(&Behaviour::Mode("pose")) {
+        if saw("forward") || saw("pose") {
             rule.notes.push("envelope: poses are outside until it has a `pose` box.".into());
         }
+        if saw("forward") {
+            rule.notes.push(
+                "forward: how fast points are reached is not bounded until the envelope has `speed_rad_s`.".into(),
+            );
+        }
+    } else if ["forward", "pose", "speedj", "speedl", "torque"].into_iter().any(saw) {
+        rule.notes.push("mode: where the arm is sent is not bounded until the rule has an `envelope`.".into());
     }
     vec![rule]
 }

@@ -4,6 +4,8 @@
 //! Reads frames through pnet, not through the product's port; its parsing is its own and shares no code with the
 //! dissectors.
 
+mod records;
+
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
@@ -141,6 +143,12 @@ struct Stream {
 }
 
 impl Stream {
+    /// The bytes up to the first that is missing: first copies, last copies.
+    fn whole(&self) -> [&[u8]; 2] {
+        let end = self.filled.iter().position(|filled| !filled).unwrap_or(self.filled.len());
+        [&self.first[..end], &self.last[..end]]
+    }
+
     fn add(&mut self, sequence: u32, payload: &[u8]) {
         let offset = sequence.wrapping_sub(self.base) as usize;
         let end = offset.saturating_add(payload.len());
@@ -271,23 +279,28 @@ fn search(frames: &[Vec<u8>], reports: &[Report]) -> Verdict {
         match read_frame(frame) {
             Some(Seen::Tcp { source, ports, sequence, flags, payload }) => {
                 let incarnations = streams.entry((source, ports.0, ports.1)).or_default();
-                let is_syn = flags & 0x12 == 0x02;
-                if is_syn || incarnations.is_empty() {
-                    let base = sequence.wrapping_add(u32::from(is_syn));
+                let begins = flags & 0x02 != 0;
+                let base = sequence.wrapping_add(u32::from(begins));
+                // The answer to a SYN may come twice.
+                if incarnations.last().is_none_or(|last| begins && last.base != base) {
                     incarnations.push(Stream { base, ..Stream::default() });
                 }
-                if is_syn {
-                    let wanted = Marker::Syn(ports.1);
+                let opening = match flags & 0x12 {
+                    0x02 => Some((Marker::Syn(ports.1), format!("SYN to {}", ports.1))),
+                    0x12 => Some((Marker::Accepted(ports.0), format!("answer to a SYN from {}", ports.0))),
+                    _ => None,
+                };
+                if let Some((wanted, text)) = opening {
                     for report in reports.iter().filter(|report| report.source == IpAddr::V4(source)) {
                         if report.markers.contains(&wanted) {
-                            findings.push(finding(report, &format!("SYN to {}", ports.1), format!("frame {number}")));
+                            findings.push(finding(report, &text, format!("frame {number}")));
                         }
                     }
                 }
                 bytes += payload.len() as u64;
                 needles.search(payload, source, ports.0, &format!("frame {number}"), &mut findings);
                 if let Some(stream) = incarnations.last_mut() {
-                    stream.add(sequence, payload);
+                    stream.add(sequence.wrapping_add(u32::from(begins)), payload);
                 }
             }
             Some(Seen::Arp { mac, claimed }) => {
@@ -314,6 +327,18 @@ fn search(frames: &[Vec<u8>], reports: &[Report]) -> Verdict {
             for (name, copy) in [("first copies", &stream.first), ("last copies", &stream.last)] {
                 let place = format!("stream {source}:{from} to {to}, {name}");
                 needles.search(copy, *source, *from, &place, &mut findings);
+            }
+            for copy in stream.whole() {
+                for forbidden in records::read(*from, copy) {
+                    let wanted = Marker::Record(forbidden);
+                    let place = format!("stream {source}:{from} to {to}");
+                    let of_source = reports.iter().filter(|report| report.source == IpAddr::V4(*source));
+                    findings.extend(
+                        of_source
+                            .filter(|report| report.markers.contains(&wanted))
+                            .map(|report| finding(report, &format!("{forbidden:?}"), place.clone())),
+                    );
+                }
             }
         }
     }
@@ -367,6 +392,41 @@ mod tests {
         assert_eq!(search(&frames, &reports).findings.len(), 1, "first copy");
         let frames = [segment(9, 2, b""), segment(10, 16, b"shut"), segment(15, 16, b"down")];
         assert!(search(&frames, &reports).findings.is_empty(), "a hole is between");
+    }
+
+    #[test]
+    fn finds_set_points_beyond_the_swing_and_jumps_between_two_segments() {
+        use crate::lab::attacks::Forbidden;
+        use crate::lab::external_records::{SERVOJ, motion};
+        use crate::lab::ros::position;
+
+        let stream = |phases: &[i32]| -> Vec<u8> {
+            phases.iter().flat_map(|phase| motion(200, position(*phase), SERVOJ)).collect()
+        };
+        let found = |forbidden, bytes: &[u8]| {
+            let reports = [report(Marker::Record(forbidden))];
+            let mut frames = vec![segment(9, 0x12, b"")];
+            // Cut beside the records' ends, and the first piece comes last.
+            let pieces: Vec<_> = bytes.chunks(13).enumerate().collect();
+            let sequence = |number: usize| 10 + 13 * number as u32;
+            frames.extend(pieces.iter().rev().map(|(number, piece)| segment(sequence(*number), 16, piece)));
+            for frame in &mut frames {
+                frame[34..36].copy_from_slice(&50_001_u16.to_be_bytes());
+            }
+            search(&frames, &reports).findings.len()
+        };
+        let honest = stream(&[0, 1, 2, 3, 2, 1]);
+        assert_eq!([Forbidden::Position, Forbidden::Step].map(|forbidden| found(forbidden, &honest)), [0, 0]);
+        assert_eq!(found(Forbidden::Step, &stream(&[0, 2])), 1);
+        assert_eq!(found(Forbidden::Position, &stream(&[11, 12, 13])), 1);
+        assert_eq!(found(Forbidden::Endless, &[honest, motion(0, position(0), SERVOJ)].concat()), 1);
+    }
+
+    #[test]
+    fn finds_a_connection_of_the_robot_that_is_accepted() {
+        let reports = [report(Marker::Accepted(0x8000))];
+        assert_eq!(search(&[segment(9, 0x12, b"")], &reports).findings.len(), 1);
+        assert!(search(&[segment(9, 2, b""), segment(10, 0x14, b"")], &reports).findings.is_empty());
     }
 
     #[test]
