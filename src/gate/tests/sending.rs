@@ -247,3 +247,77 @@ fn what_follows_a_probe_has_its_own_time_out() {
     assert_eq!(own.send(opened), [(0, 10)]);
     assert!(own.sender.due_ns().unwrap() >= opened + 200 * MS, "not the clock of the last question");
 }
+
+#[test]
+fn only_bare_acknowledgements_of_the_same_window_tell_of_a_loss() {
+    let edge = START.wrapping_add(60_000);
+    for (pure, step, sent_again) in [(true, 0, true), (false, 0, false), (true, 1, false)] {
+        let mut own = Sending::new();
+        own.offer(500);
+        assert_eq!(own.send(MS).len(), 5);
+        for n in 0..3 {
+            own.sender.acknowledge(&own.stream, START, edge + step * (n + 1), pure, 2 * MS);
+        }
+        let wanted = if sent_again { vec![(0, MSS)] } else { Vec::new() };
+        assert_eq!(own.send(2 * MS), wanted, "{pure} {step}");
+    }
+    // Nothing is under way that could be lost.
+    let mut own = Sending::new();
+    for _ in 0..3 {
+        assert_eq!(own.acknowledge(0, MS), Acknowledged::Same);
+    }
+    own.offer(100);
+    assert_eq!(own.send(2 * MS), [(0, 100)]);
+    assert_eq!(own.send(2 * MS), []);
+}
+
+/// RFC 6582, section 3.2, step 1: what a time-out sent again is no second loss.
+#[test]
+fn after_a_time_out_repeated_acknowledgements_below_what_was_sent_tell_nothing() {
+    let mut own = Sending::new();
+    own.offer(1_000);
+    assert_eq!(own.send(MS).len(), 10);
+    let due_ns = own.sender.due_ns().unwrap();
+    assert_eq!(own.sender.poll(&own.stream, due_ns), Due::Resend);
+    assert_eq!(own.send(due_ns), [(0, 100)]);
+    own.acknowledge(100, due_ns + MS);
+    own.send(due_ns + MS);
+    for _ in 0..3 {
+        assert_eq!(own.acknowledge(100, due_ns + 2 * MS), Acknowledged::Same);
+    }
+    assert_eq!(own.send(due_ns + 2 * MS), []);
+}
+
+#[test]
+fn what_went_to_the_peer_before_may_be_acknowledged() {
+    let mut own = Sending::new();
+    assert_eq!(own.acknowledge(50, MS), Acknowledged::NeverSent);
+    own.sender.passed(START.wrapping_add(50));
+    assert_eq!(own.sender.high(), START.wrapping_add(50));
+    own.sender.passed(START.wrapping_add(20));
+    assert_eq!(own.acknowledge(51, MS), Acknowledged::NeverSent);
+    assert_eq!(own.acknowledge(50, MS), Acknowledged::New);
+}
+
+#[test]
+fn it_is_ready_for_more_than_was_let_go_while_its_window_has_room() {
+    let mut own = Sending::new();
+    own.offer(999);
+    assert!(own.sender.is_ready(&own.stream));
+    own.offer(1);
+    assert!(!own.sender.is_ready(&own.stream), "ten segments at first");
+}
+
+#[test]
+fn a_shut_window_is_asked_about_only_while_something_waits_for_it() {
+    let mut own = Sending::new();
+    own.sender.acknowledge(&own.stream, START, START, true, MS);
+    own.sender.keep_asking(true);
+    assert_eq!(own.send(MS), []);
+    let due_ns = own.sender.due_ns().unwrap();
+    assert_eq!(own.sender.poll(&own.stream, due_ns), Due::Probe);
+    own.sender.keep_asking(false);
+    let due_ns = own.sender.due_ns().unwrap();
+    assert_eq!(own.sender.poll(&own.stream, due_ns), Due::Nothing);
+    assert_eq!(own.sender.due_ns(), None);
+}
