@@ -1,6 +1,6 @@
 //! The gate asked step by step, with a judge that says what a test wants.
 
-use super::bench::{Bench, Ended};
+use super::bench::{Bench, Ended, Sent};
 use super::examples::{fast, units};
 use super::toy::*;
 use super::*;
@@ -226,4 +226,53 @@ fn a_full_store_leaves_in_pieces_of_the_smallest_segments_and_never_in_more() {
     assert_eq!(releases.iter().map(|(_, len)| len as usize).sum::<usize>(), STORE);
     releases.fresh(1, STORE as u32, 1);
     assert_eq!(releases.iter().count(), 124, "65,536 bytes are 122 segments of 536 bytes and a part, and one run more");
+}
+
+/// RTDE's refusal of 1,024 names is the longest answer.
+#[test]
+fn the_store_keeps_room_for_the_longest_answer() {
+    assert_eq!(ANSWER, 3 + 1 + 1_024 * "NOT_FOUND,".len());
+}
+
+#[test]
+fn a_connection_is_closed_when_both_ends_know_of_both_fins_and_lingers_for_a_second() {
+    let mut bench = fast([100, 7]);
+    bench.splice_from_the_start();
+    let fin = |toward, seq, ack| Sent { toward, seq, ack, window: 60_000, fin: true, payload: &[] };
+    let ack = |toward, seq, ack| Sent { toward, seq, ack, window: 60_000, fin: false, payload: &[] };
+    for sent in [fin(Toward::Robot, 100, 7), ack(Toward::Plant, 7, 101), fin(Toward::Plant, 7, 101)] {
+        bench.take(&sent);
+        assert!(!bench.gate.is_closed());
+    }
+    bench.take(&ack(Toward::Robot, 101, 8));
+    assert!(bench.gate.is_closed());
+    assert_eq!(bench.gate.due_ns(), Some(bench.now_ns + 1_000_000_000));
+    assert_eq!(bench.ended, None);
+}
+
+#[test]
+fn data_with_an_old_acknowledgement_tells_of_no_loss() {
+    let mut bench = fast([100, 7]);
+    bench.splice_from_the_start();
+    let reply = said(NEWS, 0);
+    bench.robot(0, &reply, 0);
+    assert_eq!(bench.at_client(), reply);
+    for n in 0..4 {
+        let unit = units(&[(QUIET, 3)]);
+        bench.take(&Sent {
+            toward: Toward::Robot,
+            seq: 100 + 5 * n,
+            ack: 7,
+            window: 65_535,
+            fin: false,
+            payload: &unit,
+        });
+        let again = bench.toy.wire.frames.iter().filter(|frame| frame.toward == Toward::Plant && frame.len != 0);
+        assert_eq!(again.count(), 0, "{n}");
+    }
+    for n in 0..3 {
+        bench.take(&Sent { toward: Toward::Robot, seq: 120, ack: 7, window: 65_535, fin: false, payload: &[] });
+        let again = bench.toy.wire.frames.iter().filter(|frame| frame.toward == Toward::Plant && frame.len != 0);
+        assert_eq!(again.count(), usize::from(n == 2), "bare: {n}");
+    }
 }
