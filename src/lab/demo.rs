@@ -145,6 +145,7 @@ fn demonstrate(cell: &mut Cell, learn: Duration, interrupted: &AtomicBool) -> Re
             detail: format!("{} of {}", rows.iter().filter(|row| row.recorded.is_some()).count(), rows.len()),
         },
         controller_check(cell),
+        sessions_check(cell, &reports),
         cycle_check(cell, "plc", "no PLC cycle missed its beat", &residence),
         cycle_check(cell, "panel", "no panel command missed its beat", &residence),
         cycle_check(cell, "ros", "no beat of the set-points was missed", &residence),
@@ -170,6 +171,22 @@ fn controller_check(cell: &mut Cell) -> Check {
         promise: "the controller executed nothing for the attacker's address",
         held: !lines.is_empty() && executed.is_empty(),
         detail: format!("{} of {} actions", executed.len(), lines.len()),
+    }
+}
+
+/// External control must end with the program that has it. Where its connection breaks the robot halts, and fewer beats
+/// are all that its computer would see of that.
+fn sessions_check(cell: &mut Cell, reports: &[Report]) -> Check {
+    let lines = cell.process("controller").map(|process| process.lines()).unwrap_or_default();
+    let actions = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let ends: Vec<Value> =
+        actions.filter(|action| action["interface"] == "external reverse" && action["did"] == "end").collect();
+    let broken = ends.iter().filter(|end| end["why"] != "stopped").count();
+    let hung_up = reports.iter().filter(|report| report.outcome.hung_up).count();
+    Check {
+        promise: "external control broke only where an attack hung up",
+        held: ends.len() > 10 && broken <= hung_up,
+        detail: format!("{broken} of {} broke, {hung_up} attacks hung up", ends.len()),
     }
 }
 

@@ -295,7 +295,15 @@ impl Computer {
             if session.is_none() && standing.is_some() {
                 session = Session::begin(&lock(&self.lines), self.arrivals.load(Ordering::Relaxed)).ok();
             }
-            let playing_since = lock(&self.arm).playing_since;
+            let (playing_since, is_silent) = {
+                let mut arm = lock(&self.arm);
+                let is_silent = arm.last.is_some_and(|last| last.elapsed() > BEAT);
+                if is_silent {
+                    // Each further beat of silence counts for itself.
+                    arm.last = Some(Instant::now());
+                }
+                (arm.playing_since, is_silent)
+            };
             if let Some(own) = &mut session {
                 match own.tick(self) {
                     Ok(Some(mut beat)) => {
@@ -311,9 +319,13 @@ impl Computer {
                     seen = playing_since.or(seen);
                 }
             }
-            if let Some(since) = playing_since.filter(|since| since.elapsed() > START && seen != Some(*since)) {
-                seen = Some(since);
-                print_line(json!({ "actor": "ros", "cycle": cycles, "error": "the arm stands", "missed": true }));
+            let stands = playing_since.is_some_and(|since| since.elapsed() > START && seen != Some(since));
+            if stands {
+                seen = playing_since;
+            }
+            let errors = [(stands, "the arm stands"), (is_silent, "RTDE is silent")];
+            for (_, error) in errors.into_iter().filter(|(is_so, _)| *is_so) {
+                print_line(json!({ "actor": "ros", "cycle": cycles, "error": error, "missed": true }));
                 cycles += 1;
             }
         }

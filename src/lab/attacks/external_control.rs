@@ -47,6 +47,7 @@ fn abuse(abuse: &Abuse) -> Outcome {
             outcome.source_ports.push(port);
             outcome.robot_ports.push(abused.robot_port);
             outcome.sent = abused.sent;
+            outcome.hung_up = matches!(abuse, Abuse::Send { hang_up: true, .. });
             outcome.error = abused.error;
         }
         Err(error) => outcome.error = Some(error.to_string()),

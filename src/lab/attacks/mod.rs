@@ -91,6 +91,8 @@ pub(crate) struct Outcome {
     pub(crate) source_ports: Vec<u16>,
     /// The robot's ports of connections that the robot opened.
     pub(crate) robot_ports: Vec<u16>,
+    /// Whether the attack itself closed a connection of the cell's cycle.
+    pub(crate) hung_up: bool,
     /// MAC that raw frames carried.
     pub(crate) source_mac: Option<String>,
     /// Bytes handed to the socket.

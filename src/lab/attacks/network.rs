@@ -124,6 +124,15 @@ pub(super) fn attacks() -> Vec<Attack> {
             act: Box::new(|target| spoof(target, target.impersonated)),
         },
         Attack {
+            name: "arp-ros",
+            description: "tells the robot that the computer it asks is at the attacker's MAC",
+            source: "T0830, RVD#15",
+            port: 0,
+            from: &[Host::Attacker],
+            markers: vec![Marker::Arp(Host::Ros.address())],
+            act: Box::new(|target| spoof(target, Host::Ros.address())),
+        },
+        Attack {
             name: "arp-robot",
             description: "claims the robot's own address",
             source: "T0830, RVD#15",
