@@ -276,3 +276,33 @@ fn data_with_an_old_acknowledgement_tells_of_no_loss() {
         assert_eq!(again.count(), usize::from(n == 2), "bare: {n}");
     }
 }
+
+#[test]
+fn a_reset_inside_the_window_asks_its_sender_where_it_stands() {
+    let mut bench = fast([100, 7]);
+    bench.splice_from_the_start();
+    bench.client(0, &units(&[(ALLOW, 3)]));
+    bench.reset(Toward::Robot, 106);
+    let told: Vec<_> =
+        bench.toy.wire.frames.iter().map(|frame| (frame.toward, frame.seq, frame.ack, frame.len)).collect();
+    assert_eq!(told, [(Toward::Plant, 7, 105, 0)]);
+    assert_eq!(bench.ended, None);
+}
+
+#[test]
+fn a_hole_is_known_until_it_is_filled_and_a_store_moves_where_it_fits() {
+    let mut bench = fast([100, 7]);
+    bench.splice_from_the_start();
+    let unit = units(&[(ALLOW, 9)]);
+    assert!(!bench.gate.commands().has_hole());
+    bench.client(4, &unit[4..]);
+    assert!(bench.gate.commands().has_hole());
+    let Bench { gate, stores, .. } = &mut bench;
+    let mut other = vec![0; STORE];
+    assert!(gate.move_commands_to(&stores[0], &mut other));
+    stores[0] = other;
+    assert!(!gate.move_commands_to(&stores[0], &mut [0; 4]), "too small for what is in it");
+    bench.client(0, &unit[..4]);
+    assert!(!bench.gate.commands().has_hole());
+    assert_eq!(bench.at_robot(), unit);
+}
