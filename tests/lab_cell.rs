@@ -40,6 +40,8 @@ fn every_attack_arrives_over_a_cable_and_the_receiver_finds_it() {
     // attacker's other one, and answer the PLC's attacks no more.
     cell.start_part(Host::Panel).unwrap();
     cell.start_part(Host::Ros).unwrap();
+    // Its attacks find it listening, and at work.
+    cell.process("ros").unwrap().wait_for("\"cycle\"", Duration::from_secs(10)).unwrap();
     let mut text = String::new();
     let mut wanted = HashSet::new();
     for host in [Host::Ros, Host::Attacker, Host::Plc, Host::Panel] {
