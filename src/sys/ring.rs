@@ -167,7 +167,7 @@ impl Ring {
     /// Maps the ring of a socket that was made with this geometry, at a cursor where that is known.
     ///
     /// A wrong or missing cursor costs no frame: the place is searched for, at once where frames wait and with the
-    /// next frame otherwise. May sleep for [`PATIENCE`].
+    /// next frame otherwise. May sleep for a millisecond.
     ///
     /// # Errors
     /// The socket has no ring, or one of another shape.

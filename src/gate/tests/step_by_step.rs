@@ -306,3 +306,35 @@ fn a_hole_is_known_until_it_is_filled_and_a_store_moves_where_it_fits() {
     assert!(!bench.gate.commands().has_hole());
     assert_eq!(bench.at_robot(), unit);
 }
+
+#[test]
+fn a_fin_in_the_middle_of_a_unit_ends_a_spliced_connection() {
+    let mut bench = fast([100, 7]);
+    bench.splice_from_the_start();
+    let unit = units(&[(ALLOW, 9)]);
+    bench.take(&Sent { toward: Toward::Robot, seq: 100, ack: 7, window: 60_000, fin: true, payload: &unit[..5] });
+    assert_eq!((bench.ended, bench.at_robot().len()), (Some(Ended::Refused(Action::Reset, Reason::FinInUnit)), 0));
+}
+
+#[test]
+fn of_a_client_that_is_gone_what_was_whole_goes_on_and_nothing_else_is_waited_for() {
+    // A part of a unit is forgotten.
+    let mut bench = fast([100, 7]);
+    bench.splice_from_the_start();
+    let stream = units(&[(ALLOW, 3), (ALLOW, 9)]);
+    bench.client(0, &stream[..9]);
+    bench.reset(Toward::Robot, 109);
+    assert_eq!(bench.ended, None, "the robot has not acknowledged the first");
+    bench.robot(0, &[], 5);
+    assert_eq!((bench.ended, bench.at_robot()), (Some(Ended::Drained), &stream[..5]));
+    // A refused one, whose answer has to wait for a reply, is cut out: nobody waits for the answer any more.
+    let mut bench = fast([100, 7]);
+    bench.splice_from_the_start();
+    let stream = units(&[(ALLOW, 3), (REFUSE, 4), (ALLOW, 2)]);
+    bench.client(0, &stream);
+    assert_eq!(bench.at_robot(), &stream[..5]);
+    bench.reset(Toward::Robot, 100 + stream.len() as u32);
+    let allowed = [&stream[..5], &stream[11..]].concat();
+    bench.robot(0, &[], allowed.len());
+    assert_eq!((bench.ended, bench.at_robot()), (Some(Ended::Drained), &allowed[..]));
+}
