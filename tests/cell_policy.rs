@@ -169,9 +169,9 @@ fn a_plants_sentence_is_what_real_clients_get() {
 
     // The evening comes.
     let evening = cell.directory().join("evening.toml");
-    std::fs::write(&evening, policy(&in_seconds(2))).unwrap();
+    std::fs::write(&evening, policy(&in_seconds(5))).unwrap();
     cell.operate(&["policy", "apply", &evening.display().to_string()]).unwrap();
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(Duration::from_secs(6));
     // Not even a connection: the client goes on trying.
     assert_eq!(engineering(&cell, WORK, Duration::from_secs(3)), "");
     let wanted = [
