@@ -605,3 +605,32 @@ fn below_ip_only_listed_protocols_and_honest_arp_pass() {
     );
     assert_eq!(fate(&mut vambrace, &ether(0x0800, &[0x45])), Fate::Drop(Reason::Truncated));
 }
+
+/// What passed while nothing was held to anything was not admitted by that.
+#[test]
+fn conversations_that_no_rule_admits_end_when_enforcement_begins() {
+    for (mode, shadow) in [(Mode::Observe, false), (Mode::Learn, false), (Mode::Observe, true)] {
+        let mut arena = Arena::boxed(1);
+        let mut vambrace = Box::new(&mut arena, rules(mode, policy(POLICY, 1)));
+        let mut stranger = Talk { client: (STRANGER, 40_000), macs: (OTHER_MAC, ROBOT_MAC), ..Talk::to(22) };
+        stranger.open(&mut vambrace);
+        let mut allowed = Talk::to(22);
+        allowed.open(&mut vambrace);
+        let mut datagram = [0; 256];
+        let to_any = Talk { client: (STRANGER, 40_000), macs: (OTHER_MAC, ROBOT_MAC), ..Talk::to(2222) };
+        let len = craft::emit_udp(&to_any.template(), b"hello", &mut datagram).unwrap();
+        assert_eq!(vambrace.frame(Toward::Robot, &datagram[..len]).fate, Fate::Forward);
+        if shadow {
+            vambrace.pipeline.set_rules(rules(Mode::Shadow, policy(POLICY, 1)));
+            let left = stranger.send(&mut vambrace, b"ls\n");
+            assert_eq!((left.refusals(), left.toward(Toward::Robot).len()), (vec![Reason::NoRuleForClient], 1));
+        }
+        vambrace.pipeline.set_rules(rules(Mode::Enforce, policy(POLICY, 1)));
+        let left = stranger.send(&mut vambrace, b"ls\n");
+        assert!(matches!(left.fate, Fate::Drop(Reason::NoRuleForClient)), "{mode:?}: {:?}", left.fate);
+        assert!(left.toward(Toward::Robot).iter().all(|bytes| link::parse(bytes).unwrap().tcp().unwrap().flags.rst()));
+        let fate = vambrace.frame(Toward::Robot, &datagram[..len]).fate;
+        assert!(matches!(fate, Fate::Drop(Reason::NoRuleForClient)), "{mode:?}: {fate:?}");
+        assert_eq!(allowed.send(&mut vambrace, b"ls\n").fate, Fate::Forward, "{mode:?}");
+    }
+}

@@ -214,7 +214,8 @@ impl Observations {
 
     /// The socket of external control that a computer's port is, as a program said that came before.
     pub fn socket(&mut self, peer: IpAddr, port: u16) -> Option<Socket> {
-        if let Some(text) = self.texts.remove(&peer) {
+        // It may still be coming: what follows belongs to the same text.
+        if let Some(text) = self.texts.get(&peer).cloned() {
             self.program(peer, &text);
         }
         let own = self.sockets.iter().filter(|((own, _), _)| *own == peer);
