@@ -71,6 +71,15 @@ impl Service {
     }
 }
 
+impl Service {
+    /// Whether the commands are judged that the robot itself sends to a device of the plant over it. RTDE is not among
+    /// them: its inputs are kept for this robot alone, and no robot is known to be another one's RTDE client.
+    #[must_use]
+    pub const fn is_judged_on_devices(self) -> bool {
+        matches!(self, Self::Modbus | Self::Dashboard | Self::UrScript)
+    }
+}
+
 impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -7,7 +7,6 @@ use link::{FlowKey, Packet, Tcp, TcpFlags};
 
 use super::adopt::{self, Adoption};
 use super::arena::{WATCHED, Watched, connection_number, stores};
-use super::counters::Counters;
 use super::detail;
 use super::judge::{Observer, Who};
 use super::pipeline::{Fate, SharedArena};
@@ -21,6 +20,7 @@ use crate::event::{Action, CommandRecord, Detail, FlowEnd, FlowRecord, Reason, R
 use crate::flow::{End, Flow, FlowId, State, flag};
 use crate::gate::{Gate, Spliced, TimedOut};
 use crate::inspect::Session;
+use crate::policy::Client;
 
 /// How long an ended connection stays ended: longer than any sender keeps trying.
 /// Source: design of the gate, I11; Linux gives up after 15 retransmissions, 13 to 30 minutes, but each try is answered
@@ -46,7 +46,9 @@ pub(super) fn tcp<O: Observer>(
     {
         return refused(scene, packet, key, reason);
     }
-    if let Some(id) = arena.flows.find(&key) {
+    let (key, id) = find(arena, key);
+    scene.turn_to(&key);
+    if let Some(id) = id {
         let starts_anew = tcp.flags.syn()
             && !tcp.flags.ack()
             && arena.flows.flow(id).is_some_and(|flow| match flow.state() {
@@ -65,6 +67,18 @@ pub(super) fn tcp<O: Observer>(
         remove(arena, scene, id);
     }
     open(arena, rules, observer, scene, packet, tcp, key)
+}
+
+/// The conversation, whichever way it is looked at; the key as it is known by.
+pub(super) fn find(arena: &SharedArena, key: FlowKey) -> (FlowKey, Option<FlowId>) {
+    let id = arena.flows.find(&key);
+    if id.is_some() {
+        return (key, id);
+    }
+    match arena.flows.find(&key.mirrored()) {
+        Some(id) => (key.mirrored(), Some(id)),
+        None => (key, None),
+    }
 }
 
 /// Whether the gate of a slot waits for nothing but repetitions.
@@ -98,12 +112,17 @@ pub(super) fn admit(
     opened: Toward,
     now_ns: u64,
 ) -> Result<(), (Reason, RuleId)> {
-    if !rules.is_robot(key.robot.ip()) {
+    let opened = if key.is_mirrored() { opened.reverse() } else { opened };
+    if !rules.is_robot(key.unmirrored().robot.ip()) {
         return Err((Reason::UnknownDevice, RuleId::NONE));
     }
-    let client = rules.policy.client(key.plant.ip());
-    let verdict = rules.policy.admit(client, service, opened, now_ns);
+    let verdict = rules.policy.admit(client_of(rules, key), service, opened, now_ns);
     if verdict.is_allowed() { Ok(()) } else { Err((verdict.reason, verdict.rule)) }
+}
+
+/// The robot's peer, as the policy knows it.
+pub(super) fn client_of(rules: &Rules, key: &FlowKey) -> Client {
+    rules.policy.client(key.unmirrored().plant.ip())
 }
 
 /// Adds a conversation; where the table is full, takes out one of a few that nobody misses.
@@ -148,7 +167,7 @@ fn make_place(arena: &mut SharedArena, scene: &mut Scene<'_>, key: &FlowKey) {
     let (mut any, mut half_open, mut idle): (Oldest, Oldest, Oldest) = (None, None, None);
     for id in used.filter_map(flow_of) {
         let Some(flow) = arena.flows.flow(id) else { continue };
-        let is_own = flow.key.plant.address == key.plant.address;
+        let is_own = is_of_same_client(&flow.key, key);
         all = all.saturating_add(1);
         own = own.saturating_add(usize::from(is_own));
         let at = Some((flow.last_ns, id.0));
@@ -172,7 +191,11 @@ fn make_place(arena: &mut SharedArena, scene: &mut Scene<'_>, key: &FlowKey) {
     match arena.flows.flow(id).map(Flow::state) {
         Some(State::Dead | State::Established | State::Closing) => {
             scene.flux.conversation(id, arena);
+            if let Some(victim) = arena.flows.flow(id) {
+                scene.turn_to(&victim.key);
+            }
             end(arena, scene, id, Action::Reset, Reason::FlowTableFull);
+            scene.turn_to(key);
             if let Some(slot) = slot_of(arena, id) {
                 arena.unwatch(slot);
             }
@@ -195,7 +218,15 @@ type Oldest = Option<(u64, u16)>;
 fn has_too_many(arena: &SharedArena, key: &FlowKey) -> bool {
     let used = arena.watched.iter().filter(|watched| watched.used != 0);
     let flows = used.filter_map(|watched| arena.flows.flow(FlowId(u16::try_from(watched.flow).ok()?)));
-    flows.filter(|flow| flow.key.plant.address == key.plant.address).count() >= PER_CLIENT
+    flows.filter(|flow| is_of_same_client(&flow.key, key)).count() >= PER_CLIENT
+}
+
+/// Whether two connections are of one client; the robot, where it commands devices, is another one to each.
+fn is_of_same_client(one: &FlowKey, other: &FlowKey) -> bool {
+    let to_one_device = one.robot.address == other.robot.address;
+    one.plant.address == other.plant.address
+        && one.is_mirrored() == other.is_mirrored()
+        && (to_one_device || !one.is_mirrored())
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "4096")]
@@ -228,7 +259,11 @@ fn open<O: Observer>(
     let learned = learned.then(|| observer.socket(key.plant.ip(), port)).flatten();
     let socket = learned.or_else(|| rules.socket(opened, port));
     let service = socket.map_or(Service::of_tcp_port(port), |_| Service::ExternalControl);
-    let dissected = service.is_dissected() && (opened == Toward::Robot || socket.is_some());
+    let commands_device = opened == Toward::Plant && service.is_judged_on_devices();
+    let dissected = (service.is_dissected() && opened == Toward::Robot) || socket.is_some() || commands_device;
+    // From here on the device is what is guarded, and the robot is its client.
+    let (key, opened) = if commands_device { (key.mirrored(), opened.reverse()) } else { (key, opened) };
+    scene.turn_to(&key);
     let mut fate = Fate::Forward;
     if rules.mode.judges() {
         if let Err((reason, rule)) = admit(rules, &key, service, opened, scene.now_ns) {
@@ -289,7 +324,7 @@ fn open<O: Observer>(
     flow.set(flag::DISSECTED, dissected);
     flow.set(flag::ENFORCED, scene.enforce && dissected);
     flow.stream = slot.map_or(0, |slot| u32::try_from(slot).unwrap_or_default().saturating_add(1));
-    flow.client = rules.policy.client(key.plant.ip()).0;
+    flow.client = client_of(rules, &key).0;
     flow.generation = scene.generation;
     flow.service_port = port;
     flow.channel = socket.map_or(0, |socket| socket.channel as u8);
@@ -299,12 +334,16 @@ fn open<O: Observer>(
         Toward::Plant => [packet.destination, packet.source],
     };
     flow.wall_ns[0] = scene.wall_ns;
-    observer.connection(&Who { key, opened, service, wall_ns: scene.wall_ns, frame: scene.frame });
+    observer.connection(&Who { key, opened, service, wall_ns: scene.wall_ns, frame: scene.frame }.unmirrored());
     if syn {
         flow.count(scene.toward, scene.wire_len, scene.now_ns, scene.wall_ns);
         let guarded = scene.enforce && dissected;
         begin_end(flow.end_mut(scene.toward), tcp, guarded);
-        return if guarded && fate == Fate::Forward { super::handshake::pass_syn(scene, packet, tcp) } else { fate };
+        return if guarded && fate == Fate::Forward {
+            super::handshake::pass_syn(scene, packet, tcp, key)
+        } else {
+            fate
+        };
     }
     for (toward, at) in [(scene.toward, tcp.seq), (scene.toward.reverse(), tcp.ack)] {
         flow.end_mut(toward).next = at;
@@ -376,9 +415,7 @@ pub(super) fn mid_stream(scene: &mut Scene<'_>, packet: &Packet<'_>, tcp: &Tcp<'
     {
         reset::answer(scene, &back, tcp.ack, tcp.seq_end());
         let segment = Segment { seq: tcp.seq, ack: tcp.ack, flags: RST_ACK, ..Segment::default() };
-        if scene.actions.send(scene.toward, &along, &segment) {
-            Counters::add(&mut scene.counters.crafted, scene.toward);
-        }
+        scene.send(scene.toward, &along, &segment);
     }
     fate
 }
@@ -494,6 +531,7 @@ pub(super) fn due<O: Observer>(
     let Ok(id) = u16::try_from(watched.flow).map(FlowId) else { return };
     scene.flux.conversation(id, arena);
     let Some(flow) = arena.flows.flow_mut(id) else { return };
+    scene.turn_to(&flow.key);
     if flow.state() != State::Dead {
         let now_ns = scene.now_ns;
         let mut watch = Watch { arena, rules, observer, scene, id, slot };

@@ -5,7 +5,6 @@ use dissect::Toward;
 use link::craft::{Segment, Template};
 use link::{TcpFlags, seq};
 
-use super::counters::Counters;
 use super::judge::Observer;
 use super::pipeline::{Fate, SharedArena};
 use super::segment::{Connection, note_stamps};
@@ -185,9 +184,7 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
                 payload: stream.bytes(store, at, at.wrapping_add(len)),
                 ..Segment::default()
             };
-            if self.scene.actions.send(Toward::Robot, &template, &segment) {
-                Counters::add(&mut self.scene.counters.crafted, Toward::Robot);
-            }
+            self.scene.send(Toward::Robot, &template, &segment);
         }
     }
 
@@ -202,9 +199,7 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
             timestamps: self.tcp.timestamps(),
             ..Segment::default()
         };
-        if self.scene.actions.send(self.scene.toward, &template, &segment) {
-            Counters::add(&mut self.scene.counters.crafted, self.scene.toward);
-        }
+        self.scene.send(self.scene.toward, &template, &segment);
     }
 
     pub(super) fn toward_plant(&mut self, slot: usize) -> Fate {

@@ -5,7 +5,6 @@ use link::craft::{Segment, Template};
 use link::{FlowKey, Tcp, TcpFlags, TcpOption};
 
 use super::connection::{begin_end, close, end, remove};
-use super::counters::Counters;
 use super::judge::Observer;
 use super::pipeline::Fate;
 use super::scene::Scene;
@@ -127,7 +126,7 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
 
     /// Sends a SYN on with nothing but what the gate understands.
     pub(super) fn pass_syn(&mut self) -> Fate {
-        pass_syn(self.scene, self.packet, self.tcp)
+        pass_syn(self.scene, self.packet, self.tcp, self.key)
     }
 }
 
@@ -144,11 +143,10 @@ fn is_plain(tcp: &Tcp<'_>) -> bool {
 }
 
 /// Sends a SYN of a guarded connection on, cut down to what the gate can keep up with.
-pub(super) fn pass_syn(scene: &mut Scene<'_>, packet: &link::Packet<'_>, tcp: &Tcp<'_>) -> Fate {
+pub(super) fn pass_syn(scene: &mut Scene<'_>, packet: &link::Packet<'_>, tcp: &Tcp<'_>, key: FlowKey) -> Fate {
     if is_plain(tcp) {
         return Fate::Forward;
     }
-    let key = FlowKey::of(packet, scene.toward);
     let Some(template) = Template::along(packet) else { return Fate::Drop(Reason::EngineFault) };
     let options = tcp.option_summary();
     let ack = if tcp.flags.ack() { TcpFlags::ACK.0 } else { 0 };
@@ -162,11 +160,9 @@ pub(super) fn pass_syn(scene: &mut Scene<'_>, packet: &link::Packet<'_>, tcp: &T
         timestamps: options.timestamps,
         ..Segment::default()
     };
-    if scene.actions.send(scene.toward, &template, &segment) {
-        Counters::add(&mut scene.counters.crafted, scene.toward);
-    }
+    scene.send(scene.toward, &template, &segment);
     if !tcp.payload.is_empty() {
-        scene.refuse_frame(Some(packet), key, Reason::DataOutsideStream, RuleId::NONE);
+        scene.refuse_frame(Some(packet), Some(key), Reason::DataOutsideStream, RuleId::NONE);
     }
     Fate::Absorb
 }

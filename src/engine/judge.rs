@@ -32,6 +32,16 @@ pub struct Who {
     pub frame: u64,
 }
 
+impl Who {
+    /// The same with either end on its own side of the box: of a command to a device, the robot opened the connection.
+    pub(super) fn unmirrored(self) -> Self {
+        if !self.key.is_mirrored() {
+            return self;
+        }
+        Self { key: self.key.unmirrored(), opened: self.opened.reverse(), ..self }
+    }
+}
+
 /// Sees every command that is read, whatever its verdict: how learning listens.
 pub trait Observer {
     /// A unit toward the robot was read and judged.
@@ -99,7 +109,7 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
             scene.flux.part(Part::Rates, *rates);
             let ask = Ask {
                 client: *client,
-                opened: who.opened,
+                opened: who.unmirrored().opened,
                 command,
                 state: robot,
                 inputs,
@@ -117,7 +127,7 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
                 inputs.went(request, connection);
                 scene.flux.part_done(Part::Inputs, *inputs);
             }
-            observer.command(who, command, &decided);
+            observer.command(&who.unmirrored(), command, &decided);
             let id = scene.next_event();
             let record = CommandRecord {
                 key: who.key,
@@ -167,7 +177,10 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
         let scene = &mut *self.scene;
         scene.flux.part(Part::Robot, self.robot);
         scene.flux.part(Part::Inputs, self.inputs);
-        let told = Told { state: self.robot, inputs: self.inputs, connection: &self.connection };
+        // What a device answers tells nothing of this robot.
+        let mut device = State::default();
+        let state = if key.is_mirrored() { &mut device } else { &mut *self.robot };
+        let told = Told { state, inputs: self.inputs, connection: &self.connection };
         let read = inspect::read_answer(self.session, service, bytes, told, scene.now_ns);
         scene.flux.part_done(Part::Inputs, self.inputs);
         scene.flux.part_done(Part::Robot, self.robot);

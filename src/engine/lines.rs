@@ -4,7 +4,6 @@ use dissect::Toward;
 use link::TcpFlags;
 use link::craft::{Segment, Template};
 
-use super::counters::Counters;
 use super::reset;
 use super::scene::Scene;
 use crate::flow::{End, Flow};
@@ -61,9 +60,7 @@ impl Lines {
             payload: out.payload,
             ..Segment::default()
         };
-        if scene.actions.send(out.toward, template, &segment) {
-            Counters::add(&mut scene.counters.crafted, out.toward);
-        }
+        scene.send(out.toward, template, &segment);
     }
 }
 

@@ -135,6 +135,9 @@ impl<'m, O: Observer> Pipeline<'m, O> {
         }
         let Some(id) = self.torn.take() else { return };
         let (arena, _, _, mut scene) = self.parts(Toward::Robot, now_ns, wall_ns, 0, actions);
+        if let Some(flow) = arena.flows.flow(id) {
+            scene.turn_to(&flow.key);
+        }
         scene.flux.conversation(id, arena);
         connection::tell_end(arena, &mut scene, id);
         self.arena.settle();
@@ -163,6 +166,7 @@ impl<'m, O: Observer> Pipeline<'m, O> {
             frame,
             wire_len: 0,
             checksum_partial: false,
+            mirrored: false,
             enforce: rules.mode.enforces(),
             generation: rules.policy.generation(),
             actions,
@@ -208,6 +212,7 @@ impl<'m, O: Observer> Pipeline<'m, O> {
             frame: number,
             wire_len: frame.meta.wire_len,
             checksum_partial: frame.meta.checksum_partial,
+            mirrored: false,
             enforce: rules.mode.enforces(),
             generation: rules.policy.generation(),
             actions,
@@ -251,7 +256,8 @@ impl<'m, O: Observer> Pipeline<'m, O> {
             }
             Some(Transport::Icmp(icmp)) => {
                 let quoted = icmp.quoted.as_ref().and_then(|quoted| FlowKey::of_quoted(quoted, toward));
-                if let Some((key, id)) = quoted.and_then(|key| Some((key, arena.flows.find(&key)?))) {
+                let quoted = quoted.map(|key| connection::find(arena, key));
+                if let Some((key, Some(id))) = quoted {
                     let slot = slot_of(arena, id).and_then(|slot| arena.watched.get(slot));
                     if scene.enforce && slot.is_some_and(|watched| watched.gate.is_spliced()) {
                         return connection::refused(&mut scene, &packet, key, Reason::IcmpQuote);

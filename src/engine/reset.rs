@@ -86,7 +86,5 @@ fn send(scene: &mut Scene<'_>, toward: Toward, template: &Template, seq: u32, ac
         timestamps: stamps,
         ..Segment::default()
     };
-    if scene.actions.send(toward, template, &segment) {
-        super::counters::Counters::add(&mut scene.counters.crafted, toward);
-    }
+    scene.send(toward, template, &segment);
 }

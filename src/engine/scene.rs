@@ -1,4 +1,5 @@
 use dissect::Toward;
+use link::craft::{Segment, Template};
 use link::{FlowKey, Packet};
 
 use super::actions::Actions;
@@ -8,9 +9,14 @@ use crate::command::Service;
 use crate::event::{Event, EventId, FrameRecord, MessageRecord, Reason, Record, RuleId, Said, Text, Verdict};
 
 /// One frame (or one moment of a timer) and where its consequences go.
+///
+/// Of a mirrored conversation, in which the robot is the client and a device of the plant is guarded, everything that
+/// the engine does is told in the swapped sides; only what leaves and what is recorded is turned back, here.
 pub(super) struct Scene<'x> {
-    /// The side that the frame travels to.
+    /// The side that the frame travels to, as the conversation at hand sees it.
     pub(super) toward: Toward,
+    /// Whether the conversation at hand is mirrored.
+    pub(super) mirrored: bool,
     /// Monotonic clock, nanoseconds.
     pub(super) now_ns: u64,
     /// Wall clock of the frame, nanoseconds since 1970.
@@ -52,9 +58,31 @@ impl Scene<'_> {
     }
 
     /// Records something under a number taken before.
-    pub(super) fn record_as(&mut self, id: EventId, record: Record) {
+    pub(super) fn record_as(&mut self, id: EventId, mut record: Record) {
         let Self { now_ns, wall_ns, frame, .. } = *self;
+        record.unmirror();
         self.actions.record(Event { id, monotonic_ns: now_ns, wall_ns, frame, record });
+    }
+
+    /// Turns to a conversation: from here on sides are meant as it sees them.
+    pub(super) fn turn_to(&mut self, key: &FlowKey) {
+        if key.is_mirrored() != self.mirrored {
+            self.mirrored = !self.mirrored;
+            self.toward = self.toward.reverse();
+        }
+    }
+
+    /// The side of the box that a side of the conversation at hand is.
+    fn port(&self, toward: Toward) -> Toward {
+        if self.mirrored { toward.reverse() } else { toward }
+    }
+
+    /// Sends a segment of the box's own `toward` a side of the conversation.
+    pub(super) fn send(&mut self, toward: Toward, template: &Template, segment: &Segment<'_>) {
+        let port = self.port(toward);
+        if self.actions.send(port, template, segment) {
+            Counters::add(&mut self.counters.crafted, port);
+        }
     }
 
     /// Records that the current frame is refused below the level of commands, and keeps a copy of it, within the
@@ -69,8 +97,8 @@ impl Scene<'_> {
         let Some(repeats) = self.budgets.take(reason, self.now_ns) else { return };
         let verdict = Verdict { action: crate::event::Action::Drop, reason, rule, generation: self.generation };
         let record = FrameRecord {
-            toward: self.toward,
-            key,
+            toward: self.port(self.toward),
+            key: key.map(FlowKey::unmirrored),
             macs: packet.map_or((link::Mac([0; 6]), link::Mac([0; 6])), |packet| (packet.source, packet.destination)),
             ether_type: packet.map_or(0, |packet| packet.ether_type.0),
             verdict,

@@ -5,8 +5,7 @@ use external_control::Channel;
 use link::craft::{Segment, Template};
 use link::{Checksum, FlowKey, Packet, Tcp, TcpFlags, seq};
 
-use super::connection::{admit, close, end, refused, service_of};
-use super::counters::Counters;
+use super::connection::{admit, client_of, close, end, refused, service_of};
 use super::judge::Observer;
 use super::lines::stamps;
 use super::pipeline::{Fate, SharedArena};
@@ -91,11 +90,18 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
         }
         if self.rules.mode.judges() && flow.generation != self.scene.generation {
             flow.generation = self.scene.generation;
-            flow.client = self.rules.policy.client(self.key.plant.ip()).0;
+            flow.client = client_of(self.rules, &self.key).0;
             self.forget_socket();
             let Some(flow) = self.arena.flows.flow(self.id) else { return Fate::Drop(Reason::EngineFault) };
             let (service, opened) = (service_of(flow), flow.opened());
-            if let Err((reason, rule)) = admit(self.rules, &self.key, service, opened, now_ns) {
+            // What began as something else, or under a box that did not read it.
+            let unread = opened == Toward::Plant && service.is_judged_on_devices();
+            let admitted = if unread {
+                Err((Reason::MidStream, RuleId::NONE))
+            } else {
+                admit(self.rules, &self.key, service, opened, now_ns)
+            };
+            if let Err((reason, rule)) = admitted {
                 self.scene.refuse_frame(Some(self.packet), Some(self.key), reason, rule);
                 if enforce {
                     end(self.arena, self.scene, self.id, Action::Reset, reason);
@@ -313,9 +319,7 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
             sack: sack.get(..ranges).unwrap_or_default(),
             ..Segment::default()
         };
-        if self.scene.actions.send(Toward::Plant, &template, &segment) {
-            Counters::add(&mut self.scene.counters.crafted, Toward::Plant);
-        }
+        self.scene.send(Toward::Plant, &template, &segment);
     }
 
     /// A segment that is neither SYN nor RST.

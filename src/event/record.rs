@@ -29,7 +29,7 @@ pub struct Event {
 /// What happened.
 #[derive(Clone, Copy, Debug)]
 pub enum Record {
-    /// A unit toward the robot was judged.
+    /// A unit toward the robot, or of the robot's own toward a device, was judged.
     Command(CommandRecord),
     /// An answer to an earlier command came by; the recorder pairs it with the command's record.
     Answer(Answer),
@@ -43,7 +43,34 @@ pub enum Record {
     Notice(Notice),
 }
 
-/// A unit toward the robot and its verdict.
+impl Record {
+    /// Puts either end on its own side of the box, whichever way the conversation was looked at.
+    pub fn unmirror(&mut self) {
+        let key = match self {
+            Self::Command(CommandRecord { key, .. })
+            | Self::Answer(Answer { key, .. })
+            | Self::Message(MessageRecord { key, .. })
+            | Self::Flow(FlowRecord { key, .. })
+            | Self::Notice(Notice::Anomaly { key, .. } | Notice::Unreadable { key, .. }) => key,
+            Self::Frame(_) | Self::Notice(_) => return,
+        };
+        if !key.is_mirrored() {
+            return;
+        }
+        *key = key.unmirrored();
+        match self {
+            Self::Command(command) => command.opened = command.opened.reverse(),
+            Self::Flow(flow) => {
+                flow.opened = flow.opened.reverse();
+                flow.frames.reverse();
+                flow.bytes.reverse();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A unit and its verdict.
 #[derive(Clone, Copy, Debug)]
 pub struct CommandRecord {
     /// The conversation.
@@ -62,6 +89,15 @@ pub struct CommandRecord {
     pub len: u32,
     /// What it said.
     pub detail: Detail,
+}
+
+impl CommandRecord {
+    /// The side that the unit travels to: the plant's where the robot commands a device of the plant.
+    #[must_use]
+    pub fn toward(&self) -> Toward {
+        // Of external control the computer commands, although the robot opens the connections.
+        if self.service == Service::ExternalControl { Toward::Robot } else { self.opened }
+    }
 }
 
 /// What a unit said, by service.
@@ -305,7 +341,7 @@ pub struct FlowRecord {
     pub frames: [u64; 2],
     /// Bytes on the wire toward the robot and toward the plant.
     pub bytes: [u64; 2],
-    /// Units toward the robot that were allowed and refused.
+    /// Units that were allowed and refused.
     pub commands: [u64; 2],
     /// How it ended.
     pub end: FlowEnd,

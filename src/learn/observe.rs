@@ -185,6 +185,11 @@ struct Keeper<'o> {
     off: bool,
 }
 
+/// Whether single commands are seen; otherwise the connection counts as one.
+fn is_judged(service: Service, egress: bool) -> bool {
+    if egress { service.is_judged_on_devices() } else { service.is_dissected() }
+}
+
 impl Observations {
     fn keeper(&mut self, seen: &Seen, off: bool) -> Option<Keeper<'_>> {
         // Of external control the computer commands, although the robot opens the connections.
@@ -193,8 +198,8 @@ impl Observations {
         if !self.groups.contains_key(&key) {
             let own = self.groups.range((seen.peer, egress, Service::Modbus)..);
             let own = own.take_while(|((peer, ..), _)| *peer == seen.peer);
-            let ports = own.filter(|((_, egress, service), _)| *egress || !service.is_dissected()).count();
-            let is_port = egress || !seen.service.is_dissected();
+            let ports = own.filter(|((_, egress, service), _)| !is_judged(*service, *egress)).count();
+            let is_port = !is_judged(seen.service, egress);
             if self.groups.len() >= GROUPS || (is_port && ports >= PORTS) {
                 self.dropped = self.dropped.saturating_add(1);
                 return None;
@@ -206,8 +211,10 @@ impl Observations {
 
     /// A connection, or the first datagram of an exchange.
     pub fn connection(&mut self, seen: &Seen) {
-        let judged = seen.service.is_dissected() && (seen.opened == Toward::Robot || seen.service == EXTERNAL);
-        if !judged && let Some(mut keeper) = self.keeper(seen, false) {
+        let egress = seen.opened == Toward::Plant && seen.service != EXTERNAL;
+        if !is_judged(seen.service, egress)
+            && let Some(mut keeper) = self.keeper(seen, false)
+        {
             keeper.see(Behaviour::Connection);
         }
     }

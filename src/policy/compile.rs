@@ -10,7 +10,7 @@ use super::external_control::{self, all_sockets};
 use super::index::ModbusIndex;
 use super::rtde::InputSet;
 use super::rule::{Asset, Body, Reading, Rule, refusal_of};
-use super::{Client, ClientRules, Moment, Policy, number, test};
+use super::{Client, ClientRules, Commands, Moment, Policy, number, test};
 use crate::command::Service;
 use crate::document::{Problems, Source, Table};
 use crate::event::Action;
@@ -230,26 +230,39 @@ fn client_rules(rules: &[Rule], places: &[u16], refusal: [Action; 5]) -> ClientR
     let in_order = |fits: &dyn Fn(&Rule) -> bool| -> Vec<u16> {
         places.iter().copied().filter(|place| rule(*place).is_some_and(fits)).collect()
     };
-    let of = |service: Service| move |rule: &Rule| !rule.egress && rule.service.is_none_or(|own| own == service);
-    let strictest = |service: Service, default: Action| {
-        let own = ordered.iter().filter_map(|place| rule(*place)).filter(|rule| rule.service == Some(service));
-        own.filter_map(|rule| rule.refusal).max().unwrap_or(default)
+    let unread = |rule: &Rule| matches!(rule.body, Body::Transport(_) | Body::Any(_));
+    let commands = |egress: bool| {
+        let of = |service: Service| {
+            move |rule: &Rule| {
+                // Who may do nothing at all has nothing done to it either.
+                let nothing = egress && rule.deny && matches!(rule.body, Body::Any(None));
+                (rule.egress == egress || nothing) && rule.service.is_none_or(|own| own == service)
+            }
+        };
+        let strictest = |service: Service, default: Action| {
+            let own = ordered.iter().filter_map(|place| rule(*place)).filter(|rule| rule.service == Some(service));
+            own.filter(|rule| rule.egress == egress).filter_map(|rule| rule.refusal).max().unwrap_or(default)
+        };
+        let [on_modbus, on_rtde, on_dashboard, on_urscript, on_external] = refusal;
+        Commands {
+            modbus: ModbusIndex::new(rules, &in_order(&of(Service::Modbus))),
+            rtde: list(&of(Service::Rtde)),
+            dashboard: list(&of(Service::Dashboard)),
+            urscript: list(&of(Service::UrScript)),
+            external: list(&of(Service::ExternalControl)),
+            refusal: [
+                strictest(Service::Modbus, on_modbus),
+                strictest(Service::Rtde, on_rtde),
+                strictest(Service::Dashboard, on_dashboard),
+                strictest(Service::UrScript, on_urscript),
+                strictest(Service::ExternalControl, on_external),
+            ],
+        }
     };
-    let [on_modbus, on_rtde, on_dashboard, on_urscript, on_external] = refusal;
     ClientRules {
-        modbus: ModbusIndex::new(rules, &in_order(&of(Service::Modbus))),
-        rtde: list(&of(Service::Rtde)),
-        dashboard: list(&of(Service::Dashboard)),
-        urscript: list(&of(Service::UrScript)),
-        external: list(&of(Service::ExternalControl)),
-        transport: list(&|rule| !rule.egress && matches!(rule.body, Body::Transport(_) | Body::Any(_))),
-        egress: list(&|rule| rule.egress || (rule.deny && matches!(rule.body, Body::Transport(_) | Body::Any(_)))),
-        refusal: [
-            strictest(Service::Modbus, on_modbus),
-            strictest(Service::Rtde, on_rtde),
-            strictest(Service::Dashboard, on_dashboard),
-            strictest(Service::UrScript, on_urscript),
-            strictest(Service::ExternalControl, on_external),
-        ],
+        robot: commands(false),
+        device: commands(true),
+        transport: list(&|rule| !rule.egress && unread(rule)),
+        egress: list(&|rule| unread(rule) && (rule.egress || rule.deny)),
     }
 }

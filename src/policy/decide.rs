@@ -22,6 +22,7 @@ impl Policy {
         let Some(own) = self.rules_of(ask.client) else {
             return self.verdict(Action::Reset, Reason::NoRuleForClient, None);
         };
+        let own = own.commands(ask.command.service(), ask.opened);
         let [modbus, rtde, dashboard, urscript, external] = own.refusal;
         match ask.command {
             Command::Modbus(request) => {

@@ -260,7 +260,7 @@ impl Policy {
     #[must_use]
     pub fn knows_text(&self, client: super::Client, digest: &[u8; 32]) -> bool {
         let Some(own) = self.rules_of(client) else { return false };
-        own.external.iter().filter_map(|place| self.rules.get(usize::from(*place))).any(|rule| match &rule.body {
+        own.robot.external.iter().filter_map(|place| self.rules.get(usize::from(*place))).any(|rule| match &rule.body {
             _ if rule.deny => false,
             super::Body::External(body) => {
                 body.is_unbounded() || body.by_class(Class::Program) || body.names_program(digest)

@@ -85,15 +85,33 @@ pub struct Policy {
 /// Places of rules in [`Policy::rules`] that can match a client, deny rules first.
 #[derive(Debug)]
 struct ClientRules {
+    /// What the client commands the robot.
+    robot: Commands,
+    /// What the robot commands the client, a device then.
+    device: Commands,
+    transport: Box<[u16]>,
+    /// Connections that the robot opens and no dissector reads.
+    egress: Box<[u16]>,
+}
+
+/// Rules about commands that travel one way, and what is done with refused ones.
+#[derive(Debug)]
+struct Commands {
     modbus: ModbusIndex,
     rtde: Box<[u16]>,
     dashboard: Box<[u16]>,
     urscript: Box<[u16]>,
     external: Box<[u16]>,
-    transport: Box<[u16]>,
-    egress: Box<[u16]>,
-    /// What is done with refused commands: Modbus, RTDE, Dashboard, URScript, external control.
+    /// Modbus, RTDE, Dashboard, URScript, external control.
     refusal: [Action; 5],
+}
+
+impl ClientRules {
+    /// The rules about commands over connections that this side opened. Of external control the computer commands,
+    /// although the robot opens the connections.
+    fn commands(&self, service: Service, opened: Toward) -> &Commands {
+        if opened == Toward::Plant && service != Service::ExternalControl { &self.device } else { &self.robot }
+    }
 }
 
 /// What a decision is asked with.
@@ -204,18 +222,22 @@ impl Policy {
             let reason = if egress { refused } else { Reason::NoRuleForClient };
             return self.verdict(Action::Drop, reason, None);
         };
-        let lists: [&[u16]; 2] = match service {
-            // The robot opens it, but the rule is the computer's: that is who commands.
-            Service::ExternalControl => return self.admit_dissected(own.external.iter().copied(), now_ns),
-            _ if egress => [&own.egress, &[]],
-            Service::Modbus => return self.admit_dissected(own.modbus.all(), now_ns),
-            Service::Rtde => return self.admit_dissected(own.rtde.iter().copied(), now_ns),
-            Service::Dashboard => return self.admit_dissected(own.dashboard.iter().copied(), now_ns),
-            Service::UrScript => return self.admit_dissected(own.urscript.iter().copied(), now_ns),
-            _ => [&own.transport, &[]],
+        let commands = own.commands(service, opened);
+        let list = match service {
+            Service::ExternalControl => &commands.external,
+            Service::Modbus => return self.admit_dissected(commands.modbus.all(), refused, now_ns),
+            Service::Dashboard => &commands.dashboard,
+            Service::UrScript => &commands.urscript,
+            Service::Rtde if !egress => &commands.rtde,
+            _ => return self.admit_unread(if egress { &own.egress } else { &own.transport }, service, refused, now_ns),
         };
+        self.admit_dissected(list.iter().copied(), refused, now_ns)
+    }
+
+    /// A connection that no dissector reads.
+    fn admit_unread(&self, places: &[u16], service: Service, refused: Reason, now_ns: u64) -> Verdict {
         let mut allowed = None;
-        for place in lists.into_iter().flatten() {
+        for place in places {
             let Some(rule) = self.rules.get(usize::from(*place)) else { continue };
             let matches = match &rule.body {
                 Body::Transport(own) => *own == service,
@@ -236,7 +258,7 @@ impl Policy {
         }
     }
 
-    fn admit_dissected(&self, places: impl Iterator<Item = u16>, now_ns: u64) -> Verdict {
+    fn admit_dissected(&self, places: impl Iterator<Item = u16>, refused: Reason, now_ns: u64) -> Verdict {
         let mut expired = None;
         for place in places {
             let Some(rule) = self.rules.get(usize::from(place)) else { continue };
@@ -252,7 +274,7 @@ impl Policy {
             }
             expired = Some(place);
         }
-        let reason = if expired.is_some() { Reason::Expired } else { Reason::NoServiceRule };
+        let reason = if expired.is_some() { Reason::Expired } else { refused };
         self.verdict(Action::Drop, reason, expired)
     }
 }

@@ -229,20 +229,17 @@ impl Reading<'_> {
             );
             return None;
         }
-        if egress && service.is_none_or(Service::is_dissected) {
-            if service.is_none()
-                || ["function", "class", "address", "value", "command", "outputs"].iter().any(|key| table.has(key))
-            {
-                table.problem_at(
-                    table.offset(),
-                    "commands that the robot itself sends are not judged in this version",
-                    "allow the connection alone: service = \"modbus\" or \"tcp/502\" without further keys",
-                );
-                return None;
-            }
-            return service.map(Body::Transport);
+        if egress && service.is_none() {
+            table.problem_at(
+                table.offset(),
+                "a rule of the robot's own connections names no service",
+                "write service = \"modbus\", \"tcp/21\" or the like",
+            );
+            return None;
         }
         Some(match service {
+            // Another robot's inputs are not known: the connection is allowed, or it is not.
+            Some(service @ Service::Rtde) if egress => Body::Transport(service),
             Some(Service::Modbus) => Body::Modbus(ModbusRule::read(table)),
             Some(Service::Rtde) => Body::Rtde(RtdeRule::read(table, self, deny)),
             Some(Service::Dashboard) => Body::Dashboard(DashboardRule::read(table)),

@@ -20,7 +20,10 @@ use crate::robot;
 #[derive(Clone, Debug)]
 pub(crate) struct Test {
     name: String,
-    from: IpAddr,
+    /// The robot's peer, whoever opens the connection.
+    peer: IpAddr,
+    /// Who opens it.
+    opened: Toward,
     unit: Unit,
     state: robot::State,
     allowed: bool,
@@ -66,18 +69,34 @@ pub(crate) fn read(root: &Table<'_>, reading: &Reading<'_>) -> Vec<Test> {
 
 fn one(table: &Table<'_>, reading: &Reading<'_>) -> Option<Test> {
     let name = table.require("name", "write name = \"...\"").and_then(|value| value.string().map(str::to_owned));
-    let from = table.require("from", "write from = \"asset or address\"").and_then(|value| {
-        let peers = reading.peers(&value);
-        peers.first().map(ipnet::IpNet::addr)
-    });
+    let address = |value: &Value<'_>| reading.peers(value).first().map(ipnet::IpNet::addr);
+    let from = table.require("from", "write from = \"asset or address\"").and_then(|value| address(&value));
+    let to = table.take("to").map(|value| (value.offset(), address(&value)));
+    // What the robot does to a device has both ends; else it is the robot that something is done to.
+    let (peer, opened) = match to {
+        Some((_, to)) if from.is_some() && from == reading.robot => (to, Toward::Plant),
+        Some((offset, Some(to))) if Some(to) != reading.robot => {
+            table.problem_at(
+                offset,
+                "neither `from` nor `to` is the robot",
+                "write from = the robot, or take `to` out",
+            );
+            return None;
+        }
+        _ => (from, Toward::Robot),
+    };
     let service = table.require("service", &format!("write service = one of {}", SERVICES.join(", ")));
     let unit = service.and_then(|service| unit(table, &service));
+    let opened = match &unit {
+        Some(Unit::External(..) | Unit::Handed(_)) => Toward::Plant,
+        _ => opened,
+    };
     let allowed = table
         .require("expect", "write expect = \"allowed\" or \"refused\"")
         .and_then(|value| value.choice(&[("allowed", true), ("refused", false)]));
     let state = table.table("robot").map(|robot| state(&robot, NOW_NS)).unwrap_or_default();
     table.finish();
-    Some(Test { name: name?, from: from?, unit: unit?, state, allowed: allowed? })
+    Some(Test { name: name?, peer: peer?, opened, unit: unit?, state, allowed: allowed? })
 }
 
 /// What a test can be of.
@@ -274,15 +293,14 @@ impl Policy {
 
     /// The verdict; nothing where the unit can't be read, which refuses it too.
     fn verdict_of(&self, test: &Test) -> Option<Verdict> {
-        let client = self.client(test.from);
+        let (client, opened) = (self.client(test.peer), test.opened);
         let decide = |command: &Command<'_>| {
             let (state, inputs) = (&test.state, &robot::Inputs::new());
-            let opened = if matches!(command, Command::External(_)) { Toward::Plant } else { Toward::Robot };
             let ask = Ask { client, opened, command, state, inputs, connection: 0, now_ns: NOW_NS };
             self.decide(&ask, &mut robot::Rates::new())
         };
         match &test.unit {
-            Unit::Connect(service) => Some(self.admit(client, *service, Toward::Robot, NOW_NS)),
+            Unit::Connect(service) => Some(self.admit(client, *service, opened, NOW_NS)),
             Unit::Dashboard(line) => Some(decide(&Command::Dashboard(dashboard::Line::read(line.as_bytes())))),
             Unit::Modbus(bytes) => {
                 let Ok(Step::Whole { unit, .. }) = modbus::Adu::step(bytes) else { return None };

@@ -54,6 +54,8 @@ impl fmt::Debug for Endpoint {
 ///
 /// Plain data, the same for both directions. VLAN tags are not part of it, since a receiver does not tell priority
 /// tags from none; compare them with [`crate::Tags::same_stack`].
+///
+/// Invariant: `plant` is the end on the plant port's side unless [`FlowKey::is_mirrored`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FlowKey {
@@ -65,8 +67,10 @@ pub struct FlowKey {
     pub protocol: u8,
     /// 4 or 6: IPv6 between mapped addresses is not the IPv4 flow of the same addresses.
     pub ip_version: u8,
+    /// 1 where the sides stand swapped, see [`FlowKey::mirrored`].
+    mirror: u8,
     /// Always 0.
-    padding: [u8; 2],
+    padding: u8,
 }
 
 impl FlowKey {
@@ -74,7 +78,26 @@ impl FlowKey {
     #[inline]
     #[must_use]
     pub const fn new(plant: Endpoint, robot: Endpoint, protocol: u8, ip_version: u8) -> Self {
-        Self { plant, robot, protocol, ip_version, padding: [0; 2] }
+        Self { plant, robot, protocol, ip_version, mirror: 0, padding: 0 }
+    }
+
+    /// The same conversation with its sides swapped, and marked so: another key than every one that is not mirrored.
+    /// Mirrored twice it is itself again.
+    #[must_use]
+    pub const fn mirrored(self) -> Self {
+        Self { plant: self.robot, robot: self.plant, mirror: self.mirror ^ 1, ..self }
+    }
+
+    /// Whether the sides stand swapped.
+    #[must_use]
+    pub const fn is_mirrored(&self) -> bool {
+        self.mirror != 0
+    }
+
+    /// The key with either end on its own side of the box.
+    #[must_use]
+    pub const fn unmirrored(self) -> Self {
+        if self.is_mirrored() { self.mirrored() } else { self }
     }
 
     /// The flow that a packet on its way `toward` one side belongs to; `None` unless it is TCP, UDP or ICMP in one

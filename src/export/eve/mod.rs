@@ -133,7 +133,7 @@ impl Line<'_> {
         let ends = Some((&command.key, command.opened));
         if !command.verdict.is_allowed() {
             self.head(line, "alert", ends);
-            line.text("direction", if command.opened == Toward::Robot { "to_server" } else { "to_client" });
+            line.text("direction", if command.toward() == command.opened { "to_server" } else { "to_client" });
             self.app_proto(line, command.service);
             self.alert(line, command);
             if let Detail::Modbus(detail) = &command.detail {

@@ -183,10 +183,10 @@ fn rules(
     never: &mut Vec<String>,
 ) -> Vec<Rule> {
     match service {
-        Service::Modbus if !egress => modbus::rules(group),
+        Service::Modbus => modbus::rules(group),
         Service::Rtde if !egress => rtde::rules(group, never),
-        Service::Dashboard if !egress => dashboard::rules(group),
-        Service::UrScript if !egress => urscript::rules(group, trust),
+        Service::Dashboard => dashboard::rules(group),
+        Service::UrScript => urscript::rules(group, trust),
         Service::ExternalControl => external_control::rules(group, opened),
         _ => {
             let notes = match (service.is_dissected(), service.known_as()) {

@@ -70,11 +70,17 @@ pub const WILD: Rates = Rates { loss: Share::percent(5), corrupt: Share::percent
 
 /// Rules of `mode` by a policy in which the client is called `plc` and the robot `robot`.
 pub fn rules(mode: Mode, policy: &str) -> Arc<Rules> {
+    rules_of(mode, policy, 1)
+}
+
+/// The same of a generation.
+pub fn rules_of(mode: Mode, policy: &str, generation: u32) -> Arc<Rules> {
     let asset =
         |name: &str, address: Ipv4Addr, is_robot| Asset { name: name.into(), address: address.into(), is_robot };
     let assets = vec![asset("robot", ROBOT, true), asset("plc", PLANT, false)];
     let moment = Moment { wall_ns: 0, monotonic_ns: 1 };
-    let policy = Policy::compile("policy.toml", policy, &assets, 1, moment).unwrap_or_else(|error| panic!("{error}"));
+    let policy =
+        Policy::compile("policy.toml", policy, &assets, generation, moment).unwrap_or_else(|error| panic!("{error}"));
     let device =
         |asset: Asset| Device { name: asset.name, address: asset.address, mac: None, is_robot: asset.is_robot };
     Arc::new(Rules {
@@ -104,6 +110,8 @@ struct Vambrace {
     /// The last frames, where they are kept.
     trace: VecDeque<String>,
     trace_len: usize,
+    /// Everything recorded, where it is kept.
+    records: Option<Vec<Record>>,
 }
 
 impl Vambrace {
@@ -228,6 +236,7 @@ impl Vambrace {
             }
         }
         for event in self.actions.events() {
+            self.records.iter_mut().for_each(|records| records.push(event.record));
             let reason = match &event.record {
                 Record::Command(command) if !command.verdict.is_allowed() => command.verdict.reason,
                 Record::Frame(frame) => frame.verdict.reason,
@@ -261,6 +270,8 @@ pub struct Cell {
     rates: Rates,
     vambrace: Vambrace,
     now_ns: u64,
+    /// Whether the robot opened the first connection to command a device, which the plant's side is then.
+    robot_commands: bool,
 }
 
 impl Cell {
@@ -279,6 +290,7 @@ impl Cell {
             crafted: 0,
             trace: VecDeque::new(),
             trace_len: 0,
+            records: None,
         };
         let mix = |n: u64| seed.wrapping_mul(4).wrapping_add(n);
         Self {
@@ -288,6 +300,7 @@ impl Cell {
             rates,
             vambrace,
             now_ns: SECOND_NS,
+            robot_commands: false,
         }
     }
 
@@ -300,10 +313,23 @@ impl Cell {
 
     /// Opens the first connection, from the plant to `port` of the robot. The cables are good until it stands.
     pub fn open(&mut self, port: u16, service: Option<Service>) {
-        let rates = self.rates;
-        self.set_rates(GOOD);
         self.robot.listen(port, service);
         self.plant.connect(ROBOT, port);
+        self.stand();
+    }
+
+    /// Opens the first connection, from the robot to `port` of the plant, where the service answers: the robot is the
+    /// client, a device of the plant the server.
+    pub fn open_from_robot(&mut self, port: u16, service: Option<Service>) {
+        self.robot_commands = true;
+        self.plant.listen(port, service);
+        self.robot.connect(PLANT, port);
+        self.stand();
+    }
+
+    fn stand(&mut self) {
+        let rates = self.rates;
+        self.set_rates(GOOD);
         self.run_until(SECOND_NS, |cell| cell.client().is_established() && cell.server().is_established())
             .unwrap_or_else(|stalled| panic!("no connection: {stalled:?}"));
         self.set_rates(rates);
@@ -315,24 +341,34 @@ impl Cell {
         self.cables.iter_mut().for_each(|cable| cable.set_rates(rates));
     }
 
-    /// The first line of the plant.
+    /// The first line of who commands: the plant, unless the robot does.
     pub fn client(&self) -> &Line {
-        self.plant.line(0)
+        if self.robot_commands { self.robot.line(0) } else { self.plant.line(0) }
     }
 
-    /// The first line of the plant, to send on.
+    /// The same, to send on.
     pub fn client_mut(&mut self) -> &mut Line {
-        self.plant.line_mut(0)
+        if self.robot_commands { self.robot.line_mut(0) } else { self.plant.line_mut(0) }
     }
 
-    /// The first line of the robot.
+    /// The first line of who is commanded: the robot, unless it commands.
     pub fn server(&self) -> &Line {
-        self.robot.line(0)
+        if self.robot_commands { self.plant.line(0) } else { self.robot.line(0) }
     }
 
-    /// The first line of the robot, to send on.
+    /// The same, to send on.
     pub fn server_mut(&mut self) -> &mut Line {
-        self.robot.line_mut(0)
+        if self.robot_commands { self.plant.line_mut(0) } else { self.robot.line_mut(0) }
+    }
+
+    /// Keeps what is recorded from now on, for [`Cell::records`].
+    pub fn keep_records(&mut self) {
+        self.vambrace.records = Some(Vec::new());
+    }
+
+    /// What was recorded since [`Cell::keep_records`].
+    pub fn records(&self) -> &[Record] {
+        self.vambrace.records.as_deref().unwrap_or_default()
     }
 
     /// Virtual nanoseconds since the cell began, at 1 s.
