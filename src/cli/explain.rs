@@ -297,7 +297,7 @@ fn text(
 
 /// What the controller has at the addresses of a Modbus command.
 fn registers(line: &Value) -> Vec<String> {
-    let Some(command) = told::command(line) else { return Vec::new() };
+    let Some(command) = told::command(line).filter(|_| !told::is_to_device(line)) else { return Vec::new() };
     let words = |key: &str| {
         let number = |value: &Value| value.as_u64().and_then(|number| u16::try_from(number).ok());
         let function = u8::try_from(command["function_code"].as_u64()?).ok()?;

@@ -15,7 +15,7 @@ pub(super) fn narrowest(line: &Value) -> Result<String, &'static str> {
     let (plant, robot) = told::ends(line);
     let client = ours["client"].as_str().unwrap_or(plant);
     let robot = ours["robot"].as_str().unwrap_or(robot);
-    let opened_by_robot = line["direction"] == "to_client" || ours["toward"] == "plant";
+    let opened_by_robot = line["direction"] == "to_client" || told::is_to_device(line);
     let mut rule = format!("[[allow]]\nid = {}\n", quoted(&id));
     if opened_by_robot && told::service(line) != "external_control" {
         let _ = writeln!(rule, "from = {}\nto = {}", quoted(robot), quoted(client));

@@ -33,12 +33,16 @@ pub(super) fn is_refusal(line: &Value) -> bool {
     matches!(ours(line)["action"].as_str(), Some("refused" | "would_refuse"))
 }
 
+/// Whether it tells of something that the robot sent a device of the plant.
+pub(super) fn is_to_device(line: &Value) -> bool {
+    ours(line)["toward"] == "plant"
+}
+
 /// Which way the connection was opened, as (plant end, robot end).
 pub(super) fn ends(line: &Value) -> (&str, &str) {
     let text = |key: &str| line[key].as_str().unwrap_or_default();
     let (source, destination) = (text("src_ip"), text("dest_ip"));
-    let toward_plant =
-        line["direction"] == "to_client" || line["event_type"] == "robot_message" || ours(line)["toward"] == "plant";
+    let toward_plant = line["direction"] == "to_client" || line["event_type"] == "robot_message" || is_to_device(line);
     if toward_plant { (destination, source) } else { (source, destination) }
 }
 

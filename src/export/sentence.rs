@@ -45,8 +45,9 @@ pub fn sentence(event: &Event, names: &Names) -> String {
 }
 
 fn of_command(command: &CommandRecord, names: &Names) -> String {
-    let (client, robot) = (command.key.plant.ip(), command.key.robot.ip());
-    let mut text = format!("{} sent {} ", names.asset_or_address(client), names.asset_or_address(robot));
+    let ends = [command.key.source(command.toward()), command.key.destination(command.toward())];
+    let [from, to] = ends.map(|end| names.asset_or_address(end.ip()));
+    let mut text = format!("{from} sent {to} ");
     describe(&command.detail, command, &mut text);
     let verdict = &command.verdict;
     text.push_str(match (verdict.is_allowed(), command.enforced) {

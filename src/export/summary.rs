@@ -10,9 +10,9 @@ pub struct Summary {
     pub forwarded: u64,
     /// Frames that did not.
     pub dropped: u64,
-    /// Units toward the robot that were allowed.
+    /// Units that were allowed.
     pub allowed: u64,
-    /// Units toward the robot that were refused.
+    /// Units that were refused.
     pub refused: u64,
     /// Refused units by reason; adds up to `refused`.
     pub by_reason: BTreeMap<&'static str, u64>,

@@ -364,12 +364,15 @@ fn few_values_are_listed_and_many_become_a_range_that_says_so() {
 fn connections_that_no_dissector_reads_become_rules_of_their_own() {
     let mut observations = Observations::default();
     observations.connection(&seen(Service::Tcp(22)));
+    observations.connection(&Seen { opened: Toward::Plant, ..seen(Service::Rtde) });
+    // Read, command by command: the connection alone is no behaviour.
     observations.connection(&Seen { opened: Toward::Plant, ..seen(Service::Modbus) });
     let text = observations.propose(&options(false));
     let policy = compile(&text);
     let admitted = |service, opened| policy.admit(policy.client(PLC), service, opened, 1).is_allowed();
     assert!(admitted(Service::Tcp(22), Toward::Robot), "{text}");
-    assert!(admitted(Service::Modbus, Toward::Plant), "{text}");
+    assert!(admitted(Service::Rtde, Toward::Plant), "{text}");
+    assert!(!admitted(Service::Modbus, Toward::Plant), "{text}");
     assert!(!admitted(Service::Tcp(23), Toward::Robot));
     assert!(!admitted(Service::Modbus, Toward::Robot));
 }

@@ -14,6 +14,9 @@ pub mod threat_model {}
 #[doc = include_str!("external-control.md")]
 pub mod external_control {}
 
+#[doc = include_str!("robots-own-connections.md")]
+pub mod robots_own_connections {}
+
 #[doc = include_str!("policy-rtde-and-modbus.md")]
 pub mod policy_rtde_and_modbus {}
 
@@ -54,6 +57,9 @@ pub mod decisions {
 
     #[doc = include_str!("decisions/0008-set-points-are-judged-by-the-nearest-inside.md")]
     pub mod d0008_set_points_are_judged_by_the_nearest_inside {}
+
+    #[doc = include_str!("decisions/0009-the-robots-own-commands-are-judged-in-a-mirror.md")]
+    pub mod d0009_the_robots_own_commands_are_judged_in_a_mirror {}
 }
 
 #[cfg(test)]

@@ -18,12 +18,16 @@ fn address(last: u8) -> IpAddr {
 }
 
 fn line(id: u64, class: Class, reason: Reason, service: Service, detail: Detail) -> Value {
+    line_opened(Toward::Robot, id, class, reason, service, detail)
+}
+
+fn line_opened(opened: Toward, id: u64, class: Class, reason: Reason, service: Service, detail: Detail) -> Value {
     let names = Names::new("box", [(address(21), "plc".to_owned()), (address(40), "cell4-robot".to_owned())]);
     names.set_rules(1, vec!["plc-registers".to_owned()]);
     let action = if reason == Reason::Allowed { Action::Forward } else { Action::Reset };
     let record = Record::Command(CommandRecord {
         key: FlowKey::new(Endpoint::new(address(21), 50000), Endpoint::new(address(40), 502), 6, 4),
-        opened: Toward::Robot,
+        opened,
         service,
         class,
         verdict: Verdict { action, reason, rule: RuleId(1), generation: 1 },
@@ -113,6 +117,19 @@ fn proposed_rules_compile() {
             panic!("{problems}\n{text}");
         }
     }
+}
+
+#[test]
+fn what_the_robot_sent_a_device_becomes_a_rule_of_its_own() {
+    let detail = modbus(6, None, Some((258, 1)), &[5]);
+    let line = line_opened(Toward::Plant, 9, Class::Register, Reason::ValueNotAllowed, Service::Modbus, detail);
+    assert_eq!((&line["direction"], &line["src_ip"]), (&"to_server".into(), &"10.20.0.40".into()));
+    let rule = rule_text::narrowest(&line).unwrap();
+    assert!(rule.contains("from = \"cell4-robot\"\nto = \"plc\"\n"), "{rule}");
+    let sentence = line["alert"]["context"]["sentence"].as_str().unwrap();
+    assert!(sentence.starts_with("cell4-robot (10.20.0.40) sent plc "), "{sentence}");
+    // The device's register 258 is not the robot's mode.
+    assert_eq!(registers(&line), Vec::<String>::new());
 }
 
 #[test]

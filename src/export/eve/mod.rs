@@ -228,6 +228,9 @@ impl Line<'_> {
         if let Some(robot) = names.asset(command.key.robot.ip()) {
             object.text("robot", robot);
         }
+        if command.toward() == Toward::Plant {
+            object.text("toward", "plant");
+        }
         object.number("length", command.len);
     }
 
