@@ -6,6 +6,7 @@
 
 use external_control::{Dialect, Kind, Motion, Move, Point, Space, UNITS};
 
+use super::rotation;
 use super::rule::{Miss, Rank};
 use crate::document::{Table, Value};
 use crate::event::Reason;
@@ -32,6 +33,8 @@ pub(crate) struct Envelope {
     speed: Option<Six>,
     acceleration: Option<Six>,
     pose: Option<[Option<Range>; 6]>,
+    pose_step: Option<i32>,
+    pose_turn: Option<i32>,
     tool_speed: Option<i32>,
     tool_turn: Option<i32>,
     torque: Option<Six>,
@@ -66,6 +69,8 @@ impl Envelope {
             speed: six("speed_rad_s"),
             acceleration: six("acceleration_rad_s2"),
             pose,
+            pose_step: table.take("pose_step_m").and_then(|value| limit(&value)),
+            pose_turn: table.take("pose_turn_rad").and_then(|value| limit(&value)),
             tool_speed: table.take("tool_speed_m_s").and_then(|value| limit(&value)),
             tool_turn: table.take("tool_turn_rad_s").and_then(|value| limit(&value)),
             torque: six("torque_nm"),
@@ -98,7 +103,7 @@ impl Envelope {
                 shorten(turning, self.tool_turn);
                 Ok(allowed)
             }
-            Move::Pose => self.pose.map(|pose| into_box(asked, &pose)).ok_or(UNPROVEN),
+            Move::Pose => self.to_pose(asked, state, now_ns, max_age_ns),
             Move::Torque => {
                 let torque = self.torque.ok_or(UNPROVEN)?;
                 Ok(each(asked, |joint, value| value.clamp(at(&torque, joint).saturating_neg(), at(&torque, joint))))
@@ -137,6 +142,35 @@ impl Envelope {
             let (low, high) = self.position.map_or((i32::MIN, i32::MAX), |position| at(&position, joint));
             saturate(value.clamp(low.into(), high.into()))
         }))
+    }
+
+    /// A pose of the tool. Where it would turn too far at once, it keeps the direction that it has.
+    fn to_pose(&self, asked: Six, state: &State, now_ns: u64, max_age_ns: u64) -> Result<Six, Miss> {
+        let steps = self.pose_step.is_some() || self.pose_turn.is_some();
+        if self.pose.is_none() && !steps {
+            return Err(UNPROVEN);
+        }
+        let bounds = self.pose.unwrap_or_default();
+        let mut allowed = into_box(asked, &bounds);
+        if !steps {
+            return Ok(allowed);
+        }
+        let from = pose_reference(state, now_ns, max_age_ns).ok_or(UNKNOWN)?;
+        if into_box(from, &bounds) != from {
+            // From out there no pose is both near and inside.
+            return Err(OUTSIDE);
+        }
+        let mut way = each(allowed, |axis, to| to.saturating_sub(at(&from, axis)));
+        let (linear, _) = way.split_at_mut(3);
+        shorten(linear, self.pose_step);
+        let turned = rotation::angle(direction(&from), direction(&allowed));
+        let turns = self.pose_turn.is_none_or(|most| turned <= f64::from(most) / UNITS + rotation::PRECISION);
+        allowed = each(allowed, |axis, to| match axis {
+            0..=2 => at(&from, axis).saturating_add(at(&way, axis)),
+            _ if turns => to,
+            _ => at(&from, axis),
+        });
+        Ok(allowed)
     }
 
     /// Speeds of joints: their own limits, and where they could take the arm until the robot stops waiting.
@@ -302,7 +336,12 @@ impl Envelope {
             let bounds = names.filter_map(|(name, range)| range.map(|range| format!("{name} {}", between(range))));
             parts.push(format!("pose {}", bounds.collect::<Vec<_>>().join(", ")));
         }
-        for (name, value) in [("tool_speed_m_s", self.tool_speed), ("tool_turn_rad_s", self.tool_turn)] {
+        for (name, value) in [
+            ("pose_step_m", self.pose_step),
+            ("pose_turn_rad", self.pose_turn),
+            ("tool_speed_m_s", self.tool_speed),
+            ("tool_turn_rad_s", self.tool_turn),
+        ] {
             parts.extend(value.map(|value| format!("{name} {}", unit(value))));
         }
         parts.join("; ")
@@ -317,6 +356,21 @@ fn reference(state: &State, now_ns: u64, max_age_ns: u64) -> Option<(Six, Six)> 
         return Some((track.target, track.change));
     }
     is_fresh(state.joints_at_ns, now_ns, max_age_ns).then_some((state.joints, [0; 6]))
+}
+
+/// Where the next pose is measured from: the last one that went to the robot, else where the tool is.
+fn pose_reference(state: &State, now_ns: u64, max_age_ns: u64) -> Option<Six> {
+    let track = &state.track;
+    if track.mode == Move::Pose.mode() && is_fresh(track.at_ns, now_ns, max_age_ns) {
+        return Some(track.target);
+    }
+    is_fresh(state.pose_at_ns, now_ns, max_age_ns).then_some(state.pose)
+}
+
+/// The rotation vector of a pose, in radians.
+fn direction(pose: &Six) -> [f64; 3] {
+    let [.., x, y, z] = *pose;
+    [x, y, z].map(|value| f64::from(value) / UNITS)
 }
 
 pub(crate) fn is_fresh(at_ns: u64, now_ns: u64, max_age_ns: u64) -> bool {
@@ -342,7 +396,8 @@ fn shorten(vector: &mut [i32], most: Option<i32>) {
     if square <= limit {
         return;
     }
-    let whole = square.isqrt().saturating_add(1);
+    let root = square.isqrt();
+    let whole = if root.saturating_mul(root) == square { root } else { root.saturating_add(1) };
     for value in vector {
         // Toward zero, so that the result is never longer.
         let scaled = i128::from(*value).saturating_mul(most.into()).checked_div(whole).unwrap_or(0);

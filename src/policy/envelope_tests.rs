@@ -100,8 +100,11 @@ proptest! {
             tool_turn: Some(500_000),
             torque: Some([10_000_000; 6]),
             pose: Some([Some((-600_000, 600_000)), None, Some((50_000, 900_000)), None, None, None]),
+            pose_step: Some(20_000),
+            pose_turn: Some(50_000),
             ..envelope()
         };
+        let state = State { pose: [0, 0, 100_000, 3_000_000, 0, 0], pose_at_ns: now_ns, ..state };
         for how in Move::ALL {
             let values = if how == Move::Servoj { asked } else { speed };
             let once = all.nearest((how, values), &motion(how, values), &state, now_ns, AGE).unwrap();
@@ -124,6 +127,49 @@ proptest! {
             prop_assert!(end.abs() <= 2_000_000);
         }
     }
+}
+
+proptest! {
+    #[test]
+    fn whatever_pose_is_asked_for_the_tool_makes_small_steps(asked in prop::collection::vec(six(3_000_000), 1..40)) {
+        let bounds = [Some((-600_000, 600_000)), None, Some((50_000, 900_000)), None, None, Some((-1_000_000, 1_000_000))];
+        let small = Envelope {
+            pose: Some(bounds), pose_step: Some(20_000), pose_turn: Some(50_000), ..Envelope::default()
+        };
+        let mut now_ns = 1_000 * MS;
+        let start = [100_000, 0, 100_000, 0, 0, 0];
+        let mut state = State { pose: start, pose_at_ns: now_ns, ..State::default() };
+        let mut before = start;
+        for target in asked {
+            now_ns += 2 * MS;
+            let went = small.nearest((Move::Pose, target), &motion(Move::Pose, target), &state, now_ns, AGE).unwrap();
+            prop_assert_eq!(into_box(went, &bounds), went);
+            let way: f64 = (0..3).map(|axis| f64::from(went[axis] - before[axis]).powi(2)).sum();
+            prop_assert!(way.sqrt() <= 20_000.0);
+            prop_assert!(rotation::angle(direction(&before), direction(&went)) <= 0.05 + 2.0 * rotation::PRECISION);
+            state.track = Envelope::after(Some(&small), (Move::Pose, went), &state, now_ns, AGE);
+            before = went;
+        }
+    }
+}
+
+#[test]
+fn a_pose_is_measured_from_the_last_one_or_from_where_the_tool_is() {
+    let (now_ns, pose) = (1_000 * MS, [100_000, 0, 100_000, 0, 0, 0]);
+    let small = Envelope { pose_step: Some(20_000), ..Envelope::default() };
+    let judge = |asked: Six, state: &State| {
+        small.nearest((Move::Pose, asked), &motion(Move::Pose, asked), state, now_ns, AGE).map_err(|miss| miss.reason)
+    };
+    assert_eq!(judge(pose, &State::default()), Err(Reason::StateUnknown));
+    let known = State { pose, pose_at_ns: now_ns - 10 * MS, ..State::default() };
+    assert_eq!(judge([110_000, 0, 100_000, 0, 0, 0], &known), Ok([110_000, 0, 100_000, 0, 0, 0]));
+    assert_eq!(judge([150_000, 0, 100_000, 0, 0, 0], &known), Ok([120_000, 0, 100_000, 0, 0, 0]), "the nearest");
+    // Once a pose went, it counts, wherever the tool is by then.
+    let sent = Envelope::after(Some(&small), (Move::Pose, [120_000, 0, 100_000, 0, 0, 0]), &known, now_ns, AGE);
+    let moving = State { track: sent, ..known };
+    assert_eq!(judge([139_000, 0, 100_000, 0, 0, 0], &moving), Ok([139_000, 0, 100_000, 0, 0, 0]));
+    // Without a limit to how it turns it may turn at once.
+    assert_eq!(judge([120_000, 0, 100_000, 0, 3_000_000, 0], &moving), Ok([120_000, 0, 100_000, 0, 3_000_000, 0]));
 }
 
 #[test]

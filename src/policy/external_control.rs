@@ -321,8 +321,10 @@ impl Policy {
             None => HOLD_MS,
         };
         let track = &ask.state.track;
-        let stands = track.mode == Move::Servoj.mode() && is_fresh(track.at_ns, ask.now_ns, self.max_age_ns);
-        let action = if stands { Doing::Move(Move::Servoj, track.target) } else { Doing::Idle };
+        // Of these the last one keeps the arm where it was sent; a speed or torque once more would move it on.
+        let stays = [Move::Servoj, Move::Pose].into_iter().find(|how| how.mode() == track.mode);
+        let fresh = is_fresh(track.at_ns, ask.now_ns, self.max_age_ns);
+        let action = stays.filter(|_| fresh).map_or(Doing::Idle, |how| Doing::Move(how, track.target));
         Motion { timeout_ms, action }
     }
 

@@ -17,6 +17,7 @@ mod index;
 mod modbus;
 mod names;
 mod ranges;
+mod rotation;
 mod rtde;
 mod rule;
 mod test;

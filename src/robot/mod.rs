@@ -24,10 +24,14 @@ pub struct State {
     pub version_at_ns: u64,
     /// When `joints` was last seen.
     pub joints_at_ns: u64,
+    /// When `pose` was last seen.
+    pub pose_at_ns: u64,
     /// What external control let through.
     pub track: Track,
     /// Where the joints are, in millionths of a radian.
     pub joints: [i32; 6],
+    /// Where the tool is: position in micrometres, rotation vector in millionths of a radian.
+    pub pose: [i32; 6],
     /// Program state: 0 unknown, 1 stopped, 2 playing, 3 paused.
     pub program: u8,
     /// Robot mode as RTDE numbers it (-1 to 8).
@@ -113,12 +117,18 @@ impl State {
 
     /// Notes where the joints are, in radians, seen at `now_ns`; what is no position of a joint tells nothing.
     pub fn see_joints(&mut self, joints: [f64; 6], now_ns: u64) {
-        let millionths = joints.map(|joint| joint * external_control::UNITS);
-        if millionths.iter().all(|joint| joint.abs() < f64::from(i32::MAX)) {
-            #[expect(clippy::cast_possible_truncation, reason = "inside i32")]
-            let joints = millionths.map(|joint| joint.round() as i32);
+        if let Some(joints) = millionths(joints) {
             self.joints = joints;
             self.joints_at_ns = now_ns;
+        }
+    }
+
+    /// Notes where the tool is, in metres and as a rotation vector in radians, seen at `now_ns`; what is no pose tells
+    /// nothing.
+    pub fn see_pose(&mut self, pose: [f64; 6], now_ns: u64) {
+        if let Some(pose) = millionths(pose) {
+            self.pose = pose;
+            self.pose_at_ns = now_ns;
         }
     }
 
@@ -154,10 +164,19 @@ impl State {
                 self.see_robot_mode(i8::try_from(mode).unwrap_or(i8::MIN), now_ns);
             }
             ("actual_q", rtde::Value::Vector6d(joints)) => self.see_joints(joints, now_ns),
+            ("actual_TCP_pose", rtde::Value::Vector6d(pose)) => self.see_pose(pose, now_ns),
             ("safety_mode", rtde::Value::Int32(mode)) => {
                 self.see_safety_mode(i8::try_from(mode).unwrap_or_default(), now_ns);
             }
             _ => {}
         }
     }
+}
+
+/// Six numbers in the units of external control; absent where one is none or too large to be sent there.
+fn millionths(values: [f64; 6]) -> Option<[i32; 6]> {
+    let scaled = values.map(|value| value * external_control::UNITS);
+    #[expect(clippy::cast_possible_truncation, reason = "inside i32")]
+    let whole = scaled.map(|value| value.round() as i32);
+    scaled.iter().all(|value| value.abs() < f64::from(i32::MAX)).then_some(whole)
 }
