@@ -47,7 +47,7 @@ fn begin(config: &Config) -> Result<Standing, Failure> {
     let before = Standing::load(&config.record.directory);
     let generation = before.as_ref().map_or(1, |standing| standing.generation.saturating_add(1));
     let file = &config.policy.file;
-    let judges = matches!(config.mode, Mode::Shadow | Mode::Enforce);
+    let judges = matches!(config.mode, Mode::Shadow | Mode::Enforce | Mode::Lockdown);
     let (policy_name, policy_text) = if judges || file.exists() {
         let (_, text) = plan::policy_from(config, file, generation)?;
         (file.display().to_string(), text)

@@ -6,7 +6,7 @@ use crate::control::{Request, Response};
 /// Arguments of `mode`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ModeArgs {
-    /// observe, learn, shadow or enforce.
+    /// observe, learn, shadow, enforce or lockdown.
     mode: String,
     /// Back to the mode before after this time: 90s, 10m, 2h.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]

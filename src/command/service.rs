@@ -1,5 +1,6 @@
 use std::fmt;
 
+use dissect::Toward;
 use external_control::Channel;
 
 /// What is spoken on a port of the robot (or, for connections that the robot opens, of its peer).
@@ -72,6 +73,18 @@ impl Service {
 }
 
 impl Service {
+    /// Whether single commands are judged on connections that this side opened; otherwise the connection is what is
+    /// allowed or refused. Of external control the robot opens the connections.
+    #[must_use]
+    pub const fn is_judged(self, opened: Toward) -> bool {
+        match (opened, self) {
+            (Toward::Plant, Self::ExternalControl) => true,
+            (Toward::Plant, other) => other.is_judged_on_devices(),
+            (Toward::Robot, Self::ExternalControl) => false,
+            (Toward::Robot, other) => other.is_dissected(),
+        }
+    }
+
     /// Whether the commands are judged that the robot itself sends to a device of the plant over it. RTDE is not among
     /// them: its inputs are kept for this robot alone, and no robot is known to be another one's RTDE client.
     #[must_use]

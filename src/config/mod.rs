@@ -63,12 +63,19 @@ pub enum Mode {
     Shadow,
     /// What the policy allows passes, the rest is refused.
     Enforce,
+    /// Of what the policy allows only reads pass, and stops of everybody whom it knows.
+    Lockdown,
 }
 
 impl Mode {
     /// Names and modes of this version.
-    pub const NAMED: [(&'static str, Self); 4] =
-        [("observe", Self::Observe), ("learn", Self::Learn), ("shadow", Self::Shadow), ("enforce", Self::Enforce)];
+    pub const NAMED: [(&'static str, Self); 5] = [
+        ("observe", Self::Observe),
+        ("learn", Self::Learn),
+        ("shadow", Self::Shadow),
+        ("enforce", Self::Enforce),
+        ("lockdown", Self::Lockdown),
+    ];
 
     /// The name in configurations, commands and records.
     #[must_use]
@@ -78,6 +85,7 @@ impl Mode {
             Self::Learn => "learn",
             Self::Shadow => "shadow",
             Self::Enforce => "enforce",
+            Self::Lockdown => "lockdown",
         }
     }
 

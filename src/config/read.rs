@@ -16,7 +16,7 @@ pub(super) fn config(name: &str, text: &str) -> Result<Config, Problems> {
         return source.finish(None);
     }
     let root = source.root();
-    let mode = root.require("mode", MODE_MEND).and_then(|value| mode(&value));
+    let mode = root.require("mode", MODE_MEND).and_then(|value| value.choice(&Mode::NAMED));
     let ports = ports(&root);
     let fail = root.table("fail").map_or_else(Fail::default, |table| fail(&table));
     let midstream = root.table("midstream").map_or_else(MidStream::default, |table| midstream(&table));
@@ -55,17 +55,6 @@ pub(super) fn config(name: &str, text: &str) -> Result<Config, Problems> {
         control,
     });
     source.finish(whole)
-}
-
-fn mode(value: &Value<'_>) -> Option<Mode> {
-    if value.as_string() == Some("lockdown") {
-        value.problem(
-            "mode \"lockdown\" comes with a later version",
-            "write \"enforce\" with a policy of reads and stops",
-        );
-        return None;
-    }
-    value.choice(&Mode::NAMED)
 }
 
 fn ports(root: &Table<'_>) -> Option<Ports> {
@@ -423,7 +412,6 @@ mod tests {
     #[test]
     fn later_versions_are_named() {
         for (from, to, what) in [
-            ("\"shadow\"", "\"lockdown\"", "lockdown"),
             ("side = \"robot\"", "side = \"robot\"\nprofile = \"polyscope-x\"", "polyscope-x"),
             ("[ports]", "[fast_path]\nworkers = 2\n[ports]", "2 workers"),
             ("[ports]", "[fast_path]\npolling = \"adaptive\"\n[ports]", "adaptive"),

@@ -3,8 +3,9 @@ pub const SAMPLE: &str = r##"#:schema ./vambrace.schema.json
 # Configuration of Vambrace. Required: mode, ports.plant, ports.robot and one asset with side = "robot".
 # Every other key is shown with its default and may be left out. Check with: vambrace config check FILE
 
-# observe | learn | shadow | enforce. The first three forward every frame; start with learn, look at shadow for a
-# while, then enforce. Required, no default: nobody should be guarded or unguarded by accident.
+# observe | learn | shadow | enforce | lockdown. The first three forward every frame; start with learn, look at shadow
+# for a while, then enforce. lockdown lets only reads and stops through: for an incident, `vambrace mode lockdown`.
+# Required, no default: nobody should be guarded or unguarded by accident.
 mode = "learn"
 
 [ports]

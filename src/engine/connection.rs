@@ -11,7 +11,7 @@ use super::detail;
 use super::judge::{Observer, Who};
 use super::pipeline::{Fate, SharedArena};
 use super::reset;
-use super::rules::Rules;
+use super::rules::{Mode, Rules};
 use super::scene::Scene;
 use super::segment::Connection;
 use super::spliced::{Told, Watch, slot_of};
@@ -115,6 +115,10 @@ pub(super) fn admit(
     let opened = if key.is_mirrored() { opened.reverse() } else { opened };
     if !rules.is_robot(key.unmirrored().robot.ip()) {
         return Err((Reason::UnknownDevice, RuleId::NONE));
+    }
+    if rules.mode == Mode::Lockdown && !service.is_judged(opened) && service != Service::Icmp {
+        // Nobody sees what is done over it.
+        return Err((Reason::LockedDown, RuleId::NONE));
     }
     let verdict = rules.policy.admit(client_of(rules, key), service, opened, now_ns);
     if verdict.is_allowed() { Ok(()) } else { Err((verdict.reason, verdict.rule)) }
@@ -260,7 +264,7 @@ fn open<O: Observer>(
     let socket = learned.or_else(|| rules.socket(opened, port));
     let service = socket.map_or(Service::of_tcp_port(port), |_| Service::ExternalControl);
     let commands_device = opened == Toward::Plant && service.is_judged_on_devices();
-    let dissected = (service.is_dissected() && opened == Toward::Robot) || socket.is_some() || commands_device;
+    let dissected = service.is_judged(opened);
     // From here on the device is what is guarded, and the robot is its client.
     let (key, opened) = if commands_device { (key.mirrored(), opened.reverse()) } else { (key, opened) };
     scene.turn_to(&key);

@@ -6,7 +6,7 @@ use link::FlowKey;
 use super::detail;
 use super::flux::Part;
 use super::lines::Lines;
-use super::rules::Rules;
+use super::rules::{Mode, Rules};
 use super::scene::Scene;
 use crate::command::{Class, Command, External, Service, Socket};
 use crate::event::{
@@ -369,7 +369,9 @@ impl<O> Surroundings<'_, '_, O> {
 }
 
 pub(super) fn decide(rules: &Rules, ask: &Ask<'_>, rates: &mut Rates) -> Verdict {
-    if rules.mode.judges() {
+    if rules.mode == Mode::Lockdown {
+        rules.policy.decide_in_lockdown(ask, rates)
+    } else if rules.mode.judges() {
         rules.policy.decide(ask, rates)
     } else {
         Verdict {

@@ -80,8 +80,9 @@ impl<'m, O: Observer> Pipeline<'m, O> {
             // What passes now is not held to anything: whether enforcement can go on is looked at when it begins again.
             self.arena.split().0.flows.flows_mut().for_each(|flow| flow.set(flow::flag::ENFORCED, false));
         }
-        if rules.mode.judges() && !self.rules.mode.enforces() {
-            // What passed so far was admitted by nobody, though it has the number of the policy in force.
+        if rules.mode.judges() && (!self.rules.mode.enforces() || rules.mode != self.rules.mode) {
+            // What passed so far was admitted by nobody, or by a mode that admits more, though it has the number of the
+            // policy in force.
             self.arena.split().0.flows.flows_mut().for_each(|flow| flow.generation = 0);
         }
         if rules.bind {

@@ -19,11 +19,13 @@ pub enum Mode {
     Shadow,
     /// What the policy allows goes on.
     Enforce,
+    /// Of what the policy allows only reads go on, and stops of everybody whom it knows.
+    Lockdown,
 }
 
 impl Mode {
     /// Every mode.
-    pub const ALL: [Self; 4] = [Self::Observe, Self::Learn, Self::Shadow, Self::Enforce];
+    pub const ALL: [Self; 5] = [Self::Observe, Self::Learn, Self::Shadow, Self::Enforce, Self::Lockdown];
 
     /// The name in configurations and records.
     #[must_use]
@@ -33,6 +35,7 @@ impl Mode {
             Self::Learn => "learn",
             Self::Shadow => "shadow",
             Self::Enforce => "enforce",
+            Self::Lockdown => "lockdown",
         }
     }
 
@@ -45,13 +48,13 @@ impl Mode {
     /// Whether the policy is asked.
     #[must_use]
     pub const fn judges(self) -> bool {
-        matches!(self, Self::Shadow | Self::Enforce)
+        matches!(self, Self::Shadow | Self::Enforce | Self::Lockdown)
     }
 
     /// Whether verdicts are carried out.
     #[must_use]
     pub const fn enforces(self) -> bool {
-        matches!(self, Self::Enforce)
+        matches!(self, Self::Enforce | Self::Lockdown)
     }
 }
 

@@ -14,6 +14,7 @@ mod envelope;
 mod explain;
 mod external_control;
 mod index;
+mod lockdown;
 mod modbus;
 mod names;
 mod ranges;
