@@ -84,6 +84,8 @@ fn rules(mode: Mode, policy: Arc<Policy>) -> Arc<Rules> {
         dcp_set: false,
         checksums: Checksums::Verify,
         adopt_modbus: false,
+        new_connections: 0,
+        ipv6: false,
         bind: true,
     })
 }

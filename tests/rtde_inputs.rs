@@ -56,6 +56,8 @@ fn rules(mode: Mode) -> Arc<Rules> {
         dcp_set: false,
         checksums: Checksums::Verify,
         adopt_modbus: false,
+        new_connections: 0,
+        ipv6: false,
         bind: true,
     })
 }

@@ -6,7 +6,7 @@ use link::{EtherType, Mac};
 use super::Failure;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::config::{Config, DcpSet, Layer2, Layer2Protocol, OnMidStream, Side};
+use crate::config::{Config, DcpSet, Ipv6, Layer2, Layer2Protocol, OnMidStream, Side};
 use crate::engine::{Checksums, Device, Mode, Rules};
 use crate::policy::{Asset, Moment, Policy};
 
@@ -28,6 +28,8 @@ pub fn rules(config: &Config, mode: Mode, policy: Arc<Policy>) -> Rules {
         dcp_set: config.layer2.profinet_dcp_set == DcpSet::Pass,
         checksums: Checksums::Verify,
         adopt_modbus: config.midstream.modbus == OnMidStream::Adopt,
+        new_connections: config.guard.connections_per_second,
+        ipv6: config.layer2.ipv6 == Ipv6::Pass,
         bind: true,
     }
 }

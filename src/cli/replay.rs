@@ -130,6 +130,8 @@ impl Scene {
             dcp_set: false,
             checksums: self.checksums,
             adopt_modbus: false,
+            new_connections: 0,
+            ipv6: false,
             bind: false,
         })
     }

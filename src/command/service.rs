@@ -72,7 +72,32 @@ impl Service {
     }
 }
 
+/// Ports that go by a name in policies. XML-RPC is not among them: each program that serves it chooses its own port.
+/// Source: IANA; ODVA (EtherNet/IP); PROFINET (context manager and the ports beside it).
+const NAMED_PORTS: [(&str, &[Service]); 9] = [
+    ("ssh", &[Service::Tcp(22)]),
+    ("ftp", &[Service::Tcp(21)]),
+    ("http", &[Service::Tcp(80)]),
+    ("https", &[Service::Tcp(443)]),
+    ("vnc", &[Service::Tcp(5900)]),
+    ("dns", &[Service::Udp(53), Service::Tcp(53)]),
+    ("ntp", &[Service::Udp(123)]),
+    ("ethernet_ip", &[Service::Tcp(44_818), Service::Udp(44_818), Service::Udp(2222)]),
+    ("profinet_udp", &[Service::Udp(34_962), Service::Udp(34_963), Service::Udp(34_964)]),
+];
+
 impl Service {
+    /// The ports that go by this name, such as `ssh`; none of them is read by a dissector.
+    #[must_use]
+    pub fn ports_named(name: &str) -> Option<&'static [Self]> {
+        NAMED_PORTS.into_iter().find(|(known, _)| *known == name).map(|(_, ports)| ports)
+    }
+
+    /// The names of [`Self::ports_named`].
+    pub fn port_names() -> impl Iterator<Item = &'static str> {
+        NAMED_PORTS.into_iter().map(|(name, _)| name)
+    }
+
     /// Whether single commands are judged on connections that this side opened; otherwise the connection is what is
     /// allowed or refused. Of external control the robot opens the connections.
     #[must_use]

@@ -37,6 +37,9 @@ pub struct Config {
     /// Traffic below IP.
     #[serde(default)]
     pub layer2: Layer2,
+    /// Limits that hold whatever the policy allows.
+    #[serde(default)]
+    pub guard: Guard,
     /// The devices that have a name here; exactly one has `side = "robot"`.
     #[serde(rename = "asset")]
     pub assets: Vec<Asset>,
@@ -208,11 +211,38 @@ pub struct Layer2 {
     pub pass: Vec<Layer2Protocol>,
     /// PROFINET DCP Set requests toward the robot: what renames or readdresses a device.
     pub profinet_dcp_set: DcpSet,
+    /// IPv6, with its neighbour discovery and group membership.
+    pub ipv6: Ipv6,
 }
 
 impl Default for Layer2 {
     fn default() -> Self {
-        Self { pass: Layer2Protocol::DEFAULT.to_vec(), profinet_dcp_set: DcpSet::Refuse }
+        Self { pass: Layer2Protocol::DEFAULT.to_vec(), profinet_dcp_set: DcpSet::Refuse, ipv6: Ipv6::Refuse }
+    }
+}
+
+/// What is done with IPv6. What the policy allows of it is another matter: it names addresses and services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Ipv6 {
+    /// None of it passes.
+    Refuse,
+    /// Neighbour discovery and group membership pass, and what the policy allows.
+    Pass,
+}
+
+/// Limits that hold whatever the policy allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Guard {
+    /// Connections that one address may open in a second; 0 = any number.
+    #[schemars(range(max = 10_000))]
+    pub connections_per_second: u32,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self { connections_per_second: 50 }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use super::{
-    Asset, Config, Control, DcpSet, Fail, FailState, FastPath, Layer2, Layer2Protocol, MidStream, Mode, OnMidStream,
-    OnMidStreamText, PolicyFile, Polling, Ports, Profile, Record, Side, Size,
+    Asset, Config, Control, DcpSet, Fail, FailState, FastPath, Guard, Ipv6, Layer2, Layer2Protocol, MidStream, Mode,
+    OnMidStream, OnMidStreamText, PolicyFile, Polling, Ports, Profile, Record, Side, Size,
 };
 use crate::document::{Problems, Source, Table, Value};
 
@@ -22,6 +22,7 @@ pub(super) fn config(name: &str, text: &str) -> Result<Config, Problems> {
     let midstream = root.table("midstream").map_or_else(MidStream::default, |table| midstream(&table));
     let fast_path = root.table("fast_path").map_or_else(FastPath::default, |table| fast_path(&table));
     let layer2 = root.table("layer2").map_or_else(Layer2::default, |table| layer2(&table));
+    let guard = root.table("guard").map_or_else(Guard::default, |table| guard(&table));
     let assets = assets(&source, &root);
     let record = root.table("record").map_or_else(Record::default, |table| record(&table));
     let policy = root.table("policy").map_or_else(PolicyFile::default, |table| {
@@ -49,6 +50,7 @@ pub(super) fn config(name: &str, text: &str) -> Result<Config, Problems> {
         midstream,
         fast_path,
         layer2,
+        guard,
         assets,
         record,
         policy,
@@ -173,8 +175,20 @@ fn layer2(table: &Table<'_>) -> Layer2 {
     });
     let set = table.take("profinet_dcp_set");
     let set = set.and_then(|value| value.choice(&[("refuse", DcpSet::Refuse), ("pass", DcpSet::Pass)]));
+    let ipv6 = table.take("ipv6").and_then(|value| value.choice(&[("refuse", Ipv6::Refuse), ("pass", Ipv6::Pass)]));
     table.finish();
-    Layer2 { pass: pass.unwrap_or(default.pass), profinet_dcp_set: set.unwrap_or(default.profinet_dcp_set) }
+    Layer2 {
+        pass: pass.unwrap_or(default.pass),
+        profinet_dcp_set: set.unwrap_or(default.profinet_dcp_set),
+        ipv6: ipv6.unwrap_or(default.ipv6),
+    }
+}
+
+fn guard(table: &Table<'_>) -> Guard {
+    let most = table.take("connections_per_second").and_then(|value| value.integer(0..=10_000));
+    table.finish();
+    let most = most.and_then(|most| u32::try_from(most).ok());
+    Guard { connections_per_second: most.unwrap_or(Guard::default().connections_per_second) }
 }
 
 fn record(table: &Table<'_>) -> Record {
@@ -343,6 +357,7 @@ mod tests {
         assert_eq!(sample.midstream, least.midstream);
         assert_eq!(sample.fast_path, least.fast_path);
         assert_eq!(sample.layer2, least.layer2);
+        assert_eq!(sample.guard, least.guard);
         assert_eq!(sample.record, least.record);
         assert_eq!(sample.policy, least.policy);
         assert_eq!(sample.control, least.control);

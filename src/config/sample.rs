@@ -48,6 +48,14 @@ ring_frames = 4096
 pass = ["profinet", "ethercat", "ptp", "mrp", "lldp", "stp"]
 # refuse | pass. PROFINET DCP Set renames a device or changes its address: engineering work, not production.
 profinet_dcp_set = "refuse"
+# refuse | pass. Controllers of Universal Robots speak IPv4. With "pass", neighbour discovery and group membership go on
+# in both directions, and what the policy allows by address.
+ipv6 = "refuse"
+
+[guard]
+# Connections that one address may open in a second, whatever the policy allows; 0 = any number. A client that opens one
+# for each command needs ten; the services of a controller serve a handful at a time.
+connections_per_second = 50
 
 # Devices that have a name in the policy and in records. Exactly one is the robot.
 [[asset]]

@@ -2,6 +2,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 use super::adopt::Adoption;
 use super::flux::Flux;
+use super::quarantine::Quarantine;
 use crate::flow::{FlowId, Table};
 use crate::gate::{Gate, STORE, Stores};
 use crate::inspect::Session;
@@ -92,6 +93,8 @@ pub struct Shared {
     pub rates: Rates,
     /// RTDE inputs of the robot: what was last written, and which connection has which.
     pub inputs: Inputs,
+    /// Who is kept out for a while.
+    pub quarantine: Quarantine,
     /// Bound addresses.
     pub bindings: [Binding; BINDINGS],
     /// When each watched connection wants to be looked at, monotonic nanoseconds; 0 = never.

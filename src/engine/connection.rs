@@ -16,7 +16,7 @@ use super::scene::Scene;
 use super::segment::Connection;
 use super::spliced::{Told, Watch, slot_of};
 use crate::command::{Class, External, Service};
-use crate::event::{Action, CommandRecord, Detail, FlowEnd, FlowRecord, Reason, Record, RuleId, Text, Verdict};
+use crate::event::{Action, CommandRecord, Detail, FlowEnd, FlowRecord, Notice, Reason, Record, RuleId, Text, Verdict};
 use crate::flow::{End, Flow, FlowId, State, flag};
 use crate::gate::{Gate, Spliced, TimedOut};
 use crate::inspect::Session;
@@ -270,9 +270,15 @@ fn open<O: Observer>(
     scene.turn_to(&key);
     let mut fate = Fate::Forward;
     if rules.mode.judges() {
+        let from = key.unmirrored().source(if key.is_mirrored() { Toward::Plant } else { opened }).ip();
         if let Err((reason, rule)) = admit(rules, &key, service, opened, scene.now_ns) {
+            if syn && let Some(ports) = scene.newcomers.refused(from, port, scene.now_ns) {
+                scene.record(Record::Notice(Notice::Scan { address: from, mac: packet.source, ports }));
+            }
             scene.refuse_frame(Some(packet), Some(key), reason, rule);
             fate = Fate::Drop(reason);
+        } else if syn && !scene.newcomers.may_open(from, rules.new_connections, scene.now_ns) {
+            fate = refused(scene, packet, key, Reason::ConnectionRate);
         } else if scene.enforce && !syn && !adopt::may_begin(arena, rules, tcp, (service, opened), scene.now_ns) {
             return mid_stream(scene, packet, tcp, key);
         } else if syn && dissected && has_unguarded_option(tcp) {

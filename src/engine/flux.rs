@@ -36,6 +36,8 @@ const ROBOT: u64 = 1 << 19;
 const RATES: u64 = 1 << 20;
 /// The robot's RTDE inputs, beside one of the above.
 const INPUTS: u64 = 1 << 21;
+/// The quarantine, by itself or beside one of the above.
+const QUARANTINE: u64 = 1 << 22;
 
 /// What a word says: the successor's to mend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +54,8 @@ pub struct Torn {
     pub rates: bool,
     /// The robot's RTDE inputs.
     pub inputs: bool,
+    /// The quarantine.
+    pub quarantine: bool,
 }
 
 /// One of the parts that change beside a conversation.
@@ -60,6 +64,7 @@ pub(super) enum Part {
     Robot,
     Rates,
     Inputs,
+    Quarantine,
 }
 
 impl Part {
@@ -68,6 +73,7 @@ impl Part {
             Self::Robot => ROBOT,
             Self::Rates => RATES,
             Self::Inputs => INPUTS,
+            Self::Quarantine => QUARANTINE,
         }
     }
 }
@@ -91,6 +97,12 @@ impl Flux {
     #[inline]
     pub(super) fn binding<T>(&self, place: usize, state: &mut T) {
         self.set(BINDING | u64::try_from(place).unwrap_or(0) & 0xffff, state);
+    }
+
+    /// From here on the quarantine changes, and nothing else does.
+    #[inline]
+    pub(super) fn quarantine<T>(&self, state: &mut T) {
+        self.set(QUARANTINE, state);
     }
 
     /// From here on a part changes beside what is named already.
@@ -134,6 +146,7 @@ impl Flux {
             robot: on(ROBOT),
             rates: on(RATES),
             inputs: on(INPUTS),
+            quarantine: on(QUARANTINE),
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use dissect::Toward;
-use link::{EtherType, Ipv4Options, LinkProtocol, Mac, Network, Packet, Transport};
+use link::{EtherType, Ipv4Options, Ipv6, Ipv6Extensions, LinkProtocol, Mac, Network, Packet, Transport};
 
 use super::arena::Binding;
 use super::flux::Flux;
@@ -41,6 +41,7 @@ pub(super) fn check(packet: &Packet<'_>, toward: Toward, rules: &Rules, bindings
             }
             check_binding(bindings, ip.source, packet.source, toward).map_or(Ok(true), |_| Err(Reason::MacMismatch))
         }
+        Network::Ipv6(ip) if rules.ipv6 => ipv6(ip),
         Network::Ipv6(_) => Err(Reason::Ipv6),
         Network::Arp(arp) => {
             if arp.sender_mac != packet.source {
@@ -60,6 +61,26 @@ pub(super) fn check(packet: &Packet<'_>, toward: Toward, rules: &Rules, bindings
             LinkProtocol::EtherType(ether_type) if rules.pass.contains(&ether_type) => Ok(false),
             _ => Err(Reason::EtherTypeNotListed),
         },
+    }
+}
+
+/// IPv6 where it may pass: what finds neighbours and joins groups goes on as it is, the rest is for the policy. Nothing
+/// with extension headers but the one that group membership always has.
+fn ipv6(ip: &Ipv6<'_>) -> Result<bool, Reason> {
+    let kind = match &ip.transport {
+        Transport::Icmp(icmp) => Some(icmp.kind),
+        _ => None,
+    };
+    match (kind, ip.extensions, ip.hop_limit) {
+        // Source: RFC 4861, section 6.1 and 7.1: a hop limit of 255 shows that no router passed it on. Redirects are not
+        // among them: a robot has one way.
+        (Some(133..=136), extensions, 255) if extensions.is_empty() => Ok(false),
+        // Source: RFC 2710 section 3, RFC 3810 section 5.
+        (Some(130..=132 | 143), Ipv6Extensions::HOP_BY_HOP, 1) => Ok(false),
+        (_, extensions, _) if !extensions.is_empty() => Err(Reason::Ipv6),
+        (Some(133..=137 | 130..=132 | 143), ..) => Err(Reason::Ipv6),
+        (_, _, 0) => Err(Reason::TtlZero),
+        _ => Ok(true),
     }
 }
 

@@ -8,7 +8,7 @@ use super::flux::Part;
 use super::lines::Lines;
 use super::rules::{Mode, Rules};
 use super::scene::Scene;
-use crate::command::{Class, Command, External, Service, Socket};
+use crate::command::{Class, Classes, Command, External, Service, Socket};
 use crate::event::{
     Action, Answer, CommandRecord, Detail, EventId, InUse, Notice, Reason, Record, RuleId, Text, Verdict,
 };
@@ -89,6 +89,8 @@ pub(super) struct Surroundings<'x, 's, O> {
     pub(super) counts: [u64; 2],
     /// The last refusal.
     pub(super) refusal: Option<Verdict>,
+    /// Refused commands that do more than read, and of which nothing went on.
+    pub(super) grave: u64,
     /// What goes to the robot in the place of the unit that was judged last.
     pub(super) corrected: Option<[u8; 32]>,
 }
@@ -102,7 +104,9 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
         if service == Service::ExternalControl {
             return self.judge_external(bytes);
         }
-        let Self { who, client, rules, robot, rates, inputs, connection, observer, scene, counts, refusal, .. } = self;
+        let Self {
+            who, client, rules, robot, rates, inputs, connection, observer, scene, counts, refusal, grave, ..
+        } = self;
         let mut verdict = None;
         let forgotten = self.session.forgotten();
         let step = self.session.command(service, self.port, bytes, |command, unit| {
@@ -144,6 +148,7 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
                 counts[0] = counts[0].saturating_add(1);
             } else {
                 counts[1] = counts[1].saturating_add(1);
+                *grave = grave.saturating_add(u64::from(is_grave(command)));
                 scene.keep(id, decided);
                 *refusal = Some(decided);
             }
@@ -333,6 +338,9 @@ impl<O: Observer> Surroundings<'_, '_, O> {
             *count = count.saturating_add(1);
         }
         if !verdict.is_allowed() {
+            // A set-point that is held or clamped is no mischief.
+            let goes_on = matches!(verdict.action, Action::Hold | Action::Clamp);
+            self.grave = self.grave.saturating_add(u64::from(!goes_on && is_grave(&command)));
             scene.keep(id, verdict);
             self.refusal = Some(verdict);
         }
@@ -366,6 +374,11 @@ impl<O> Surroundings<'_, '_, O> {
         self.refusal = Some(verdict);
         Judgement::Broken { reason }
     }
+}
+
+/// Whether it does more than read or set up a session.
+fn is_grave(command: &Command<'_>) -> bool {
+    !Classes::from(Class::Read).with(Class::Session).covers(command.classes())
 }
 
 pub(super) fn decide(rules: &Rules, ask: &Ask<'_>, rates: &mut Rates) -> Verdict {

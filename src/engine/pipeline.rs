@@ -10,6 +10,8 @@ use super::counters::Counters;
 use super::datagram::datagram;
 use super::guard;
 use super::judge::Observer;
+use super::newcomers::Newcomers;
+use super::quarantine;
 use super::rules::Rules;
 use super::scene::{Budgets, Scene};
 use super::spliced::slot_of;
@@ -47,6 +49,7 @@ pub struct Pipeline<'m, O = ()> {
     observer: O,
     counters: Counters,
     budgets: Budgets,
+    newcomers: Newcomers,
     next_tick_ns: u64,
     sweep: u16,
     wall_ns: u64,
@@ -65,6 +68,7 @@ impl<'m, O: Observer> Pipeline<'m, O> {
             observer,
             counters: Counters::default(),
             budgets: Budgets::default(),
+            newcomers: Newcomers::default(),
             next_tick_ns: 0,
             sweep: 0,
             wall_ns: 0,
@@ -85,8 +89,14 @@ impl<'m, O: Observer> Pipeline<'m, O> {
             // policy in force.
             self.arena.split().0.flows.flows_mut().for_each(|flow| flow.generation = 0);
         }
+        let (arena, _, flux) = self.arena.split();
+        if rules.policy.generation() != self.rules.policy.generation() || rules.mode != self.rules.mode {
+            // Whoever changes either has looked at what happened.
+            flux.quarantine(arena);
+            arena.quarantine.clear();
+            flux.settled(arena);
+        }
         if rules.bind {
-            let (arena, _, flux) = self.arena.split();
             guard::configure(&mut arena.bindings, &rules.devices, flux);
         }
         self.rules = rules;
@@ -158,7 +168,7 @@ impl<'m, O: Observer> Pipeline<'m, O> {
         frame: u64,
         actions: &'x mut Actions,
     ) -> (&'x mut SharedArena, &'x Rules, &'x mut O, Scene<'x>) {
-        let Self { arena, rules, observer, counters, budgets, .. } = self;
+        let Self { arena, rules, observer, counters, budgets, newcomers, .. } = self;
         let (shared, last_event, flux) = arena.split();
         let scene = Scene {
             toward,
@@ -175,6 +185,7 @@ impl<'m, O: Observer> Pipeline<'m, O> {
             last_event,
             flux,
             budgets,
+            newcomers,
         };
         (shared, rules, observer, scene)
     }
@@ -204,7 +215,7 @@ impl<'m, O: Observer> Pipeline<'m, O> {
     fn judge(&mut self, toward: Toward, frame: &Frame<'_>, now_ns: u64, actions: &mut Actions) -> Fate {
         let judges = self.rules.mode.judges();
         let number = self.arena.frames;
-        let Self { arena, rules, observer, counters, budgets, .. } = self;
+        let Self { arena, rules, observer, counters, budgets, newcomers, .. } = self;
         let (arena, last_event, flux) = arena.split();
         let mut scene = Scene {
             toward,
@@ -221,6 +232,7 @@ impl<'m, O: Observer> Pipeline<'m, O> {
             last_event,
             flux,
             budgets,
+            newcomers,
         };
         let packet = match link::parse(frame.bytes) {
             Ok(packet) => packet,
@@ -241,6 +253,15 @@ impl<'m, O: Observer> Pipeline<'m, O> {
                 matches!(packet.network, Network::Ipv4(_) | Network::Ipv6(_))
             }
         };
+        if scene.enforce
+            && toward == Toward::Robot
+            && arena.quarantine.is_on(now_ns)
+            && arena.quarantine.holds(&packet, now_ns)
+        {
+            let key = FlowKey::of(&packet, toward);
+            scene.refuse_frame(Some(&packet), key, Reason::Quarantined, RuleId::NONE);
+            return Fate::Drop(Reason::Quarantined);
+        }
         guard::learn(&mut arena.bindings, &packet, toward, scene.enforce, flux);
         if !is_ip {
             if scene.enforce && toward == Toward::Robot && !scene.budgets.take_listed(now_ns) {
@@ -290,6 +311,7 @@ impl<'m, O: Observer> Pipeline<'m, O> {
                 connection::due(arena, rules, observer, &mut scene, slot);
             }
         }
+        quarantine::end_connections(arena, &mut scene);
         for _ in 0..SWEEP {
             idle(arena, &mut scene, FlowId(sweep));
             sweep = sweep.wrapping_add(1);

@@ -37,6 +37,10 @@ impl Shared {
             // Which bucket it was can't be told: none has tokens left, and all fill up again.
             self.rates.buckets.iter_mut().for_each(|[tokens, _]| *tokens = 0);
         }
+        if torn.quarantine {
+            // Whose entry it was can't be told, and nobody may be kept out by half an entry.
+            self.quarantine.clear();
+        }
         if let Some(place) = torn.binding {
             self.forget_binding(usize::from(place));
         }

@@ -106,6 +106,10 @@ pub struct Rules {
     /// Whether Modbus connections that were open before may be taken up while enforcing, within five seconds of taking
     /// the wire and once a read request has proven where they stand.
     pub adopt_modbus: bool,
+    /// Connections that one address may open in a second; 0 = any number.
+    pub new_connections: u32,
+    /// Whether IPv6 may pass, with its neighbour discovery and group membership.
+    pub ipv6: bool,
     /// Whether addresses are bound to MACs and sides; not in captures, where both ends may have one address.
     pub bind: bool,
 }

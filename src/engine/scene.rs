@@ -5,6 +5,7 @@ use link::{FlowKey, Packet};
 use super::actions::Actions;
 use super::counters::Counters;
 use super::flux::Flux;
+use super::newcomers::Newcomers;
 use crate::command::Service;
 use crate::event::{Event, EventId, FrameRecord, MessageRecord, Reason, Record, RuleId, Said, Text, Verdict};
 
@@ -41,6 +42,8 @@ pub(super) struct Scene<'x> {
     pub(super) flux: &'x Flux,
     /// How often records of one reason were made lately.
     pub(super) budgets: &'x mut Budgets,
+    /// Who opens connections.
+    pub(super) newcomers: &'x mut Newcomers,
 }
 
 impl Scene<'_> {

@@ -4,6 +4,7 @@ use dissect::Toward;
 
 use super::arena::{self, WATCHED};
 use super::connection::{end, service_of, unfinished};
+use super::flux::Part;
 use super::judge::{Observer, Surroundings, Who};
 use super::lines::Lines;
 use super::pipeline::SharedArena;
@@ -38,7 +39,8 @@ impl<O: Observer> Watch<'_, '_, O> {
         &mut self,
         act: impl FnOnce(&mut Gate, &mut Stores<'_>, &mut Surroundings<'_, '_, O>) -> T,
     ) -> Option<(T, Told)> {
-        let SharedArena { flows, watched, commands, answers, programs, robot, rates, inputs, .. } = &mut *self.arena;
+        let SharedArena { flows, watched, commands, answers, programs, robot, rates, inputs, quarantine, .. } =
+            &mut *self.arena;
         let flow = flows.flow_mut(self.id)?;
         let watched = watched.get_mut(self.slot)?;
         let mut stores = arena::stores(commands, answers, programs, watched, self.slot)?;
@@ -72,6 +74,7 @@ impl<O: Observer> Watch<'_, '_, O> {
             unreadable: flow.is(flag::UNREADABLE),
             counts: [0; 2],
             refusal: None,
+            grave: 0,
             corrected: None,
         };
         if watched.gate.is_spliced() {
@@ -83,7 +86,23 @@ impl<O: Observer> Watch<'_, '_, O> {
             // The first copy counts; that there was another is worth knowing all the same.
             outside.scene.refuse_frame(None, Some(who.key), Reason::RetransmissionConflict, RuleId::NONE);
         }
-        let (counts, refusal) = (outside.counts, outside.refusal);
+        let (counts, refusal, grave) = (outside.counts, outside.refusal, outside.grave);
+        // The robot itself is never kept out.
+        if grave != 0
+            && self.scene.enforce
+            && !flow.key.is_mirrored()
+            && matches!(flow.state(), State::Established | State::Closing)
+            && let Some(escalation) = self.rules.policy.escalation()
+        {
+            let [mac, _] = flow.macs;
+            let (address, now_ns) = (flow.key.plant.address, self.scene.now_ns);
+            self.scene.flux.part(Part::Quarantine, quarantine);
+            let begun = quarantine.count(escalation, (address, mac), grave, now_ns);
+            self.scene.flux.part_done(Part::Quarantine, quarantine);
+            if let Some(until_ns) = begun {
+                super::quarantine::record(self.scene, address, mac, until_ns);
+            }
+        }
         for (total, count) in flow.commands.iter_mut().zip(counts) {
             *total = total.saturating_add(count);
         }

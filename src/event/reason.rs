@@ -103,6 +103,8 @@ reasons! {
     MacMismatch = "mac_mismatch", "The MAC differs from the binding or the connection's.";
     ArpConflict = "arp_conflict", "The ARP message contradicts a binding.";
     ProfinetDcpSet = "profinet_dcp_set", "PROFINET DCP Set is refused.";
+    Quarantined = "quarantined", "The sender is in quarantine after too many refused commands.";
+    ConnectionRate = "connection_rate", "More new connections a second than one sender may open.";
     UnknownDevice = "unknown_device", "The address belongs to no robot of the configuration.";
     // The box itself.
     EngineFault = "engine_fault", "An internal limit or error; refused for safety.";

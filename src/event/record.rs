@@ -403,6 +403,24 @@ pub enum Notice {
         /// Why.
         reason: Reason,
     },
+    /// Somebody is kept out for a while, after too many refused commands.
+    Quarantine {
+        /// Its address.
+        address: IpAddr,
+        /// Its MAC.
+        mac: link::Mac,
+        /// For how long, in nanoseconds.
+        for_ns: u64,
+    },
+    /// Somebody tried one port after another, and was refused each.
+    Scan {
+        /// Its address.
+        address: IpAddr,
+        /// Its MAC.
+        mac: link::Mac,
+        /// How many different ports within ten seconds, at least.
+        ports: u32,
+    },
     /// Records were lost because the hand-off queue was full.
     RecordsLost {
         /// How many.

@@ -16,6 +16,9 @@ const fn of(id: &'static str, name: &'static str) -> Technique {
     Technique { id, name }
 }
 
+/// What trying door after door is.
+pub(super) const DISCOVERY: Technique = of("T0846", "Remote System Discovery");
+
 /// The technique that a refusal looks like: by reason where the reason alone says it, otherwise by what the command
 /// would have done. `None` where it looks like none, as faults of the box do.
 #[must_use]
@@ -28,13 +31,15 @@ pub fn technique(reason: Reason, class: Option<Class>, service: Option<Service>)
         Reason::EgressNotAllowed => Some(of("T0869", "Standard Application Layer Protocol")),
         Reason::NoServiceRule | Reason::UnknownDevice => Some(match service {
             Some(Service::Tcp(22 | 3389 | 5900)) => of("T0886", "Remote Services"),
-            _ => of("T0846", "Remote System Discovery"),
+            _ => DISCOVERY,
         }),
         Reason::TargetNotAllowed => Some(of("T0867", "Lateral Tool Transfer")),
         Reason::RateExceeded if class == Some(Class::Io) => Some(of("T0806", "Brute Force I/O")),
         Reason::ProfinetDcpSet => Some(of("T0836", "Modify Parameter")),
         Reason::EngineFault | Reason::TransmitFull | Reason::TransmitFailed => return None,
-        Reason::Overload | Reason::FlowTableFull | Reason::StoreFull => Some(of("T0814", "Denial of Service")),
+        Reason::Overload | Reason::ConnectionRate | Reason::FlowTableFull | Reason::StoreFull => {
+            Some(of("T0814", "Denial of Service"))
+        }
         _ => None,
     };
     by_reason.or_else(|| class.and_then(|class| by_class(class, service)))

@@ -200,6 +200,15 @@ fn of_notice(notice: &Notice, names: &Names) -> String {
         Notice::Unreadable { key, reason } => {
             format!("{} and {} can't be read further: {}", key.plant.ip(), key.robot.ip(), reason.sentence())
         }
+        Notice::Quarantine { address, mac, for_ns } => format!(
+            "{} ({mac}) is kept out for {} s after too many refused commands.",
+            names.asset_or_address(*address),
+            for_ns / 1_000_000_000
+        ),
+        Notice::Scan { address, mac, ports } => format!(
+            "{} ({mac}) tried at least {ports} ports within ten seconds and was refused each.",
+            names.asset_or_address(*address)
+        ),
         Notice::RecordsLost { count } => format!("{count} records were lost."),
         Notice::Port { side: port, up } => format!("The {} port is {}.", side(*port), if *up { "up" } else { "down" }),
         Notice::ClockJump { by_ns } => format!("The wall clock jumped by {by_ns} ns."),

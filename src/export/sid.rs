@@ -80,6 +80,8 @@ const NUMBERED: &[&str] = &[
     "peer_silent",
     "step_not_allowed",
     "input_in_use",
+    "quarantined",
+    "connection_rate",
 ];
 
 /// Signature id of alerts with this reason: 9100001 and on; 9100000 stands for a reason that has no number yet.

@@ -148,6 +148,7 @@ pub(crate) const fn exception_code(reason: Reason) -> ExceptionCode {
         | Reason::TooLong
         | Reason::Truncated => ExceptionCode::ILLEGAL_DATA_VALUE,
         Reason::RateExceeded
+        | Reason::ConnectionRate
         | Reason::InputInUse
         | Reason::StateMismatch
         | Reason::StateUnknown
@@ -202,6 +203,7 @@ pub(crate) const fn exception_code(reason: Reason) -> ExceptionCode {
         | Reason::ArpConflict
         | Reason::ProfinetDcpSet
         | Reason::UnknownDevice
+        | Reason::Quarantined
         | Reason::SynOnLive
         | Reason::IcmpQuote
         | Reason::OldTimestamp

@@ -17,6 +17,9 @@ pub mod external_control {}
 #[doc = include_str!("robots-own-connections.md")]
 pub mod robots_own_connections {}
 
+#[doc = include_str!("guards.md")]
+pub mod guards {}
+
 #[doc = include_str!("policy-rtde-and-modbus.md")]
 pub mod policy_rtde_and_modbus {}
 

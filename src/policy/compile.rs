@@ -10,7 +10,7 @@ use super::external_control::{self, all_sockets};
 use super::index::ModbusIndex;
 use super::rtde::InputSet;
 use super::rule::{Asset, Body, Reading, Rule, refusal_of};
-use super::{Client, ClientRules, Commands, Moment, Policy, number, test};
+use super::{Client, ClientRules, Commands, Escalation, Moment, Policy, number, test};
 use crate::command::Service;
 use crate::document::{Problems, Source, Table};
 use crate::event::Action;
@@ -46,7 +46,7 @@ impl Policy {
             version.integer(1..=1);
         }
         let robot = robot(&root, assets);
-        let refusal = refusal(&root);
+        let (refusal, escalation) = refusal(&root);
         let max_age_ns = max_age(&root);
         let mut reading = Reading { assets, robot, moment, buckets: 0 };
         let mut rules = Vec::new();
@@ -85,7 +85,19 @@ impl Policy {
             Body::Rtde(body) => set.with(body.exclusive()),
             _ => set,
         });
-        let policy = Self { generation, digest, robot, rules, ranges, clients, max_age_ns, sockets, exclusive, tests };
+        let policy = Self {
+            generation,
+            digest,
+            robot,
+            rules,
+            ranges,
+            clients,
+            max_age_ns,
+            sockets,
+            exclusive,
+            escalation,
+            tests,
+        };
         source.finish(Some(policy))
     }
 
@@ -102,6 +114,7 @@ impl Policy {
             max_age_ns: MAX_AGE_NS,
             sockets: Vec::new(),
             exclusive: InputSet::default(),
+            escalation: None,
             tests: Vec::new(),
         }
     }
@@ -131,27 +144,48 @@ fn robot(root: &Table<'_>, assets: &[Asset]) -> Option<IpAddr> {
     }
 }
 
-fn refusal(root: &Table<'_>) -> [Action; 5] {
+fn refusal(root: &Table<'_>) -> ([Action; 5], Option<Escalation>) {
     let default = [REFUSAL, REFUSAL, REFUSAL, REFUSAL, Action::Hold];
-    let Some(table) = root.table("refusal") else { return default };
+    let Some(table) = root.table("refusal") else { return (default, None) };
     let read = |key| table.take(key).and_then(|value| refusal_of(&value)).unwrap_or(REFUSAL);
     let external = table.take("external_control").and_then(|value| external_control::refusal(&value));
     let external = external.unwrap_or(Action::Hold);
     let refusal = [read("modbus"), read("rtde"), read("dashboard"), read("urscript"), external];
-    if let Some(escalate) = table.table("escalate") {
-        let refusals = escalate.take("refusals");
-        if let Some(value) = &refusals
-            && value.as_integer() != Some(0)
-        {
-            value.problem("quarantine after refusals comes with a later version", "write refusals = 0");
-        }
-        for key in ["within", "quarantine"] {
-            escalate.take(key).and_then(|value| value.string());
-        }
-        escalate.finish();
-    }
+    let escalation = table.table("escalate").and_then(|table| escalation(&table));
     table.finish();
-    refusal
+    (refusal, escalation)
+}
+
+/// Longest time of a quarantine or of counting for one, in seconds: a day. Whoever wants more denies.
+const DAY_S: u64 = 86_400;
+
+/// Reads `escalate`; none where no number of refusals leads to a quarantine.
+fn escalation(table: &Table<'_>) -> Option<Escalation> {
+    let time = |key: &'static str| {
+        let value = table.take(key)?;
+        let text = value.string()?;
+        let (number, factor) = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)]
+            .into_iter()
+            .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?.parse::<u64>().ok()?, factor)))
+            .unwrap_or((0, 1));
+        let ms = number.checked_mul(factor).filter(|ms| (1..=DAY_S.saturating_mul(1000)).contains(ms));
+        if ms.is_none() {
+            value.problem(format!("\"{text}\" is no time"), "write a time such as \"10s\" or \"5m\", at most \"24h\"");
+        }
+        ms.map(|ms| ms.saturating_mul(1_000_000))
+    };
+    let (within_ns, quarantine_ns) = (time("within"), time("quarantine"));
+    let refusals = table.take("refusals").and_then(|value| value.integer(0..=1_000_000));
+    table.finish();
+    let refusals = u64::try_from(refusals?).ok().filter(|refusals| *refusals > 0)?;
+    if within_ns.is_none() || quarantine_ns.is_none() {
+        table.problem_at(
+            table.offset(),
+            "`escalate` has no `within` or no `quarantine`",
+            "write escalate = { refusals = 20, within = \"10s\", quarantine = \"5m\" }",
+        );
+    }
+    Some(Escalation { refusals, within_ns: within_ns?, quarantine_ns: quarantine_ns? })
 }
 
 fn max_age(root: &Table<'_>) -> u64 {

@@ -66,6 +66,17 @@ impl Moment {
     }
 }
 
+/// When a client is kept out for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Escalation {
+    /// After so many refused commands,
+    pub refusals: u64,
+    /// within this time, in nanoseconds,
+    pub within_ns: u64,
+    /// for this time, in nanoseconds.
+    pub quarantine_ns: u64,
+}
+
 /// A policy in force: compiled, immutable, with its generation.
 #[derive(Debug)]
 pub struct Policy {
@@ -81,6 +92,7 @@ pub struct Policy {
     sockets: Vec<(u16, Socket)>,
     /// Inputs that one connection may have at a time, whichever rule lets it.
     exclusive: rtde::InputSet,
+    escalation: Option<Escalation>,
     tests: Vec<test::Test>,
 }
 
@@ -164,6 +176,12 @@ impl Policy {
         self.robot
     }
 
+    /// When a client is kept out for a while; never unless the policy says so.
+    #[must_use]
+    pub fn escalation(&self) -> Option<&Escalation> {
+        self.escalation.as_ref()
+    }
+
     /// How many rules it has.
     #[must_use]
     pub fn rules(&self) -> usize {
@@ -242,7 +260,7 @@ impl Policy {
         for place in places {
             let Some(rule) = self.rules.get(usize::from(*place)) else { continue };
             let matches = match &rule.body {
-                Body::Transport(own) => *own == service,
+                Body::Transport(own) => own.contains(&service),
                 Body::Any(classes) => classes.is_none(),
                 _ => false,
             };

@@ -49,8 +49,8 @@ pub(crate) enum Body {
     Dashboard(DashboardRule),
     UrScript(UrScriptRule),
     External(Box<ExternalRule>),
-    /// A port that no dissector reads: the connection is the command.
-    Transport(Service),
+    /// Ports that no dissector reads: the connection is the command.
+    Transport(Vec<Service>),
     /// Every service, within these classes where any are named.
     Any(Option<Classes>),
 }
@@ -164,8 +164,10 @@ impl Reading<'_> {
             (Some((_, nets)), None) => nets.clone(),
             (None, _) => everyone(),
         };
-        let service = table.take("service").map_or(Some(None), |value| service(&value));
-        let body = service.and_then(|service| self.body(table, service, egress, deny));
+        let named = table.take("service");
+        let ports = named.as_ref().and_then(Value::as_string).and_then(Service::ports_named);
+        let service = named.map_or(Some(None), |value| service(&value));
+        let body = service.and_then(|service| self.body(table, (service, ports), egress, deny));
         let when = table.table("when").map(|table| when(&table));
         let rate = table.table("rate").and_then(|table| self.rate(&table, deny));
         let until_ns = table.take("until").and_then(|value| value.moment()).map(|until| self.moment.deadline(until));
@@ -220,7 +222,14 @@ impl Reading<'_> {
         Some(Rate { per_second: per_second.max(1), burst, bucket })
     }
 
-    fn body(&mut self, table: &Table<'_>, service: Option<Service>, egress: bool, deny: bool) -> Option<Body> {
+    /// `ports`: all that a name stands for, where the service is given by one.
+    fn body(
+        &mut self,
+        table: &Table<'_>,
+        (service, ports): (Option<Service>, Option<&[Service]>),
+        egress: bool,
+        deny: bool,
+    ) -> Option<Body> {
         if egress && service == Some(Service::ExternalControl) {
             table.problem_at(
                 table.offset(),
@@ -239,13 +248,13 @@ impl Reading<'_> {
         }
         Some(match service {
             // Another robot's inputs are not known: the connection is allowed, or it is not.
-            Some(service @ Service::Rtde) if egress => Body::Transport(service),
+            Some(service @ Service::Rtde) if egress => Body::Transport(vec![service]),
             Some(Service::Modbus) => Body::Modbus(ModbusRule::read(table)),
             Some(Service::Rtde) => Body::Rtde(RtdeRule::read(table, self, deny)),
             Some(Service::Dashboard) => Body::Dashboard(DashboardRule::read(table)),
             Some(Service::UrScript) => Body::UrScript(UrScriptRule::read(table, deny)),
             Some(Service::ExternalControl) => Body::External(Box::new(ExternalRule::read(table, deny))),
-            Some(other) => Body::Transport(other),
+            Some(other) => Body::Transport(ports.map_or_else(|| vec![other], <[_]>::to_vec)),
             None => Body::Any(classes(table)),
         })
     }
@@ -268,6 +277,7 @@ fn service(value: &Value<'_>) -> Option<Option<Service>> {
         "urscript" => Some(Service::UrScript),
         "icmp" => Some(Service::Icmp),
         "external_control" => Some(Service::ExternalControl),
+        _ if Service::ports_named(text).is_some() => Service::ports_named(text)?.first().copied(),
         _ => match text.split_once('/') {
             Some(("tcp", number)) => port(number).map(Service::of_tcp_port),
             Some(("udp", number)) => port(number).map(Service::Udp),
@@ -277,7 +287,8 @@ fn service(value: &Value<'_>) -> Option<Option<Service>> {
     if known.is_none() {
         let names =
             ["modbus", "rtde", "dashboard", "urscript", "external_control", "icmp", "any", "tcp/22", "udp/2222"];
-        value.unknown_name(text, names.into_iter());
+        let ports: Vec<_> = Service::port_names().collect();
+        value.unknown_name(text, names.into_iter().chain(ports.iter().copied()));
     }
     known.map(Some)
 }

@@ -100,7 +100,7 @@ fn one(table: &Table<'_>, reading: &Reading<'_>) -> Option<Test> {
 }
 
 /// What a test can be of.
-const SERVICES: [&str; 6] = ["dashboard", "modbus", "rtde", "urscript", "external_control", "tcp/22"];
+const SERVICES: [&str; 7] = ["dashboard", "modbus", "rtde", "urscript", "external_control", "tcp/22", "udp/2222"];
 
 fn unit(table: &Table<'_>, service: &Value<'_>) -> Option<Unit> {
     match service.string()? {
@@ -116,11 +116,15 @@ fn unit(table: &Table<'_>, service: &Value<'_>) -> Option<Unit> {
         }
         "external_control" => external(table, service),
         text => {
-            let port = text.strip_prefix("tcp/").and_then(|number| number.parse().ok());
-            if port.is_none() {
-                service.unknown_name(text, SERVICES.into_iter());
+            let number = |prefix| text.strip_prefix(prefix).and_then(|number: &str| number.parse().ok());
+            let connected = Service::ports_named(text).and_then(|ports| ports.first().copied());
+            let connected = connected.or_else(|| number("tcp/").map(Service::of_tcp_port));
+            let connected = connected.or_else(|| number("udp/").map(Service::Udp));
+            if connected.is_none() {
+                let ports: Vec<_> = Service::port_names().collect();
+                service.unknown_name(text, SERVICES.into_iter().chain(ports.iter().copied()));
             }
-            port.map(|port| Unit::Connect(Service::of_tcp_port(port)))
+            connected.map(Unit::Connect)
         }
     }
 }

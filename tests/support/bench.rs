@@ -52,6 +52,8 @@ pub fn rules(mode: Mode, policy: &str) -> Arc<Rules> {
         checksums: Checksums::Verify,
         bind: true,
         adopt_modbus: false,
+        new_connections: 0,
+        ipv6: false,
     })
 }
 

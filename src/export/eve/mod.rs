@@ -11,7 +11,7 @@ use dissect::Toward;
 use external_control::Channel;
 use link::{FlowKey, Mac};
 
-use super::attack::technique;
+use super::attack::{DISCOVERY, technique};
 use super::json::{Object, hex};
 use super::{Names, community, sentence, sid};
 use crate::command::{Class, Service};
@@ -452,6 +452,20 @@ impl Line<'_> {
                     object.number("generation", *generation);
                     object.text("digest", &hex(digest));
                     object.number("uid", *uid);
+                }
+                Notice::Quarantine { address, mac, for_ns } => {
+                    object.text("kind", "quarantine");
+                    object.text("address", &address.to_string());
+                    object.text("mac", &mac.to_string());
+                    object.number("for_seconds", for_ns / 1_000_000_000);
+                }
+                Notice::Scan { address, mac, ports } => {
+                    object.text("kind", "scan");
+                    object.text("address", &address.to_string());
+                    object.text("mac", &mac.to_string());
+                    object.number("ports", *ports);
+                    object.text("mitre_technique_id", DISCOVERY.id);
+                    object.text("mitre_technique_name", DISCOVERY.name);
                 }
                 Notice::RecordsLost { count } => {
                     object.text("kind", "records_lost");

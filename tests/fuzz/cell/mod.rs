@@ -107,6 +107,8 @@ fn all_rules() -> &'static [Arc<Rules>] {
                     checksums: Checksums::Verify,
                     bind: true,
                     adopt_modbus: false,
+                    new_connections: 0,
+                    ipv6: false,
                 }));
             }
         }

@@ -92,6 +92,8 @@ pub fn rules_of(mode: Mode, policy: &str, generation: u32) -> Arc<Rules> {
         dcp_set: false,
         checksums: Checksums::Verify,
         adopt_modbus: false,
+        new_connections: 0,
+        ipv6: false,
         bind: true,
     })
 }
