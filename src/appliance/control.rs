@@ -9,8 +9,8 @@ use super::plan;
 use super::standing::Standing;
 use crate::config::{Config, Side};
 use crate::control::{
-    FailureKind, Handler, InputStatus, Learning, Outcome, PolicyText, PortStatus, RecordStatus, Request, Response,
-    RobotStatus, Status, TrafficStatus,
+    FailureKind, Handler, InputStatus, Learned, Learning, Outcome, PolicyText, PortStatus, RecordStatus, Request,
+    Response, RobotStatus, Status, TrafficStatus,
 };
 use crate::engine::{Mode, Rules, WorkerShared};
 use crate::event::Notice;
@@ -196,7 +196,7 @@ impl Orders {
             );
         };
         learner.end();
-        let mut learning = learning(&learner, false);
+        let mut learning = learning(&self.config, &learner, false);
         if let Ok(gathered) = learner.gathered().lock() {
             let robot = self.config.robot().map(|robot| robot.name.clone()).unwrap_or_default();
             learning.proposal = gathered.observations.propose(&ProposalOptions {
@@ -205,6 +205,7 @@ impl Orders {
                 trust: false,
                 lost_frames: gathered.lost,
                 made: format!("vambrace {}, live traffic", env!("CARGO_PKG_VERSION")),
+                denials: crate::learn::denials(&state.standing.policy_text),
             });
         }
         if self.rules().mode == Mode::Learn {
@@ -347,9 +348,31 @@ fn policy_text(standing: &Standing, policy: &Policy, with_text: bool) -> PolicyT
     }
 }
 
-fn learning(learner: &Learner, running: bool) -> Learning {
+fn learning(config: &Config, learner: &Learner, running: bool) -> Learning {
     let Ok(gathered) = learner.gathered().lock() else { return Learning::default() };
+    let named = |address: std::net::IpAddr| {
+        let asset = config.assets.iter().find(|asset| asset.ip == address);
+        asset.map_or_else(|| address.to_string(), |asset| asset.name.clone())
+    };
+    let clients: Vec<_> = gathered
+        .observations
+        .coverage()
+        .map(|known| Learned {
+            client: named(known.peer),
+            egress: known.egress,
+            service: known.service.to_string(),
+            observations: known.observations,
+            behaviours: known.behaviours,
+            once: known.once,
+            coverage: known.estimate(),
+            at_least: known.at_least(),
+            saturated: known.is_saturated(),
+        })
+        .collect();
     Learning {
+        denied: gathered.observations.denied_commands(),
+        saturated: !clients.is_empty() && clients.iter().all(|client| client.saturated),
+        clients,
         running,
         seconds: gathered.started.elapsed().as_secs(),
         commands: gathered.observations.commands(),
@@ -376,7 +399,7 @@ impl Handler for Orders {
             Request::LearnStart => self.learn_start(peer_uid),
             Request::LearnStop => self.learn_stop(peer_uid),
             Request::LearnStatus => match &self.state().learner {
-                Some(learner) => Response::Learn(learning(learner, true)),
+                Some(learner) => Response::Learn(learning(&self.config, learner, true)),
                 None => Response::Learn(Learning::default()),
             },
             Request::Events => Response::Events { directory: self.config.record.directory.display().to_string() },

@@ -12,6 +12,7 @@ use crate::engine::{Actions, Arena, Observer, Pipeline, Rules, Tap, Who};
 use crate::event::Verdict;
 use crate::learn::{Observations, Seen};
 use crate::nic::{Frame, FrameMeta};
+use crate::policy::Policy;
 
 /// Frames that wait for the learner: a second of a busy cell.
 const WAITING: usize = 4096;
@@ -74,29 +75,43 @@ pub(super) struct Gathered {
     pub(super) lost: u64,
 }
 
-struct Listener(Arc<Mutex<Gathered>>);
+struct Listener {
+    gathered: Arc<Mutex<Gathered>>,
+    /// The policy in force when learning began: what it denies is not learned.
+    policy: Arc<Policy>,
+}
 
 impl Observer for Listener {
     fn command(&mut self, who: &Who, command: &Command<'_>, _: &Verdict) {
-        if let Ok(mut gathered) = self.0.lock() {
-            gathered.observations.command(&seen(who), command);
+        if let Ok(mut gathered) = self.gathered.lock() {
+            learn_command(&mut gathered.observations, &self.policy, who, command);
         }
     }
 
     fn connection(&mut self, who: &Who) {
-        if let Ok(mut gathered) = self.0.lock() {
+        if let Ok(mut gathered) = self.gathered.lock() {
             gathered.observations.connection(&seen(who));
         }
     }
 
     fn part(&mut self, who: &Who, bytes: &[u8]) {
-        if let Ok(mut gathered) = self.0.lock() {
+        if let Ok(mut gathered) = self.gathered.lock() {
             gathered.observations.part(who.key.plant.ip(), bytes);
         }
     }
 
     fn socket(&mut self, peer: IpAddr, port: u16) -> Option<Socket> {
-        self.0.lock().ok()?.observations.socket(peer, port)
+        self.gathered.lock().ok()?.observations.socket(peer, port)
+    }
+}
+
+/// Learns from a command, unless a deny rule of `policy` names it.
+pub(crate) fn learn_command(observations: &mut Observations, policy: &Policy, who: &Who, command: &Command<'_>) {
+    let client = policy.client(who.key.plant.ip());
+    if policy.denies(client, who.opened, command) {
+        observations.denied(&seen(who));
+    } else {
+        observations.command(&seen(who), command);
     }
 }
 
@@ -151,7 +166,8 @@ impl Drop for Learner {
 
 fn learn(frames: &Frames, rules: Arc<Rules>, gathered: &Arc<Mutex<Gathered>>, stop: &AtomicBool) {
     let mut arena = Arena::boxed(1);
-    let mut pipeline = Pipeline::new(&mut arena, rules, Listener(Arc::clone(gathered)));
+    let listener = Listener { gathered: Arc::clone(gathered), policy: Arc::clone(&rules.policy) };
+    let mut pipeline = Pipeline::new(&mut arena, rules, listener);
     let mut actions = Actions::new();
     let begun = Instant::now();
     loop {

@@ -21,7 +21,7 @@ mod plan;
 mod standing;
 mod supervisor;
 
-pub(crate) use learner::seen;
+pub(crate) use learner::{learn_command, seen};
 pub use packet_process::{Handed, run as run_packet_process};
 pub use plan::{assets, compile, default_pass, now, policy_from, rules};
 pub use standing::Standing;

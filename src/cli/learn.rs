@@ -1,15 +1,16 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::replay::{ChecksumChoice, Scene};
 use super::{Context, Exit, ask, fail};
 use crate::command::{Command, Socket};
 use crate::control::{Learning, Request, Response};
 use crate::engine::offline::{self, Sink};
-use crate::engine::{Fate, Mode, Observer, Who};
+use crate::engine::{Fate, Mode, Observer, Rules, Who};
 use crate::event::{Event, Verdict};
 use crate::learn::{Observations, ProposalOptions};
-use crate::policy::Policy;
 
 /// Arguments of `learn`: captures, or an order to the running appliance.
 #[derive(Debug, clap::Args)]
@@ -32,6 +33,9 @@ pub(super) struct LearnArgs {
     /// Propose commands of dangerous classes enabled, too.
     #[arg(long)]
     trust_capture: bool,
+    /// Policy that was in force: what its deny rules name is not learned, and they stay in the proposal.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     /// Transport checksums: auto ignores them where most are unfinished.
     #[arg(long, value_enum, default_value = "auto")]
     checksums: ChecksumChoice,
@@ -47,8 +51,14 @@ enum Order {
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
-    /// How far learning is.
+    /// How far learning is, client by client.
     Status,
+    /// Waits until every client has shown what it does; exit 1 where that takes longer than the timeout.
+    Wait {
+        /// How long at most: 90s, 10m, 8h.
+        #[arg(long, value_name = "TIME", default_value = "8h", value_parser = super::mode::parse_time)]
+        timeout: Duration,
+    },
 }
 
 /// Proposes a policy from captures, or orders the appliance to learn.
@@ -61,6 +71,7 @@ pub(super) fn run(context: &Context, args: &LearnArgs) -> Exit {
         Some(Order::Start) => order(context, &Request::LearnStart, None),
         Some(Order::Stop { output }) => order(context, &Request::LearnStop, output.as_deref()),
         Some(Order::Status) => order(context, &Request::LearnStatus, None),
+        Some(Order::Wait { timeout }) => wait(context, *timeout),
     }
 }
 
@@ -79,13 +90,62 @@ fn order(context: &Context, request: &Request, output: Option<&Path>) -> Exit {
             Err(error) => fail(Exit::Failed, &error),
         };
     }
-    let Learning { running, seconds, commands, behaviours, .. } = learning;
-    if running {
-        println!("learning for {seconds} s: {commands} commands, {behaviours} different behaviours");
-    } else {
-        println!("not learning");
-    }
+    show(&learning);
     Exit::Fine
+}
+
+/// Where learning stands, for people.
+fn show(learning: &Learning) {
+    let Learning { running, seconds, commands, behaviours, denied, saturated, clients, .. } = learning;
+    if !running {
+        println!("not learning");
+        return;
+    }
+    let denied = if *denied > 0 { format!(", {denied} denied before and not learned") } else { String::new() };
+    println!("learning for {seconds} s: {commands} commands, {behaviours} different behaviours{denied}");
+    for client in clients {
+        let who = if client.egress { format!("the robot to {}", client.client) } else { client.client.clone() };
+        let (coverage, at_least) = (client.coverage, client.at_least);
+        let state = if client.saturated { "has shown what it does" } else { "learn longer" };
+        println!(
+            "  {} from {who}: {} behaviours ({} seen once) in {}, coverage {coverage:.3}, at least {at_least:.3}: {state}",
+            client.service, client.behaviours, client.once, client.observations,
+        );
+    }
+    if *saturated {
+        println!("all have shown what they do: `vambrace learn stop -o policy.toml`");
+    }
+}
+
+/// How often is asked while waiting.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+
+fn wait(context: &Context, timeout: Duration) -> Exit {
+    let end = Instant::now() + timeout;
+    loop {
+        let learning = match ask(context, &Request::LearnStatus) {
+            Ok(Response::Learn(learning)) => learning,
+            Ok(_) => return fail(Exit::Failed, &"the appliance answered something else"),
+            Err(exit) => return exit,
+        };
+        if !learning.running {
+            return fail(Exit::Failed, &"learning is not running; start it with `vambrace learn start`");
+        }
+        let over = Instant::now() >= end;
+        if learning.saturated || over {
+            let exit = if learning.saturated { Exit::Fine } else { Exit::Failed };
+            if !context.json {
+                show(&learning);
+                return exit;
+            }
+            return match serde_json::to_string(&learning).map(|line| super::print(&line)) {
+                Ok(Exit::Fine) => exit,
+                Ok(other) => other,
+                Err(error) => fail(Exit::Failed, &error),
+            };
+        }
+        std::thread::sleep(ASK_AGAIN.min(end.saturating_duration_since(Instant::now())));
+    }
 }
 
 fn write(output: Option<&Path>, text: &str, exit: Exit) -> Exit {
@@ -105,11 +165,11 @@ fn write(output: Option<&Path>, text: &str, exit: Exit) -> Exit {
 }
 
 /// Gathers what the engine reads.
-struct Listener(Observations);
+struct Listener(Observations, Arc<Rules>);
 
 impl Observer for Listener {
     fn command(&mut self, who: &Who, command: &Command<'_>, _: &Verdict) {
-        self.0.command(&crate::appliance::seen(who), command);
+        crate::appliance::learn_command(&mut self.0, &self.1.policy, who, command);
     }
 
     fn connection(&mut self, who: &Who) {
@@ -140,11 +200,17 @@ fn from_captures(args: &LearnArgs) -> Exit {
         Ok(scene) => scene,
         Err(exit) => return exit,
     };
-    let rules = scene.rules(Mode::Learn, Policy::empty(1));
+    let policy = match scene.policy(args.policy.as_deref(), &args.captures) {
+        Ok(policy) => policy,
+        Err(exit) => return exit,
+    };
+    let rules = scene.rules(Mode::Learn, policy);
+    // It was read and compiled just now.
+    let denials = args.policy.as_deref().and_then(|path| std::fs::read_to_string(path).ok());
     let captures: Vec<&Path> = args.captures.iter().map(PathBuf::as_path).collect();
     let sizes = captures.iter().filter_map(|path| path.metadata().ok()).map(|meta| meta.len());
     let mut progress = Progress(super::progress(sizes.fold(0, u64::saturating_add)));
-    let outcome = offline::run(&captures, &rules, Listener(Observations::default()), &mut progress);
+    let outcome = offline::run(&captures, &rules, Listener(Observations::default(), Arc::clone(&rules)), &mut progress);
     progress.0.finish_and_clear();
     let (listener, exit) = match outcome {
         Ok(listener) => (listener, Exit::Fine),
@@ -158,6 +224,7 @@ fn from_captures(args: &LearnArgs) -> Exit {
         assets: assets.collect(),
         trust: args.trust_capture,
         lost_frames: 0,
+        denials: denials.as_deref().map(crate::learn::denials).unwrap_or_default(),
         made: format!(
             "vambrace {}, from {}",
             env!("CARGO_PKG_VERSION"),

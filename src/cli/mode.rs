@@ -14,7 +14,7 @@ pub(super) struct ModeArgs {
 }
 
 /// A number with s, m or h behind it.
-fn parse_time(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no time; write 90s, 10m or 2h");
     let (number, factor) = match text.chars().last() {
         Some('s') => (text.trim_end_matches('s'), 1),

@@ -117,8 +117,32 @@ pub struct PolicyText {
     pub warnings: Vec<String>,
 }
 
+/// How much of what one client does was seen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Learned {
+    /// The peer: its name where it has one.
+    pub client: String,
+    /// Whether the robot opens the connections and commands.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub egress: bool,
+    /// The service.
+    pub service: String,
+    /// Commands, or connections where nobody reads them.
+    pub observations: u64,
+    /// Different behaviours among them.
+    pub behaviours: u64,
+    /// Behaviours seen once.
+    pub once: u64,
+    /// How likely the next observation is of a behaviour that was seen (Good-Turing).
+    pub coverage: f64,
+    /// What that is at least, with 95 % confidence.
+    pub at_least: f64,
+    /// Whether enough is sure and nothing new came in the second half of the time.
+    pub saturated: bool,
+}
+
 /// State of learning.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Learning {
     /// Whether observations are being made.
     pub running: bool,
@@ -128,6 +152,15 @@ pub struct Learning {
     pub commands: u64,
     /// Different behaviours among them: what would become rules or rows of rules.
     pub behaviours: u64,
+    /// Commands that the policy in force denies: nothing is learned from them.
+    #[serde(default)]
+    pub denied: u64,
+    /// Whether every client has shown what it does.
+    #[serde(default)]
+    pub saturated: bool,
+    /// Each client and service.
+    #[serde(default)]
+    pub clients: Vec<Learned>,
     /// The proposal as TOML, after `stop`; empty otherwise.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub proposal: String,

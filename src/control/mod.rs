@@ -11,8 +11,8 @@ mod server;
 
 pub use client::{Client, ControlError};
 pub use message::{
-    FailureKind, InputStatus, Learning, Outcome, PolicyText, PortStatus, RecordStatus, Request, Response, RobotStatus,
-    Status, TrafficStatus, VERSION,
+    FailureKind, InputStatus, Learned, Learning, Outcome, PolicyText, PortStatus, RecordStatus, Request, Response,
+    RobotStatus, Status, TrafficStatus, VERSION,
 };
 pub use server::{Handler, Server};
 

@@ -50,7 +50,7 @@ pub struct Seen {
 }
 
 /// How often and when.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Count {
     pub(super) count: u64,
     pub(super) first_ns: u64,
@@ -146,6 +146,13 @@ pub(super) struct Row {
     pub(super) off: bool,
 }
 
+impl Row {
+    /// Adds a number, or a stretch that one command may reach, to what was seen right now.
+    fn number(&mut self, low: f64, high: f64, step: f64) {
+        self.values.see(low, high, step, self.count.last_ns);
+    }
+}
+
 /// What one client did with one service.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Group {
@@ -175,6 +182,8 @@ pub struct Observations {
     kept: usize,
     /// Observations of clients and services that found no room.
     pub(super) dropped: u64,
+    /// What the policy before denies and was seen again.
+    pub(super) denied: BTreeMap<(IpAddr, bool, Service), Count>,
 }
 
 /// A group, with the room that is left for behaviours.
@@ -279,6 +288,20 @@ impl Observations {
         }
     }
 
+    /// A command that a deny rule of the policy before names: it is counted, and nothing is learned from it.
+    pub fn denied(&mut self, seen: &Seen) {
+        let key = (seen.peer, seen.opened == Toward::Plant && seen.service != EXTERNAL, seen.service);
+        if self.denied.len() < GROUPS || self.denied.contains_key(&key) {
+            self.denied.entry(key).or_default().see(seen.wall_ns);
+        }
+    }
+
+    /// How many commands [`Self::denied`] counted.
+    #[must_use]
+    pub fn denied_commands(&self) -> u64 {
+        self.denied.values().fold(0, |sum, count| sum.saturating_add(count.count))
+    }
+
     /// Commands seen.
     #[must_use]
     pub fn commands(&self) -> u64 {
@@ -329,7 +352,7 @@ impl Keeper<'_> {
             return;
         };
         let Some(write) = &request.write else { return };
-        let mut see = |low: u16, high: u16| row.values.see(low.into(), high.into(), 1.0);
+        let mut see = |low: u16, high: u16| row.number(low.into(), high.into(), 1.0);
         match write.values {
             modbus::Values::Registers(_) => write.registers().for_each(|value| see(value, value)),
             modbus::Values::Bits(_) => write.bits().map(u16::from).for_each(|bit| see(bit, bit)),
@@ -361,7 +384,7 @@ impl Keeper<'_> {
         match request {
             rtde::Request::SetupOutputs { frequency_hz, names } => {
                 let frequency = frequency_hz.unwrap_or(FASTEST_HZ);
-                self.group.frequency.see(frequency, frequency, 0.0);
+                self.group.frequency.see(frequency, frequency, 0.0, self.wall_ns);
                 for name in names.iter() {
                     if name.len() > LONGEST || std::str::from_utf8(name).is_err() {
                         self.odd("an output that no rule can name", name);
@@ -395,7 +418,7 @@ impl Keeper<'_> {
                     };
                     if let Some(row) = self.input(field.variable.name().as_bytes()) {
                         let finite = numbers.into_iter().filter(|number| number.is_finite());
-                        finite.for_each(|number| row.values.see(number, number, step));
+                        finite.for_each(|number| row.number(number, number, step));
                     }
                 }
             }
@@ -422,7 +445,7 @@ impl Keeper<'_> {
             External::Motion(motion) => {
                 if let Some(row) = self.row(Behaviour::Mode(motion.action.name())) {
                     let timeout = f64::from(motion.timeout_ms);
-                    row.values.see(timeout, timeout, 1.0);
+                    row.number(timeout, timeout, 1.0);
                 }
                 self.positions(motion);
             }
@@ -453,7 +476,7 @@ impl Keeper<'_> {
                 && let Some(row) = self.row(Behaviour::Step(joint))
             {
                 let step = f64::from(value.saturating_sub(from).saturating_abs()) / external_control::UNITS;
-                row.values.see(step, step, 0.0);
+                row.number(step, step, 0.0);
             }
         }
     }
@@ -475,7 +498,7 @@ impl Keeper<'_> {
         for (joint, value) in (0_u8..).zip(target) {
             let position = f64::from(value) / external_control::UNITS;
             if let Some(row) = self.row(Behaviour::Position(joint)) {
-                row.values.see(position, position, 0.0);
+                row.number(position, position, 0.0);
             }
         }
     }

@@ -1,3 +1,5 @@
+use super::observe::Count;
+
 /// Stretches that are told apart; the two nearest are put together when one more is needed.
 const PARTS: usize = 16;
 
@@ -8,12 +10,12 @@ const LISTED: usize = 8;
 /// stays alone.
 const CLOSED: f64 = 4.0;
 
-/// A stretch of numbers with how many were seen in it.
+/// A stretch of numbers with how many were seen in it, and when.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Part {
     pub(super) low: f64,
     pub(super) high: f64,
-    pub(super) count: u64,
+    pub(super) seen: Count,
 }
 
 impl Part {
@@ -45,9 +47,9 @@ pub(super) struct Said {
 
 impl Spread {
     /// Adds one number, or a stretch that one command may reach. NaN and the infinities are the caller's to tell of.
-    pub(super) fn see(&mut self, low: f64, high: f64, step: f64) {
+    pub(super) fn see(&mut self, low: f64, high: f64, step: f64, wall_ns: u64) {
         self.step = step;
-        self.add(Part { low, high, count: 1 });
+        self.add(Part { low, high, seen: Count { count: 1, first_ns: wall_ns, last_ns: wall_ns } });
     }
 
     /// Adds what `other` saw.
@@ -64,7 +66,7 @@ impl Spread {
 
     fn add(&mut self, mut part: Part) {
         if let Some(own) = self.parts.iter_mut().find(|own| own.holds(&part)) {
-            own.count = own.count.saturating_add(part.count);
+            own.seen = own.seen.with(part.seen);
             return;
         }
         self.parts.retain(|own| {
@@ -72,7 +74,7 @@ impl Spread {
             if !apart {
                 part.low = part.low.min(own.low);
                 part.high = part.high.max(own.high);
-                part.count = part.count.saturating_add(own.count);
+                part.seen = part.seen.with(own.seen);
             }
             apart
         });
@@ -103,7 +105,8 @@ impl Spread {
             said.wider |= *gap > self.step;
             close(&mut said.parts, at);
         }
-        let once = |number: f64| self.parts.iter().any(|own| own.count == 1 && own.low == number && own.high == number);
+        let once =
+            |number: f64| self.parts.iter().any(|own| own.seen.count == 1 && own.low == number && own.high == number);
         let ranges = said.parts.iter().filter(|part| part.low < part.high);
         said.ends = ranges.flat_map(|part| [part.low, part.high]).filter(|end| once(*end)).collect();
         said
@@ -122,7 +125,7 @@ fn close(parts: &mut Vec<Part>, at: usize) {
     let next = parts.remove(at.saturating_add(1));
     if let Some(part) = parts.get_mut(at) {
         part.high = next.high;
-        part.count = part.count.saturating_add(next.count);
+        part.seen = part.seen.with(next.seen);
     }
 }
 
@@ -151,7 +154,7 @@ mod tests {
 
     fn spread(values: impl IntoIterator<Item = f64>, step: f64) -> Spread {
         let mut spread = Spread::default();
-        values.into_iter().for_each(|value| spread.see(value, value, step));
+        values.into_iter().for_each(|value| spread.see(value, value, step, 0));
         spread
     }
 
@@ -167,7 +170,7 @@ mod tests {
         assert_eq!((texts(&said), said.wider), (vec!["\"0..=120\"".to_owned()], false));
         let said = spread(cycle.clone().take(600).chain([9999.0]).chain(cycle), 1.0).say();
         assert_eq!(texts(&said), ["\"0..=120\"", "9999"]);
-        assert_eq!(said.parts.last().map(|part| part.count), Some(1));
+        assert_eq!(said.parts.last().map(|part| part.seen.count), Some(1));
     }
 
     #[test]
@@ -188,7 +191,7 @@ mod tests {
             prop_assert!(values.iter().all(|v| said.parts.iter().any(|part| part.low <= *v && *v <= part.high)));
             prop_assert_eq!(said.parts.first().map(|part| part.low), Some(low));
             prop_assert_eq!(said.parts.last().map(|part| part.high), Some(high));
-            prop_assert_eq!(said.parts.iter().map(|part| part.count).sum::<u64>(), values.len() as u64);
+            prop_assert_eq!(said.parts.iter().map(|part| part.seen.count).sum::<u64>(), values.len() as u64);
             let between = (low as i32..=high as i32).map(f64::from).filter(|n| !values.contains(n));
             let covers = |n: f64| said.parts.iter().any(|part| part.low <= n && n <= part.high);
             prop_assert_eq!(between.into_iter().any(covers), said.wider);

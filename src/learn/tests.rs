@@ -23,6 +23,7 @@ fn options(trust: bool) -> ProposalOptions {
         assets: vec![("plc".into(), PLC)],
         trust,
         lost_frames: 0,
+        denials: Vec::new(),
         made: "a test\nwith two lines".into(),
     }
 }
@@ -404,7 +405,10 @@ fn a_request_seen_once_keeps_a_rule_of_its_own() {
     assert_eq!(blocks.len(), 2, "{text}");
     assert!(blocks[0].contains("address = [\"128..=130\"]") && blocks[0].contains("count = 50,"), "{text}");
     assert!(blocks[1].contains("address = [131]") && blocks[1].contains("count = 1,"), "{text}");
-    assert!(text.contains("51 commands, 4 behaviours (1 seen once), coverage 0.980, not saturated"), "{text}");
+    assert!(
+        text.contains("51 commands, 4 behaviours (1 seen once), coverage 0.980, at least 0.331, not saturated"),
+        "{text}"
+    );
 }
 
 #[test]

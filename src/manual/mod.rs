@@ -17,6 +17,9 @@ pub mod external_control {}
 #[doc = include_str!("robots-own-connections.md")]
 pub mod robots_own_connections {}
 
+#[doc = include_str!("learning.md")]
+pub mod learning {}
+
 #[doc = include_str!("guards.md")]
 pub mod guards {}
 

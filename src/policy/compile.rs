@@ -240,14 +240,14 @@ fn clients(rules: &[Rule], refusal: [Action; 5]) -> (Vec<(u128, Client)>, Vec<Cl
     let mut ranges = Vec::new();
     for (cut, list) in cuts.into_iter().zip(places) {
         let named = list.iter().any(|place| rules.get(usize::from(*place)).is_some_and(|rule| !rule.deny));
-        let client = if named {
+        let client = if list.is_empty() {
+            Client::UNKNOWN
+        } else {
             *known.entry(list).or_insert_with_key(|list| {
                 let id = u16::try_from(clients.len()).unwrap_or(u16::MAX);
-                clients.push(client_rules(rules, list, refusal));
+                clients.push(ClientRules { named, ..client_rules(rules, list, refusal) });
                 Client(id)
             })
-        } else {
-            Client::UNKNOWN
         };
         ranges.push((cut, client));
     }
@@ -294,6 +294,7 @@ fn client_rules(rules: &[Rule], places: &[u16], refusal: [Action; 5]) -> ClientR
         }
     };
     ClientRules {
+        named: true,
         robot: commands(false),
         device: commands(true),
         transport: list(&|rule| !rule.egress && unread(rule)),

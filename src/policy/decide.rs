@@ -4,7 +4,7 @@ use super::dashboard;
 use super::index::Candidates;
 use super::rule::{Body, Miss, Rank, Rule};
 use super::urscript::Script;
-use super::{Ask, Policy};
+use super::{Ask, ClientRules, Policy};
 use crate::command::{Classes, Command, External, of_modbus};
 use crate::event::{Action, Reason, Verdict};
 use crate::robot;
@@ -22,6 +22,12 @@ impl Policy {
         let Some(own) = self.rules_of(ask.client) else {
             return self.verdict(Action::Reset, Reason::NoRuleForClient, None);
         };
+        self.decide_by(own, ask, rates)
+    }
+
+    /// The same by the rules of one client.
+    #[inline]
+    pub(super) fn decide_by(&self, own: &ClientRules, ask: &Ask<'_>, rates: &mut robot::Rates) -> Verdict {
         let own = own.commands(ask.command.service(), ask.opened);
         let [modbus, rtde, dashboard, urscript, external] = own.refusal;
         match ask.command {

@@ -99,6 +99,8 @@ pub struct Policy {
 /// Places of rules in [`Policy::rules`] that can match a client, deny rules first.
 #[derive(Debug)]
 struct ClientRules {
+    /// Whether an allow rule names it; otherwise it is a stranger, whatever is denied to it.
+    named: bool,
     /// What the client commands the robot.
     robot: Commands,
     /// What the robot commands the client, a device then.
@@ -224,8 +226,21 @@ impl Policy {
         .and_then(|variable| inputs.in_use(variable, connection))
     }
 
+    /// Whether a deny rule names a command, whatever the robot does: what is not known counts against the command.
+    #[must_use]
+    pub fn denies(&self, client: Client, opened: Toward, command: &Command<'_>) -> bool {
+        if !self.rules.iter().any(|rule| rule.deny) {
+            return false;
+        }
+        let (state, inputs) = (robot::State::default(), robot::Inputs::new());
+        let ask = Ask { client, opened, command, state: &state, inputs: &inputs, connection: 0, now_ns: 1 };
+        // Strangers too.
+        let own = self.clients.get(usize::from(client.0));
+        own.is_some_and(|own| self.decide_by(own, &ask, &mut robot::Rates::new()).reason == Reason::DeniedByRule)
+    }
+
     fn rules_of(&self, client: Client) -> Option<&ClientRules> {
-        self.clients.get(usize::from(client.0))
+        self.clients.get(usize::from(client.0)).filter(|own| own.named)
     }
 
     fn verdict(&self, action: Action, reason: Reason, place: Option<u16>) -> Verdict {

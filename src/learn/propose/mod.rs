@@ -3,6 +3,7 @@
 mod dashboard;
 mod external_control;
 mod modbus;
+mod review;
 mod rtde;
 mod text;
 mod urscript;
@@ -18,9 +19,6 @@ use super::observe::{Behaviour, Count, Group, Observations};
 use super::program::Opened;
 use crate::command::Service;
 
-/// Coverage from which a client is taken to have shown all that it does.
-const SATURATED: f64 = 0.99;
-
 /// What a proposal is written with.
 #[derive(Clone, Debug, Default)]
 pub struct ProposalOptions {
@@ -34,6 +32,8 @@ pub struct ProposalOptions {
     pub lost_frames: u64,
     /// Who made it from what, for the first line.
     pub made: String,
+    /// Deny rules of the policy before, as TOML: what was denied once stays denied. See [`super::denials`].
+    pub denials: Vec<String>,
 }
 
 impl Observations {
@@ -42,7 +42,9 @@ impl Observations {
     pub fn propose(&self, options: &ProposalOptions) -> String {
         let mut out = self.header(options);
         let _ = writeln!(out, "\nversion = 1\nrobot = {}", quoted(&options.robot));
-        let mut ids = BTreeSet::new();
+        // Denials first: a rule learned now must not take the id of one.
+        options.denials.iter().for_each(|rule| out += &format!("\n# Denied before.\n[[deny]]\n{rule}"));
+        let mut ids: BTreeSet<String> = options.denials.iter().filter_map(|rule| super::denials::id(rule)).collect();
         let (mut off, mut never) = (String::new(), String::new());
         for ((peer, egress, service), group) in &self.groups {
             let who = options.described(*peer, *egress);
@@ -76,6 +78,14 @@ impl Observations {
             out += "# known effect. Take the # away only where the robot's work needs it.\n#\n";
             out += &off;
         }
+        if !self.denied.is_empty() {
+            out += "\n# Seen again, though denied; nothing was learned from it:\n";
+            for ((peer, egress, service), count) in &self.denied {
+                let who = comment(&options.described(*peer, *egress));
+                let (first, last) = (text::time(count.first_ns), text::time(count.last_ns));
+                let _ = writeln!(out, "# {service} from {who}: {} times, from {first} to {last}", count.count);
+            }
+        }
         if !never.is_empty() {
             out += "\n# Seen, and refused whatever the rules say:\n";
             out += &never;
@@ -101,40 +111,42 @@ impl Observations {
                 self.dropped
             );
         }
-        out += "#\n# Coverage (Good-Turing) = 1 - behaviours seen once / observations: how likely the next command is one of\n";
-        out += "# those seen, RTDE outputs aside. Below 0.99 a client has not shown all that it does: learn longer.\n";
-        for ((peer, egress, service), group) in &self.groups {
-            // RTDE outputs are asked for once a connection, however long it lasts.
-            let rows = group.rows.iter().filter(|(row, _)| !matches!(row, Behaviour::RtdeOutput(_)));
-            let counts: Vec<u64> = rows.map(|(_, row)| row.count.count).collect();
-            let once = counts.iter().filter(|count| **count == 1).count();
-            let total = counts.iter().fold(0_u64, |sum, count| sum.saturating_add(*count));
-            let coverage = coverage(once, total);
-            let commands = if group.commands.count == 0 {
-                format!("{total} connections")
+        out += "#\n# Coverage (Good-Turing): how likely the next command is one of those seen, RTDE outputs aside; behind it\n";
+        out += "# what is sure, with 95 % confidence. Saturated: at least 0.95 is sure, and nothing new came in the second\n";
+        out += "# half of the time. Who is not has not shown all that it does: learn longer.\n";
+        for known in self.coverage() {
+            let group = self.groups.get(&(known.peer, known.egress, known.service));
+            let commands = group.map_or(0, |group| group.commands.count);
+            let commands = if commands == 0 {
+                format!("{} connections", known.observations)
             } else {
-                format!("{} commands", group.commands.count)
+                format!("{commands} commands")
             };
             let _ = writeln!(
                 out,
-                "#   {service} from {}: {commands}, {} behaviours ({once} seen once), coverage {coverage:.3}{}{}",
-                comment(&options.described(*peer, *egress)),
-                group.rows.len(),
-                if coverage >= SATURATED { ", saturated" } else { ", not saturated" },
-                if group.dropped > 0 {
-                    format!(", {} observations found no room", group.dropped)
+                "#   {} from {}: {commands}, {} behaviours ({} seen once), coverage {:.3}, at least {:.3}{}{}",
+                known.service,
+                comment(&options.described(known.peer, known.egress)),
+                known.behaviours,
+                known.once,
+                known.estimate(),
+                known.at_least(),
+                if known.is_saturated() { ", saturated" } else { ", not saturated" },
+                if known.dropped > 0 {
+                    format!(", {} observations found no room", known.dropped)
                 } else {
                     String::new()
                 }
             );
         }
+        let review = self.review(options);
+        if !review.is_empty() {
+            out += "#\n# Look at these first: rare, all in one short while, or from somebody who was hardly there. An attack\n";
+            out += "# while learning is among them, unless it went on for as long as the work did.\n";
+            review.iter().for_each(|line| out += &format!("#   {line}\n"));
+        }
         out
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "for people, three digits")]
-fn coverage(once: usize, total: u64) -> f64 {
-    1.0 - once as f64 / total.max(1) as f64
 }
 
 impl ProposalOptions {
@@ -210,5 +222,5 @@ fn spread(key: &str, spread: &super::spread::Spread, notes: &mut Vec<String>) ->
         let ends: Vec<_> = said.ends.iter().map(|end| super::spread::number(*end)).collect();
         notes.push(format!("{key}: seen once: {}.", ends.join(", ")));
     }
-    said.parts.iter().map(|part| text::Item::new(part.text(), part.count)).collect()
+    said.parts.iter().map(|part| text::Item::new(part.text(), part.seen.count)).collect()
 }

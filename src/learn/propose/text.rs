@@ -89,7 +89,7 @@ pub(super) fn numbers(key: &str, items: &[Item]) -> String {
     }
 }
 
-fn time(wall_ns: u64) -> String {
+pub(super) fn time(wall_ns: u64) -> String {
     let second = i64::try_from(wall_ns.checked_div(1_000_000_000).unwrap_or(0)).unwrap_or(0);
     jiff::Timestamp::from_second(second).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
 }
