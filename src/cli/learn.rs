@@ -121,7 +121,7 @@ fn show(learning: &Learning) {
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 fn wait(context: &Context, timeout: Duration) -> Exit {
-    let end = Instant::now() + timeout;
+    let begun = Instant::now();
     loop {
         let learning = match ask(context, &Request::LearnStatus) {
             Ok(Response::Learn(learning)) => learning,
@@ -131,8 +131,8 @@ fn wait(context: &Context, timeout: Duration) -> Exit {
         if !learning.running {
             return fail(Exit::Failed, &"learning is not running; start it with `vambrace learn start`");
         }
-        let over = Instant::now() >= end;
-        if learning.saturated || over {
+        let left = timeout.saturating_sub(begun.elapsed());
+        if learning.saturated || left.is_zero() {
             let exit = if learning.saturated { Exit::Fine } else { Exit::Failed };
             if !context.json {
                 show(&learning);
@@ -144,7 +144,7 @@ fn wait(context: &Context, timeout: Duration) -> Exit {
                 Err(error) => fail(Exit::Failed, &error),
             };
         }
-        std::thread::sleep(ASK_AGAIN.min(end.saturating_duration_since(Instant::now())));
+        std::thread::sleep(ASK_AGAIN.min(left));
     }
 }
 
