@@ -100,7 +100,7 @@ fn is_effect(path: &[String]) -> bool {
 
 /// Protocol crates, and the rooms that may name all of them: those that read units or describe commands, and `export`,
 /// which takes names from the protocols' own tables.
-const PROTOCOLS: &[&str] = &["modbus", "rtde", "dashboard", "urscript", "external_control", "client_interface"];
+const PROTOCOLS: &[&str] = &["modbus", "rtde", "dashboard", "urscript", "external_control", "client_interface", "robot_api"];
 const SPEAK_PROTOCOLS: &[&str] = &["command", "engine", "export", "inspect", "learn", "policy"];
 
 /// Protocol crates that a further room may name, each for a reason.

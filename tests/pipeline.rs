@@ -86,6 +86,7 @@ fn rules(mode: Mode, policy: Arc<Policy>) -> Arc<Rules> {
         adopt_modbus: false,
         new_connections: 0,
         ipv6: false,
+        robot_api: false,
         bind: true,
     })
 }

@@ -80,6 +80,7 @@ pub fn rules(mode: Mode) -> Arc<Rules> {
         adopt_modbus: false,
         new_connections: 0,
         ipv6: false,
+        robot_api: false,
         bind: true,
     })
 }

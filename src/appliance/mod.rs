@@ -23,7 +23,7 @@ mod supervisor;
 
 pub(crate) use learner::{learn_command, seen};
 pub use packet_process::{Handed, run as run_packet_process};
-pub use plan::{assets, compile, default_pass, now, policy_from, rules};
+pub use plan::{assets, compile, default_pass, has_robot_api, now, policy_from, rules};
 pub use standing::Standing;
 pub use supervisor::run as run_supervisor;
 

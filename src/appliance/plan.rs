@@ -6,7 +6,7 @@ use link::{EtherType, Mac};
 use super::Failure;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::config::{Config, DcpSet, Ipv6, Layer2, Layer2Protocol, OnMidStream, Side};
+use crate::config::{Config, DcpSet, Ipv6, Layer2, Layer2Protocol, OnMidStream, Profile, Side};
 use crate::engine::{Checksums, Device, Mode, Rules};
 use crate::policy::{Asset, Moment, Policy};
 
@@ -30,8 +30,15 @@ pub fn rules(config: &Config, mode: Mode, policy: Arc<Policy>) -> Rules {
         adopt_modbus: config.midstream.modbus == OnMidStream::Adopt,
         new_connections: config.guard.connections_per_second,
         ipv6: config.layer2.ipv6 == Ipv6::Pass,
+        robot_api: has_robot_api(config),
         bind: true,
     }
+}
+
+/// Whether the robot of a configuration has the Robot API in the place of the Dashboard server.
+#[must_use]
+pub fn has_robot_api(config: &Config) -> bool {
+    config.robot().is_some_and(|robot| robot.profile == Some(Profile::PolyscopeX))
 }
 
 /// The devices of a configuration, as policies name them.

@@ -49,6 +49,8 @@ pub(super) struct Scene {
     pub(super) robot: IpAddr,
     pub(super) robot_name: String,
     pub(super) checksums: Checksums,
+    /// Whether the configuration says that the robot has the Robot API.
+    robot_api: bool,
 }
 
 impl Scene {
@@ -59,10 +61,11 @@ impl Scene {
         robot: Option<&str>,
         checksums: ChecksumChoice,
     ) -> Result<Self, Exit> {
-        let mut assets = Vec::new();
+        let (mut assets, mut robot_api) = (Vec::new(), false);
         if let Some(path) = config {
             let config = Config::load(path).map_err(|problems| mistakes(&problems))?;
             assets = crate::appliance::assets(&config);
+            robot_api = crate::appliance::has_robot_api(&config);
         }
         let mut survey = Survey::default();
         for capture in captures {
@@ -97,7 +100,7 @@ impl Scene {
             ChecksumChoice::Verify => Checksums::Verify,
             ChecksumChoice::Ignore => Checksums::Ignore,
         };
-        Ok(Self { assets, robot: address, robot_name: name, checksums })
+        Ok(Self { assets, robot: address, robot_name: name, checksums, robot_api })
     }
 
     /// The policy to judge captures by; without a file an empty one.
@@ -132,6 +135,7 @@ impl Scene {
             adopt_modbus: false,
             new_connections: 0,
             ipv6: false,
+            robot_api: self.robot_api,
             bind: false,
         })
     }

@@ -344,6 +344,9 @@ pub enum Profile {
     /// Universal Robots e-Series and UR-Series with PolyScope 5.
     #[default]
     UrESeries,
+    /// PolyScope X: the Robot API over HTTP in the place of the Dashboard server.
+    #[serde(rename = "polyscope-x")]
+    PolyscopeX,
 }
 
 /// Where records go.

@@ -309,12 +309,11 @@ fn assets(source: &Source<'_>, root: &Table<'_>) -> Vec<Asset> {
 }
 
 fn profile(value: &Value<'_>) -> Option<Profile> {
-    if value.as_string() == Some("polyscope-x") {
-        let mend = "write \"ur-e-series\": its ports are judged, the robot API over HTTP only by port";
-        value.problem("profile \"polyscope-x\" comes with a later version", mend);
-        return None;
-    }
-    value.choice(&[("ur-cb3", Profile::UrCb3), ("ur-e-series", Profile::UrESeries)])
+    value.choice(&[
+        ("ur-cb3", Profile::UrCb3),
+        ("ur-e-series", Profile::UrESeries),
+        ("polyscope-x", Profile::PolyscopeX),
+    ])
 }
 
 fn mac(value: &Value<'_>, assets: &[Asset]) -> Option<[u8; 6]> {
@@ -427,7 +426,6 @@ mod tests {
     #[test]
     fn later_versions_are_named() {
         for (from, to, what) in [
-            ("side = \"robot\"", "side = \"robot\"\nprofile = \"polyscope-x\"", "polyscope-x"),
             ("[ports]", "[fast_path]\nworkers = 2\n[ports]", "2 workers"),
             ("[ports]", "[fast_path]\npolling = \"adaptive\"\n[ports]", "adaptive"),
         ] {

@@ -62,7 +62,8 @@ connections_per_second = 50
 name = "robot"
 ip = "192.168.0.10"
 side = "robot"
-# ur-cb3 | ur-e-series: ports and services of the controller. ur-e-series is the current generation.
+# ur-cb3 | ur-e-series | polyscope-x: ports and services of the controller. With polyscope-x, requests to the Robot API
+# on port 80 are judged by the rules for the Dashboard server, which that generation has no more.
 profile = "ur-e-series"
 
 # [[asset]]

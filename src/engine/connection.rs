@@ -240,6 +240,7 @@ const CAPACITY: u16 = crate::flow::CAPACITY as u16;
 pub(super) fn service_of(flow: &Flow) -> Service {
     match flow.key.protocol {
         link::protocol::TCP if flow.channel != 0 => Service::ExternalControl,
+        link::protocol::TCP if flow.robot_api != 0 => Service::Dashboard,
         link::protocol::TCP => Service::of_tcp_port(flow.service_port),
         link::protocol::UDP => Service::Udp(flow.service_port),
         _ => Service::Icmp,
@@ -263,6 +264,7 @@ fn open<O: Observer>(
     let learned = learned.then(|| observer.socket(key.plant.ip(), port)).flatten();
     let socket = learned.or_else(|| rules.socket(opened, port));
     let service = socket.map_or(Service::of_tcp_port(port), |_| Service::ExternalControl);
+    let service = if is_robot_api(rules, scene, &key, service, opened) { Service::Dashboard } else { service };
     let commands_device = opened == Toward::Plant && service.is_judged_on_devices();
     let dissected = service.is_judged(opened);
     // From here on the device is what is guarded, and the robot is its client.
@@ -337,6 +339,7 @@ fn open<O: Observer>(
     flow.client = client_of(rules, &key).0;
     flow.generation = scene.generation;
     flow.service_port = port;
+    flow.robot_api = u8::from(port == robot_api::PORT && service == Service::Dashboard);
     flow.channel = socket.map_or(0, |socket| socket.channel as u8);
     flow.tags = packet.tags;
     flow.macs = match scene.toward {
@@ -364,6 +367,14 @@ fn open<O: Observer>(
         Fate::Forward => fate,
         other => other,
     }
+}
+
+/// Whether a connection is to the Robot API and read; a client that may use the port as a whole and not the API is not.
+fn is_robot_api(rules: &Rules, scene: &Scene<'_>, key: &FlowKey, service: Service, opened: Toward) -> bool {
+    rules.robot_api
+        && service == Service::Tcp(robot_api::PORT)
+        && opened == Toward::Robot
+        && (!rules.mode.judges() || admit(rules, key, Service::Dashboard, opened, scene.now_ns).is_ok())
 }
 
 /// Who opened a connection whose SYN was not seen: whoever talks to a known service, else the plant side.

@@ -108,6 +108,8 @@ pub struct Rules {
     pub adopt_modbus: bool,
     /// Connections that one address may open in a second; 0 = any number.
     pub new_connections: u32,
+    /// Whether the robot is of the PolyScope X generation, with the Robot API in the place of the Dashboard server.
+    pub robot_api: bool,
     /// Whether IPv6 may pass, with its neighbour discovery and group membership.
     pub ipv6: bool,
     /// Whether addresses are bound to MACs and sides; not in captures, where both ends may have one address.

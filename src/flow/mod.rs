@@ -57,12 +57,14 @@ pub struct Flow {
     pub resets: u8,
     /// The socket of external control, as its channel's number; 0 = it is none.
     pub channel: u8,
+    /// 1 = it is the Robot API of PolyScope X, which does what the Dashboard server did.
+    pub robot_api: u8,
     /// Explicit padding.
     pub reserved: [u8; FLOW_PADDING],
 }
 
 /// Bytes that fill [`Flow`] to a multiple of its alignment.
-const FLOW_PADDING: usize = 12;
+const FLOW_PADDING: usize = 11;
 
 /// Payload bytes below which no segment is cut, whatever a SYN asks for: else every byte would cost a frame.
 /// Source: Linux `TCP_MIN_SND_MSS`, 48 less the timestamps.

@@ -83,6 +83,7 @@ pub fn read_answer(
     match service {
         Service::Modbus => modbus_answer(session, bytes),
         Service::Rtde => rtde_answer(session, bytes, told, now_ns),
+        Service::Dashboard if session.port == u32::from(robot_api::PORT) => api_answer(session, bytes),
         Service::Dashboard => dashboard_answer(session, bytes, told.state, now_ns),
         Service::UrScript => {
             let port = u16::try_from(session.port).unwrap_or(0);
@@ -204,6 +205,25 @@ fn dashboard_answer(
         }
         _ => {}
     }
+    match session.pending.pop() {
+        Asked::Tag(tag) => reading.to = Some(tag),
+        Asked::Untagged => reading.recorded = false,
+        Asked::Nothing => reading.unsolicited = true,
+    }
+    Ok(Step::Whole { unit: reading, len })
+}
+
+/// Answers of the Robot API: which request they answer, and their status. What their bodies say of the robot is not taken
+/// for its state: their form is not confirmed, and its streams say the same.
+fn api_answer(session: &mut Session, bytes: &[u8]) -> Result<Step<Reading>, DissectError> {
+    let (response, len) = match robot_api::Response::step(bytes)? {
+        Step::Partial { needed } => return Ok(Step::Partial { needed }),
+        Step::Whole { unit, len } => (unit, len),
+    };
+    if response.interim {
+        return Ok(Step::Whole { unit: Reading::NOTHING, len });
+    }
+    let mut reading = Reading { recorded: true, text: Text::new(response.line), ..Reading::NOTHING };
     match session.pending.pop() {
         Asked::Tag(tag) => reading.to = Some(tag),
         Asked::Untagged => reading.recorded = false,

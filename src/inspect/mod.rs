@@ -174,7 +174,10 @@ impl Session {
                 u32::try_from(waiting).unwrap_or(u32::MAX)
             }
             Service::Rtde => self.rtde.outstanding(),
-            Service::Dashboard => self.pending.count().saturating_add(u32::from(self.greeted == 0)),
+            Service::Dashboard => {
+                let greets = self.greeted == 0 && self.port != u32::from(robot_api::PORT);
+                self.pending.count().saturating_add(u32::from(greets))
+            }
             // Nothing is ever pending on 30001-30003: their streams are no answers.
             Service::UrScript => self.pending.count(),
             Service::ExternalControl | Service::Tcp(_) | Service::Udp(_) | Service::Icmp => 0,
@@ -203,6 +206,16 @@ impl Session {
         match service {
             Service::Modbus => Self::modbus_command(&mut self.modbus, &mut self.forgotten, bytes, decide),
             Service::Rtde => self.rtde_command(bytes, decide),
+            Service::Dashboard if port == robot_api::PORT => {
+                let step = robot_api::Request::step(bytes)?;
+                Ok(judge(step, bytes, |request, unit| {
+                    let mut words = [0; robot_api::MAX_LINE];
+                    let line = dashboard::Line::read(request.line(&mut words));
+                    if let Some(tag) = decide(&Command::Dashboard(line), unit) {
+                        self.pending.push(tag);
+                    }
+                }))
+            }
             Service::Dashboard => {
                 let step = dashboard::Line::step(bytes)?;
                 Ok(judge(step, bytes, |line, unit| {

@@ -14,6 +14,7 @@ use crate::event::Reason;
 pub const MAX_ANSWER: usize = rtde::emit::MAX_REFUSAL;
 
 const _: () = assert!(MAX_ANSWER >= dashboard::MAX_FAILURE_LINE && MAX_ANSWER >= urscript::MAX_DISCARD_LINE);
+const _: () = assert!(MAX_ANSWER >= robot_api::FORBIDDEN.len());
 
 /// How a refused command is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,7 @@ pub const fn answers_read(service: Service, port: u16) -> bool {
 /// |---|---|
 /// | Modbus | an exception with the request's transaction, unit and function: 01 for the function, 02 for an address, 03 for a value or quantity, 06 for rate and state |
 /// | RTDE | `V`, `S`, `P` accepted = 0; `O`, `I` recipe id 0 and `NOT_FOUND` for each name, `IN_USE` where another connection has an input; `U`, `M` silent; `v` none, for a reply to it is a version, and clients choose what they send next by it |
+/// | Dashboard as the Robot API (PolyScope X) | status 403 |
 /// | Dashboard | the verb's own failure line, never the one that asks to switch to remote control |
 /// | URScript on 30020 | `discard: <name of the reason>: <statement>`; blank lines and comments silent |
 /// | URScript elsewhere, external control | silent |
@@ -96,6 +98,10 @@ pub fn refusal_answer(
                 Err(_) => None,
             }
         }
+        Service::Dashboard if port == robot_api::PORT => out.get_mut(..robot_api::FORBIDDEN.len()).map(|out| {
+            out.copy_from_slice(robot_api::FORBIDDEN);
+            out.len()
+        }),
         Service::Dashboard => match dashboard::Line::step(unit) {
             Ok(Step::Whole { unit: line, len }) if len == unit.len() => line.failure_line(out).map(<[u8]>::len),
             _ => None,

@@ -54,6 +54,7 @@ pub fn rules(mode: Mode, policy: &str) -> Arc<Rules> {
         adopt_modbus: false,
         new_connections: 0,
         ipv6: false,
+        robot_api: false,
     })
 }
 

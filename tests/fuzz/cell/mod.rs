@@ -109,6 +109,7 @@ fn all_rules() -> &'static [Arc<Rules>] {
                     adopt_modbus: false,
                     new_connections: 0,
                     ipv6: false,
+                    robot_api: false,
                 }));
             }
         }

@@ -94,6 +94,7 @@ pub fn rules_of(mode: Mode, policy: &str, generation: u32) -> Arc<Rules> {
         adopt_modbus: false,
         new_connections: 0,
         ipv6: false,
+        robot_api: false,
         bind: true,
     })
 }
