@@ -532,7 +532,7 @@ end
 local function step(tvb, toward_robot)
   return function(at, left)
     if left < 2 then
-      return nil, HEADER
+      return nil
     end
     local size = tvb(at, 2):uint()
     if size < HEADER then

@@ -74,9 +74,12 @@ function shared.toward_listener(pinfo, ports)
   return pinfo.match ~= from
 end
 
--- Walks over the units of `tvb`. `step(at, left)` gives the length of the unit at `at`, or nil and how many bytes it needs
--- in all (nil: at least one segment more), or nil, nil and why it is none. `show(at, length, shown)` takes a unit,
--- `fail(at, why)` what can't be read further.
+-- Walks over the units of `tvb`. `step(at, left)` gives the length of the unit at `at`, or nil and how many bytes it has in
+-- all, where that is known, or nil, nil and why it is none. `show(at, length, shown)` takes a unit, `fail(at, why)` what
+-- can't be read further.
+--
+-- A length that is not the last word, such as that of the header, must not be asked for: TCP would have to put the same
+-- segment together twice, which Wireshark shows the first time only.
 function shared.walk(tvb, pinfo, step, show, fail)
   local len, at, count = tvb:len(), 0, 0
   while at < len do
@@ -120,10 +123,11 @@ function shared.lines(tvb, most)
   end
 end
 
--- A name for a unit that is the same in every pass: one frame can bring several buffers, one after the other.
+-- A name for a unit that is the same in every pass. A frame can bring several buffers one after the other, and how long
+-- one is can differ: a later look has no more in it than was used by the first.
 function shared.key(tvb, pinfo, at, length)
   local head = tvb:raw(at, math.min(length, 12))
-  return string.format("%d/%d/%d/%d/%s", pinfo.number, tvb:len(), at, length, head)
+  return string.format("%d/%d/%d/%s", pinfo.number, at, length, head)
 end
 
 -- Something that a connection agreed on, over time. Set while packets are read in order for the first time; afterwards

@@ -535,7 +535,7 @@ end
 local function step(tvb, least, most)
   return function(at, left)
     if left < 4 then
-      return nil, least
+      return nil
     end
     local length = tvb(at, 4):int()
     if length < least or length > most then
