@@ -540,7 +540,7 @@ local function step(tvb, toward_robot)
     elseif toward_robot and size > MOST_TOWARD_ROBOT then
       return nil, nil, "a size that no client needs"
     elseif left < HEADER then
-      return nil, size
+      return nil
     elseif not TYPES[tvb(at + 2, 1):uint()] then
       return nil, nil, "a type that there is not"
     end

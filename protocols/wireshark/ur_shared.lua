@@ -126,8 +126,8 @@ end
 -- A name for a unit that is the same in every pass. A frame can bring several buffers one after the other, and how long
 -- one is can differ: a later look has no more in it than was used by the first.
 function shared.key(tvb, pinfo, at, length)
-  local head = tvb:raw(at, math.min(length, 12))
-  return string.format("%d/%d/%d/%s", pinfo.number, at, length, head)
+  -- Not by "%s", which ends at a zero byte in older versions of Lua.
+  return string.format("%d/%d/%d/", pinfo.number, at, length) .. tvb:raw(at, math.min(length, 16))
 end
 
 -- Something that a connection agreed on, over time. Set while packets are read in order for the first time; afterwards

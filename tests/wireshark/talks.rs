@@ -79,16 +79,24 @@ fn reply(reply: &Reply<'_>, version: Version) -> Vec<u8> {
 
 /// All conversations.
 pub(crate) fn all() -> Vec<Talk> {
-    vec![
+    let mut all = short();
+    all.extend([
         rtde_of(Version::V2, 40_001, 11),
         rtde_of(Version::V1, 40_002, 12),
+        packages(30012, 40_011),
+        records(30003, 40_012),
+    ]);
+    all
+}
+
+/// Those that can be cut into single bytes.
+pub(crate) fn short() -> Vec<Talk> {
+    vec![
         rtde_that_changes(),
         rtde_that_breaks(),
         dashboard(),
         every_command(),
         packages(30001, 40_010),
-        packages(30012, 40_011),
-        records(30003, 40_012),
         records(30013, 40_013),
         scripts(30002, 40_014),
         interpreter(),
@@ -502,8 +510,8 @@ pub(crate) fn garbage(seed: u64) -> Vec<Talk> {
             good.iter().filter(|talk| talk.listener.port() == port || (port == 30002 && talk.listener.port() == 30001))
         };
         let model = same_port().nth(number % same_port().count().max(1)).or(good.get(number % good.len())).unwrap();
-        for (ask, bytes) in &model.pieces {
-            let mut bytes = bytes.clone();
+        for (ask, bytes) in model.pieces.iter().take(30) {
+            let mut bytes = bytes[..bytes.len().min(1500)].to_vec();
             match chance.below(5) {
                 0 => bytes = (0..chance.below(600) + 1).map(|_| chance.next() as u8).collect(),
                 1 => bytes.truncate(chance.below(bytes.len()) + 1),
@@ -523,7 +531,7 @@ pub(crate) fn garbage(seed: u64) -> Vec<Talk> {
             let ask = if chance.below(8) == 0 { !ask } else { *ask };
             talk.pieces.push((ask, bytes));
         }
-        let size = [1, 20, 100, 400, 1460, 60_000][chance.below(6)];
+        let size = [5, 30, 100, 400, 1460, 60_000][chance.below(6)];
         talks.push(talk.cut(size));
     }
     talks
