@@ -362,7 +362,7 @@ fn records(port: u16, opener: u16) -> Talk {
     let layouts = [Layout::V3_0, Layout::V3_2, Layout::V3_5, Layout::V3_10, Layout::V3_14, Layout::V5_10];
     for (number, layout) in layouts.into_iter().enumerate() {
         let columns = Columns {
-            time_s: 1234.567_890_123 + number as f64,
+            time_s: 1_234.567_890_123 + number as f64,
             robot_mode: RobotMode::of(number as i8),
             safety_mode: SafetyMode::of(if number == 3 { 3 } else { 1 }),
             program: Some(Program::Playing),
@@ -549,7 +549,7 @@ fn empty_parts(count: u32) -> Vec<u8> {
 pub(crate) fn megabytes() -> Vec<(u16, Vec<u8>)> {
     const MEGABYTE: usize = 1 << 20;
     vec![
-        (29999, vec![b'\n'; MEGABYTE]),
+        (29999, vec![b'\n'; MEGABYTE / 4]),
         (30004, package(b'S', b"").repeat(MEGABYTE / 3)),
         (30001, vec![b'\n'; MEGABYTE]),
         (30002, b"def f():\n".iter().chain(b"  g(x)\n".repeat(MEGABYTE / 8).iter()).chain(b"end\n").copied().collect()),
