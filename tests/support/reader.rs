@@ -206,7 +206,7 @@ impl Segment {
 }
 
 /// Link type and bytes of every packet.
-fn packets(path: &Path) -> Vec<(i32, Vec<u8>)> {
+pub fn packets(path: &Path) -> Vec<(i32, Vec<u8>)> {
     const BUFFER: usize = 1 << 20;
     let begin = std::fs::read(path).unwrap();
     let file = File::open(path).unwrap();
