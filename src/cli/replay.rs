@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Context, Exit, fail, mistakes};
+use crate::appliance::patches::Loaded;
 use crate::config::Config;
 use crate::document::Problems;
 use crate::engine::offline::{self, Sink, Survey};
@@ -49,6 +50,7 @@ pub(super) struct Scene {
     pub(super) robot: IpAddr,
     pub(super) robot_name: String,
     pub(super) checksums: Checksums,
+    pack: Loaded,
 }
 
 impl Scene {
@@ -60,9 +62,11 @@ impl Scene {
         checksums: ChecksumChoice,
     ) -> Result<Self, Exit> {
         let mut assets = Vec::new();
+        let mut pack = Loaded::built_in();
         if let Some(path) = config {
             let config = Config::load(path).map_err(|problems| mistakes(&problems))?;
             assets = crate::appliance::assets(&config);
+            pack = Loaded::of(&config).map_err(|failure| super::run::report(&failure))?;
         }
         let mut survey = Survey::default();
         for capture in captures {
@@ -97,10 +101,11 @@ impl Scene {
             ChecksumChoice::Verify => Checksums::Verify,
             ChecksumChoice::Ignore => Checksums::Ignore,
         };
-        Ok(Self { assets, robot: address, robot_name: name, checksums })
+        Ok(Self { assets, robot: address, robot_name: name, checksums, pack })
     }
 
-    /// The policy to judge captures by; without a file an empty one.
+    /// The policy to judge captures by, with the virtual patches that are in force beside it on the wire until the
+    /// controller's version is seen; without a file an empty one.
     pub(super) fn policy(&self, path: Option<&Path>, captures: &[PathBuf]) -> Result<Policy, Exit> {
         let Some(path) = path else { return Ok(Policy::empty(1)) };
         let name = path.display().to_string();
@@ -110,7 +115,8 @@ impl Scene {
         let robot = policy_robot(&text).filter(|name| !assets.iter().any(|asset| asset.name == *name));
         assets.extend(robot.map(|name| Asset { name, address: self.robot, is_robot: true }));
         let moment = Moment { wall_ns: first_time(captures), monotonic_ns: 1_000_000_000 };
-        Policy::compile(&name, &text, &assets, 1, moment).map_err(|problems| mistakes(&problems))
+        let policy = Policy::compile(&name, &text, &assets, 1, moment).map_err(|problems| mistakes(&problems))?;
+        Ok(self.pack.tighten(&policy, None, 1, moment))
     }
 
     /// The rules of an offline run.

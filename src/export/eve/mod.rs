@@ -6,6 +6,7 @@
 //! them.
 
 mod modbus;
+mod notice;
 
 use dissect::Toward;
 use external_control::Channel;
@@ -430,44 +431,6 @@ impl Line<'_> {
             }
         });
         self.ours(line, |ours| ours.number("event_id", self.event.id.0));
-    }
-
-    fn notice(&self, line: &mut Object<'_>, notice: &Notice) {
-        self.head(line, "notice", None);
-        line.object("notice", |object| {
-            object.number("event_id", self.event.id.0);
-            match notice {
-                Notice::Started => object.text("kind", "started"),
-                Notice::Mode { from, to, uid } => {
-                    object.text("kind", "mode");
-                    object.text("from", from);
-                    object.text("to", to);
-                    object.number("uid", *uid);
-                }
-                Notice::Policy { generation, digest, uid } => {
-                    object.text("kind", "policy");
-                    object.number("generation", *generation);
-                    object.text("digest", &hex(digest));
-                    object.number("uid", *uid);
-                }
-                Notice::RecordsLost { count } => {
-                    object.text("kind", "records_lost");
-                    object.number("count", *count);
-                }
-                Notice::Port { side, up } => {
-                    object.text("kind", "port");
-                    object.text("port", if *side == Toward::Robot { "robot" } else { "plant" });
-                    object.flag("up", *up);
-                }
-                Notice::ClockJump { by_ns } => {
-                    object.text("kind", "clock_jump");
-                    object.signed("by_ns", *by_ns);
-                }
-                // Anomalies by another function.
-                Notice::Anomaly { .. } | Notice::Unreadable { .. } => object.text("kind", "anomaly"),
-            }
-            object.text("sentence", &sentence(self.event, self.context.names));
-        });
     }
 
     fn app_proto(&self, line: &mut Object<'_>, service: Service) {
