@@ -50,7 +50,8 @@ pub(super) struct Scene {
     pub(super) robot: IpAddr,
     pub(super) robot_name: String,
     pub(super) checksums: Checksums,
-    pack: Loaded,
+    /// Virtual patches of the configuration's box; without a configuration there is no box.
+    pack: Option<Loaded>,
 }
 
 impl Scene {
@@ -62,11 +63,11 @@ impl Scene {
         checksums: ChecksumChoice,
     ) -> Result<Self, Exit> {
         let mut assets = Vec::new();
-        let mut pack = Loaded::built_in();
+        let mut pack = None;
         if let Some(path) = config {
             let config = Config::load(path).map_err(|problems| mistakes(&problems))?;
             assets = crate::appliance::assets(&config);
-            pack = Loaded::of(&config).map_err(|failure| super::run::report(&failure))?;
+            pack = Some(Loaded::of(&config).map_err(|failure| super::run::report(&failure))?);
         }
         let mut survey = Survey::default();
         for capture in captures {
@@ -104,8 +105,8 @@ impl Scene {
         Ok(Self { assets, robot: address, robot_name: name, checksums, pack })
     }
 
-    /// The policy to judge captures by, with the virtual patches that are in force beside it on the wire until the
-    /// controller's version is seen; without a file an empty one.
+    /// The policy to judge captures by; without a file an empty one. Where a configuration names the box, the virtual
+    /// patches stand beside it that are in force on its wire until the controller's version is seen.
     pub(super) fn policy(&self, path: Option<&Path>, captures: &[PathBuf]) -> Result<Policy, Exit> {
         let Some(path) = path else { return Ok(Policy::empty(1)) };
         let name = path.display().to_string();
@@ -116,7 +117,10 @@ impl Scene {
         assets.extend(robot.map(|name| Asset { name, address: self.robot, is_robot: true }));
         let moment = Moment { wall_ns: first_time(captures), monotonic_ns: 1_000_000_000 };
         let policy = Policy::compile(&name, &text, &assets, 1, moment).map_err(|problems| mistakes(&problems))?;
-        Ok(self.pack.tighten(&policy, None, 1, moment))
+        Ok(match &self.pack {
+            Some(pack) => pack.tighten(&policy, None, 1, moment),
+            None => policy,
+        })
     }
 
     /// The rules of an offline run.

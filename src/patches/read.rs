@@ -31,7 +31,7 @@ pub(super) fn pack(name: &str, text: &str) -> Result<Pack, Problems> {
         }
     }
     let version = root
-        .require("version", "write version = a number that grows with every issue")
+        .require("version", "write version = a number that grows with every issue, such as 2026112901")
         .and_then(|value| value.integer(1..=u32::MAX.into()))
         .and_then(|version| u32::try_from(version).ok());
     let attack = root
