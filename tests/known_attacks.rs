@@ -89,7 +89,17 @@ impl Guard {
     fn exchange(&self, from: (Ipv4Addr, Mac), port: u16, steps: &[(Toward, &[u8])]) -> Outcome {
         let steps: Vec<_> = steps.iter().map(|(toward, bytes)| (*toward, bytes.to_vec())).collect();
         let medium = Medium::Tcp(port);
-        attempt(&self.rules, &Attempt { client: from, robot: ROBOT, opened: Toward::Robot, medium, steps: &steps })
+        attempt(
+            &self.rules,
+            &Attempt {
+                client: from,
+                robot: ROBOT,
+                opened: Toward::Robot,
+                medium,
+                begin_ns: now().monotonic_ns,
+                steps: &steps,
+            },
+        )
     }
 
     /// What comes of bytes to a port.
@@ -119,8 +129,17 @@ impl Guard {
     /// Whether a connection that the robot opens comes out.
     fn lets_out(&self, to: (Ipv4Addr, Mac), port: u16) -> bool {
         let medium = Medium::Tcp(port);
-        let attempt =
-            attempt(&self.rules, &Attempt { client: to, robot: ROBOT, opened: Toward::Plant, medium, steps: &[] });
+        let attempt = attempt(
+            &self.rules,
+            &Attempt {
+                client: to,
+                robot: ROBOT,
+                opened: Toward::Plant,
+                medium,
+                begin_ns: now().monotonic_ns,
+                steps: &[],
+            },
+        );
         attempt.arrived > 0
     }
 }
@@ -163,7 +182,14 @@ fn somebody_in_the_middle_by_arp() {
     for guard in both() {
         for claimed in [ROBOT.0, PLC.0] {
             let medium = Medium::Arp(claimed);
-            let arp = Attempt { client: PLC, robot: ROBOT, opened: Toward::Robot, medium, steps: &[] };
+            let arp = Attempt {
+                client: PLC,
+                robot: ROBOT,
+                opened: Toward::Robot,
+                medium,
+                begin_ns: now().monotonic_ns,
+                steps: &[],
+            };
             let outcome = attempt(&guard.rules, &arp);
             assert_eq!((outcome.arrived, outcome.reason()), (0, Some(Reason::ArpConflict)), "{claimed}");
         }
@@ -370,7 +396,14 @@ fn what_everything_allows_and_what_no_policy_can() {
                 vambrace::patches::Carrier::Arp(vambrace::patches::Claim::Robot) => Medium::Arp(ROBOT.0),
                 vambrace::patches::Carrier::Arp(vambrace::patches::Claim::Client) => Medium::Arp(PLC.0),
             };
-            let one = Attempt { client: PLC, robot: ROBOT, opened: vector.opened, medium, steps: &vector.steps };
+            let one = Attempt {
+                client: PLC,
+                robot: ROBOT,
+                opened: vector.opened,
+                medium,
+                begin_ns: now().monotonic_ns,
+                steps: &vector.steps,
+            };
             let [with, without] = [&guarded, &bare].map(|guard| attempt(&guard.rules, &one));
             let name = format!("{}: {}", patch.id, vector.name);
             if patch.how == [How::Grammar] {

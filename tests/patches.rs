@@ -148,6 +148,9 @@ fn a_rule_that_allows_an_attack_is_named_with_its_peer() {
     assert!(why(&patch).contains("rule service allows it to 10.20.0.99"), "{patch}");
     assert_eq!(bench.state("status", "CVE-2026-8153")["state"], "protected");
     assert_eq!(bench.states("status").0, 3);
+    // A rule whose time is over allows nothing.
+    bench.write("policy.toml", policy.replace("\"tcp/22\"\n", "\"tcp/22\"\nuntil = 2026-01-01T00:00:00Z\n"));
+    assert_eq!(bench.state("status", "CVE-2018-10633")["state"], "protected");
     // What a rule allows at times, it allows.
     bench.write(
         "policy.toml",

@@ -38,6 +38,18 @@ pub(super) struct Orders {
 /// Time between two looks whether other virtual patches are to be in force.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// What is in force when the packet process takes the wire.
+pub(super) struct Begun {
+    /// Mode, policy text and generation.
+    pub(super) standing: Standing,
+    /// The policy as its file says it.
+    pub(super) own: Arc<Policy>,
+    /// The pack of virtual patches.
+    pub(super) pack: Loaded,
+    /// The controller's version, where a predecessor saw it.
+    pub(super) version: Option<Version>,
+}
+
 struct State {
     standing: Standing,
     /// The policy as its file says it: what virtual patches tighten.
@@ -49,8 +61,7 @@ struct State {
 impl Orders {
     pub(super) fn new(
         config: &Config,
-        standing: Standing,
-        (own, pack, version): (Arc<Policy>, Loaded, Option<Version>),
+        Begun { standing, own, pack, version }: Begun,
         shared: Arc<WorkerShared>,
         frames: Arc<Frames>,
         records: Arc<RecordCounters>,

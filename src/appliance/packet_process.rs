@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGTERM};
 use signal_hook::flag;
 
-use super::control::Orders;
+use super::control::{Begun, Orders};
 use super::hang::{Hang, Thread};
 use super::heart_beat::{BEAT, Beating};
 use super::learner::{Frames, LearnerTap};
@@ -137,8 +137,7 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
 
     let orders = Orders::new(
         &config,
-        standing,
-        (own, pack, version),
+        Begun { standing, own, pack, version },
         Arc::clone(&shared),
         frames,
         recorder.counters(),

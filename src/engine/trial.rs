@@ -39,6 +39,8 @@ pub struct Attempt<'a> {
     pub opened: Toward,
     /// What carries it.
     pub medium: Medium,
+    /// When it begins, monotonic nanoseconds: rules end by this clock.
+    pub begin_ns: u64,
     /// Bytes, each with the side that they travel to; the last are those that count. None = the connection counts.
     pub steps: &'a [(Toward, Vec<u8>)],
 }
@@ -72,8 +74,8 @@ const FRAME: usize = 66 * 1024;
 pub fn attempt(rules: &Arc<Rules>, attempt: &Attempt<'_>) -> Outcome {
     let mut arena = Arena::boxed(1);
     let pipeline = Pipeline::new(&mut arena, Arc::clone(rules), ());
-    let mut bench =
-        Bench { pipeline, actions: Actions::new(), now_ns: 1_000_000_000, verdict: None, ends: Ends::new(attempt) };
+    let now_ns = attempt.begin_ns.max(1);
+    let mut bench = Bench { pipeline, actions: Actions::new(), now_ns, verdict: None, ends: Ends::new(attempt) };
     let arrived = match attempt.medium {
         Medium::Tcp(_) => bench.tcp(attempt),
         Medium::Udp(_) => bench.udp(attempt),

@@ -70,10 +70,13 @@ impl Keeper {
         }
     }
 
-    /// The version of the controller, as it was seen last.
+    /// The version of the controller, as it was seen last; where the worker has not said yet, as a predecessor saw it.
     pub(in crate::appliance) fn version(&self) -> Option<Version> {
-        let snapshot = self.shared.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
-        Version::of(&snapshot.robot)
+        let seen = {
+            let snapshot = self.shared.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+            Version::of(&snapshot.robot)
+        };
+        seen.or_else(|| self.selected.lock().unwrap_or_else(PoisonError::into_inner).0)
     }
 
     fn selection(&self, policy: &Policy, version: Option<Version>, wall_ns: u64) -> Selection {

@@ -235,7 +235,8 @@ impl<'b> Bench<'b> {
             Carrier::Arp(Claim::Client) => Medium::Arp(address),
         };
         let client = (address, self.mac(address));
-        let attempt = Attempt { client, robot: self.robot, opened: vector.opened, medium, steps: &vector.steps };
+        let (robot, begin_ns) = (self.robot, self.moment.monotonic_ns);
+        let attempt = Attempt { client, robot, opened: vector.opened, medium, begin_ns, steps: &vector.steps };
         Some(trial::attempt(rules, &attempt))
     }
 
