@@ -92,13 +92,14 @@ fn report(context: &Context, against: &Against, again: bool) -> Result<PatchRepo
     let loaded = Loaded::of(&config).map_err(|failure| failed(&failure))?;
     let judges = matches!(config.mode, ConfigMode::Shadow | ConfigMode::Enforce);
     let file = against.policy.as_ref().unwrap_or(&config.policy.file);
-    let moment = appliance::now();
     // As `run` begins: where nothing is judged a policy may be missing.
     let own = if judges || against.policy.is_some() || file.exists() {
         appliance::policy_from(&config, file, 1).map_err(|failure| failed(&failure))?.0
     } else {
         Policy::empty(1).into()
     };
+    // After the policy was compiled: a rule that was over by then is over.
+    let moment = appliance::now();
     for doubt in loaded.pack.doubts(&file.display().to_string(), &own, moment.wall_ns) {
         eprintln!("{doubt}");
     }

@@ -203,8 +203,8 @@ fn of_notice(notice: &Notice, names: &Names) -> String {
         Notice::PatchTest { protected, not_protected, not_applicable, not_containable, untested } => {
             let rest = if *untested == 0 { String::new() } else { format!(" {untested} were not tried in time.") };
             format!(
-                "Known attacks tried: {protected} contained, {not_protected} not, {not_applicable} not of this controller, \
-                 {not_containable} not containable here.{rest}"
+                "Known attacks tried against the policy, as if enforced: {protected} contained, {not_protected} not, \
+                 {not_applicable} not of this controller, {not_containable} not containable here.{rest}"
             )
         }
         Notice::Anomaly { key, service, what } => {

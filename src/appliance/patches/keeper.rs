@@ -30,8 +30,8 @@ pub(in crate::appliance) struct Job {
     pub(in crate::appliance) version: Option<Version>,
 }
 
-/// Which entries have rules in force, and whether they rest.
-type Selection = Vec<(String, bool)>;
+/// Which entries of a pack, by its version, have rules in force, and whether they rest.
+type Selection = (u32, Vec<(String, bool)>);
 
 #[derive(Default)]
 struct Found {
@@ -82,7 +82,7 @@ impl Keeper {
     fn selection(&self, policy: &Policy, version: Option<Version>, wall_ns: u64) -> Selection {
         let loaded = self.loaded();
         let all = loaded.pack.tightenings(version, policy, wall_ns);
-        all.iter().map(|it| (it.id.to_owned(), it.rests_until.is_some())).collect()
+        (loaded.pack.version(), all.iter().map(|it| (it.id.to_owned(), it.rests_until.is_some())).collect())
     }
 
     /// Whether the rules in force beside `own` are no longer those that the controller's version and the date ask for.
@@ -106,18 +106,13 @@ impl Keeper {
 
     /// What records say of the choice.
     pub(in crate::appliance) fn notice(&self, generation: u32) -> Notice {
-        let (version, selection) = self.selected.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (version, (pack, selection)) = self.selected.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let in_force = selection.iter().filter(|(_, rests)| !rests).count();
         let parts = version.and_then(|version| {
             let small = |number: u32| u8::try_from(number).ok();
             Some((small(version.major)?, small(version.minor)?, i32::try_from(version.bugfix).ok()?))
         });
-        Notice::Patches {
-            pack: self.loaded().pack.version(),
-            in_force: u16::try_from(in_force).unwrap_or(u16::MAX),
-            generation,
-            version: parts,
-        }
+        Notice::Patches { pack, in_force: u16::try_from(in_force).unwrap_or(u16::MAX), generation, version: parts }
     }
 
     /// What the last self-test found, as this mode makes it.
@@ -171,7 +166,7 @@ impl Keeper {
             tracing::info!(
                 pack = report.pack,
                 milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-                "known attacks tried against generation {}: {}",
+                "known attacks tried against generation {}, as if enforced: {}",
                 report.generation,
                 report.summary()
             );

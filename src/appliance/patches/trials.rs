@@ -24,10 +24,6 @@ pub struct Limits {
     pub deadline: Option<Instant>,
 }
 
-/// Peers of which each vector is tried at most: groups that a policy's rules tell apart. More than that many groups are
-/// tried as far as this goes, and the entry says so.
-const PEERS: usize = 64;
-
 /// Reasons told of one entry: the rest is counted.
 const TOLD: usize = 8;
 
@@ -66,7 +62,9 @@ pub fn try_all(
         ..PatchReport::default()
     };
     let Some(bench) = Bench::new(config, loaded, policy, moment, limits) else {
-        report.patches = loaded.pack.patches().iter().map(described).collect();
+        let why = vec!["nothing was tried: the robot has no IPv4 address".to_owned()];
+        let untried = |patch| PatchStatus { why: why.clone(), ..described(patch) };
+        report.patches = loaded.pack.patches().iter().map(untried).collect();
         return report;
     };
     report.peers = bench.peers.iter().map(|peer| bench.name(peer)).collect();
@@ -120,8 +118,7 @@ impl<'b> Bench<'b> {
         let lax = Arc::new(plan::rules(config, Mode::Enforce, Arc::new(lax)));
         let known: Vec<IpAddr> =
             config.assets.iter().filter(|asset| asset.side == Side::Plant).map(|asset| asset.ip).collect();
-        let mut peers = policy.peers(&known);
-        peers.truncate(PEERS);
+        let peers = policy.peers(&known);
         Some(Self { config, policy, rules, lax, peers, moment, robot, limits })
     }
 
