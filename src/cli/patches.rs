@@ -18,8 +18,8 @@ use crate::policy::Policy;
 pub(super) enum PatchesCommand {
     /// Which known attacks are contained here; exit 3 where one that is about this controller is not.
     Status(Against),
-    /// Tries what every known attack says on the wire, in the engine and as if it enforced; exit 3 where something comes
-    /// through, or something harmless does not.
+    /// Tries what every known attack says on the wire, in the engine and as if it enforced; exit 3 where something
+    /// comes through, or something harmless does not.
     Test(Against),
     /// Makes a key for whoever issues packs; prints the public one.
     Keygen {

@@ -31,7 +31,8 @@ pub(super) fn narrowest(line: &Value) -> Result<String, &'static str> {
     Ok(denied.map_or_else(String::new, |exemption| format!("{exemption}\n")) + &rule)
 }
 
-/// What rests the deny rules that refused it, where they are a virtual patch's: an exemption for an hour, as an example.
+/// What rests the deny rules that refused it, where they are a virtual patch's:
+/// an exemption, for an hour as an example.
 fn exemption(rule: Option<&str>) -> Result<String, &'static str> {
     let id = rule.filter(|id| Pack::built_in().patch(id).is_some());
     let id = id.ok_or("A deny rule names it, and wins over every rule that allows: change that one.")?;

@@ -1,7 +1,7 @@
 //! One exchange through the engine while it enforces, with both ends of it played by hand: what would come through.
 //!
-//! Frames are made of the bytes of the exchange, at a clock of their own, and go through a [`Pipeline`] of their own; what
-//! counts is what leaves on the other side, not what is said about it.
+//! Frames are made of the bytes of the exchange, at a clock of their own, and go through a [`Pipeline`] of their own;
+//! what counts is what leaves on the other side, not what is said about it.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub struct Attempt<'a> {
 /// What came of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// Bytes of the last step that came out on the other side (frames, where the connection itself or a datagram counts).
+    /// Bytes of the last step that came out on the other side (frames, where a connection or a datagram itself counts).
     pub arrived: usize,
     /// Whether all of it did, and nothing else.
     pub whole: bool,

@@ -349,9 +349,9 @@ impl Pending {
         }
     }
 
-    /// The question that the next answer is to, where its answer means something only as that, and for sure: nothing else
-    /// is waited for. Of several in a row one may be answered by no line or by two, and each bare word after it would be
-    /// taken for another's.
+    /// The question that the next answer is to, where its answer means something only as that, and for sure: nothing
+    /// else is waited for. Of several in a row one may be answered by no line or by two, and each bare word after it would
+    /// be taken for another's.
     fn alone(&self) -> Option<&'static str> {
         match (self.count(), self.control & 1, self.version & 1) {
             (1, 1, _) => Some(REMOTE_CONTROL),

@@ -13,8 +13,8 @@ use crate::event::Notice;
 use crate::patches::Version;
 use crate::policy::{Moment, Policy};
 
-/// Longest self-test. It takes a tenth of a second where nothing else runs; a policy of a thousand groups of peers and a
-/// busy core take longer.
+/// Longest self-test. It takes a tenth of a second where nothing else runs; a policy of a thousand groups of peers
+/// and a busy core take longer.
 const LONGEST: Duration = Duration::from_secs(20);
 
 /// Longest wait of somebody who asks for the outcome of a self-test that runs.
