@@ -17,6 +17,7 @@ pub mod lab;
 pub mod learn;
 pub mod manual;
 pub mod nic;
+pub mod patches;
 pub mod policy;
 pub mod record;
 pub mod robot;

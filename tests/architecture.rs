@@ -38,6 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "lab",
             "learn",
             "nic",
+            "patches",
             "policy",
             "record",
         ],
@@ -46,13 +47,14 @@ const ARROWS: &[(&str, &[&str])] = &[
         "appliance",
         &[
             "command", "config", "control", "document", "engine", "event", "export", "flow", "gate", "learn", "nic",
-            "policy", "record", "robot", "sys",
+            "patches", "policy", "record", "robot", "sys",
         ],
     ),
     ("engine", &["command", "event", "flow", "gate", "inspect", "nic", "policy", "record", "robot"]),
     ("learn", &["command", "event", "policy"]),
     ("export", &["command", "event"]),
     ("record", &["command", "event"]),
+    ("patches", &["document", "policy", "robot"]),
     ("policy", &["command", "document", "event", "robot"]),
     ("inspect", &["command", "event", "robot"]),
     ("robot", &["command", "event"]),
@@ -70,7 +72,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that compute and do nothing else: no files, sockets, threads, clocks or log.
-const PURE: &[&str] = &["command", "document", "event", "flow", "gate", "inspect", "learn", "policy", "robot"];
+const PURE: &[&str] =
+    &["command", "document", "event", "flow", "gate", "inspect", "learn", "patches", "policy", "robot"];
 
 /// What a pure room must not name.
 const EFFECTS: &[&str] = &[
@@ -100,7 +103,8 @@ fn is_effect(path: &[String]) -> bool {
 
 /// Protocol crates, and the rooms that may name all of them: those that read units or describe commands, and `export`,
 /// which takes names from the protocols' own tables.
-const PROTOCOLS: &[&str] = &["modbus", "rtde", "dashboard", "urscript", "external_control", "client_interface", "robot_api"];
+const PROTOCOLS: &[&str] =
+    &["modbus", "rtde", "dashboard", "urscript", "external_control", "client_interface", "robot_api"];
 const SPEAK_PROTOCOLS: &[&str] = &["command", "engine", "export", "inspect", "learn", "policy"];
 
 /// Protocol crates that a further room may name, each for a reason.

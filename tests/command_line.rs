@@ -33,6 +33,7 @@ fn help_lists_every_command_of_the_contract() {
         "learn",
         "man",
         "mode",
+        "patches",
         "policy",
         "replay",
         "run",

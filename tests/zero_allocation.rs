@@ -13,12 +13,13 @@ mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Arc;
 
 use dissect::{Step, Toward};
 use link::Tags;
 use support::{Case, Frames, Rig};
 use vambrace::command::Command;
-use vambrace::engine::{Fate, Mode};
+use vambrace::engine::{Fate, Mode, Rules};
 use vambrace::policy::{Ask, Moment, Policy};
 use vambrace::robot::{Connection, Inputs, Rates, State};
 
@@ -154,6 +155,32 @@ fn nothing_is_allocated_for_a_frame() {
         assert!(rig.popped - events > 5 * 200, "every command and answer was recorded");
         assert_eq!(rig.actions.lost(), 0);
     }
+}
+
+/// The deny rules of virtual patches beside the policy, and other ones taken up while frames pass.
+#[test]
+fn nothing_is_allocated_with_virtual_patches_in_force() {
+    let (mix, refusal) = (mix(), refusal());
+    let loaded = vambrace::appliance::patches::Loaded::built_in();
+    let rules = |version: Option<&str>, generation| {
+        let bare = Arc::into_inner(support::rules(Mode::Enforce)).unwrap();
+        let version = version.map(|text| text.parse().unwrap());
+        let moment = Moment { wall_ns: 0, monotonic_ns: 1 };
+        let policy = Arc::new(loaded.tighten(&bare.policy, version, generation, moment));
+        Arc::new(Rules { policy, ..bare })
+    };
+    let all = [rules(None, 2), rules(Some("5.12.0"), 3), rules(Some("3.12.1"), 4), rules(Some("10.11.0"), 5)];
+    let patches: Vec<usize> = all.iter().map(|rules| rules.policy.rule_ids().count() - rules.policy.rules()).collect();
+    assert_eq!(patches, [3, 2, 3, 0]);
+    let mut rig = Rig::new(Mode::Enforce);
+    round(&mut rig, &mix, &refusal);
+    let taken = allocations(|| {
+        for rules in &all {
+            rig.pipeline.set_rules(Arc::clone(rules));
+            round(&mut rig, &mix, &refusal);
+        }
+    });
+    assert_eq!(taken, 0);
 }
 
 /// Steps, rates and owners of inputs: deciding, letting through and freeing again.

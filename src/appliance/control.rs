@@ -1,10 +1,11 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use dissect::Toward;
 
 use super::learner::{Frames, Learner};
+use super::patches::{Job, Keeper, Limits, Loaded, try_all};
 use super::plan;
 use super::standing::Standing;
 use crate::config::{Config, Side};
@@ -16,6 +17,7 @@ use crate::engine::{Mode, Rules, WorkerShared};
 use crate::event::Notice;
 use crate::export::Names;
 use crate::learn::ProposalOptions;
+use crate::patches::Version;
 use crate::policy::Policy;
 use crate::record::RecordCounters;
 
@@ -28,11 +30,30 @@ pub(super) struct Orders {
     ports: [String; 2],
     names: Arc<Names>,
     begun: Instant,
+    patches: Arc<Keeper>,
+    looked: Mutex<Option<Instant>>,
     state: Mutex<State>,
+}
+
+/// Time between two looks whether other virtual patches are to be in force.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// What is in force when the packet process takes the wire.
+pub(super) struct Begun {
+    /// Mode, policy text and generation.
+    pub(super) standing: Standing,
+    /// The policy as its file says it.
+    pub(super) own: Arc<Policy>,
+    /// The pack of virtual patches.
+    pub(super) pack: Loaded,
+    /// The controller's version, where a predecessor saw it.
+    pub(super) version: Option<Version>,
 }
 
 struct State {
     standing: Standing,
+    /// The policy as its file says it: what virtual patches tighten.
+    own: Arc<Policy>,
     learner: Option<Learner>,
     before_learning: Option<Mode>,
 }
@@ -40,13 +61,17 @@ struct State {
 impl Orders {
     pub(super) fn new(
         config: &Config,
-        standing: Standing,
+        Begun { standing, own, pack, version }: Begun,
         shared: Arc<WorkerShared>,
         frames: Arc<Frames>,
         records: Arc<RecordCounters>,
         ports: [String; 2],
         names: Arc<Names>,
     ) -> Arc<Self> {
+        if let Some(trouble) = &pack.trouble {
+            tracing::error!("{trouble}");
+        }
+        let patches = Keeper::new(pack, Arc::clone(&shared));
         let orders = Arc::new(Self {
             config: config.clone(),
             shared,
@@ -55,8 +80,11 @@ impl Orders {
             ports,
             names,
             begun: Instant::now(),
-            state: Mutex::new(State { standing, learner: None, before_learning: None }),
+            patches,
+            looked: Mutex::new(None),
+            state: Mutex::new(State { standing, own, learner: None, before_learning: None }),
         });
+        orders.begin_patches(version);
         if orders.shared.rules.load().mode == Mode::Learn {
             let mut state = orders.state();
             state.learner = Learner::start(Arc::clone(&orders.frames), orders.shared.rules.load_full()).ok();
@@ -83,8 +111,68 @@ impl Orders {
         }
     }
 
+    /// Says what of the pack is in force from the start, and tries it.
+    fn begin_patches(&self, version: Option<Version>) {
+        let (generation, own) = (self.rules().policy.generation(), Arc::clone(&self.state().own));
+        // The rules in force are these already; what was chosen is now known to the keeper.
+        let _ = self.patches.tighten(&own, version, generation, plan::now());
+        let _ = self.shared.notices.push(self.patches.notice(generation));
+        self.test_patches(version);
+    }
+
+    fn test_patches(&self, version: Option<Version>) {
+        let policy = Arc::clone(&self.rules().policy);
+        self.patches.test(Job { config: self.config.clone(), policy, version });
+    }
+
+    /// Chooses anew where the controller says another version, or an exemption is over: the same policy under another
+    /// generation, as if it were applied again.
+    pub(super) fn look_after_patches(&self) {
+        {
+            let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+            if looked.is_some_and(|at| at.elapsed() < LOOK) {
+                return;
+            }
+            *looked = Some(Instant::now());
+        }
+        let mut state = self.state();
+        if self.patches.is_stale(&state.own) {
+            let generation = state.standing.generation.saturating_add(1);
+            state.standing.generation = generation;
+            self.put_tightened(&state.own, generation);
+            self.write(&state.standing);
+            tracing::info!(version = ?self.patches.version(), generation, "other virtual patches are in force");
+        }
+    }
+
+    /// Puts a policy in force with the virtual patches for the controller as it was seen last.
+    fn put_tightened(&self, own: &Policy, generation: u32) {
+        let version = self.patches.version();
+        let policy = Arc::new(self.patches.tighten(own, version, generation, plan::now()));
+        self.names.set_rules(generation, policy.rule_ids().map(str::to_owned).collect());
+        self.put(self.rules().mode, policy);
+        let _ = self.shared.notices.push(self.patches.notice(generation));
+        self.test_patches(version);
+    }
+
+    fn patch_report(&self, again: bool) -> Response {
+        let rules = self.rules();
+        let report = if again {
+            let limits = Limits { deadline: Instant::now().checked_add(Duration::from_secs(25)) };
+            let version = self.patches.version();
+            Some(try_all(&self.config, &self.patches.loaded(), &rules.policy, version, plan::now(), limits))
+        } else {
+            self.patches.report_of(rules.policy.generation(), rules.mode)
+        };
+        match report {
+            Some(report) => Response::Patches(Box::new(report)),
+            None => Response::failed(FailureKind::Failed, "known attacks are still being tried; ask again"),
+        }
+    }
+
     /// Reads the policy file of the configuration again and puts it in force, or says why not.
     pub(super) fn reload(&self, config_path: &Path) {
+        self.patches.reload(&self.config);
         let answer = match std::fs::read_to_string(&self.config.policy.file) {
             Ok(text) => self.apply(text, self.config.policy.file.display().to_string(), 0),
             Err(error) => Response::failed(
@@ -158,11 +246,13 @@ impl Orders {
         state.standing.policy_name = name;
         state.standing.policy_text = text;
         state.standing.generation = generation;
-        self.names.set_rules(generation, policy.rule_ids().map(str::to_owned).collect());
-        self.put(self.rules().mode, Arc::clone(&policy));
-        self.write(&state.standing);
+        state.own = Arc::clone(&policy);
         let _ = self.shared.notices.push(Notice::Policy { generation, digest: policy.digest(), uid });
-        Response::Policy(policy_text(&state.standing, &policy, false))
+        self.put_tightened(&policy, generation);
+        self.write(&state.standing);
+        let name = &state.standing.policy_name;
+        let warnings = self.patches.loaded().pack.doubts(name, &policy, plan::now().wall_ns);
+        Response::Policy(PolicyText { warnings, ..policy_text(&state.standing, &policy, false) })
     }
 
     fn roll_back(&self, uid: u32) -> Response {
@@ -241,6 +331,17 @@ impl Orders {
         if let Some(error) = self.records.error() {
             degraded.push(format!("records can't be written: {error}"));
         }
+        let loaded = self.patches.loaded();
+        degraded.extend(loaded.trouble.clone());
+        let report = self.patches.report(rules.mode);
+        let outcome = report.map_or_else(|| "being tried".to_owned(), |report| report.summary());
+        let patches = Some(format!("pack {} ({}): {outcome}", loaded.pack.version(), loaded.source));
+        let wall_ns = plan::now().wall_ns;
+        let exemptions = state.own.exemptions().iter().map(|it| {
+            let ends = if it.lasts(wall_ns) { "until" } else { "ended at" };
+            format!("{} {ends} {}: {}", it.patch, it.until, it.reason)
+        });
+        let exemptions = exemptions.collect();
         let [robot_up, plant_up] = snapshot.up;
         let [plant, robot] = &self.ports;
         Status {
@@ -291,6 +392,8 @@ impl Orders {
                     sentence: owned.to_string(),
                 })
                 .collect(),
+            patches,
+            exemptions,
             records: RecordStatus {
                 directory: self.config.record.directory.display().to_string(),
                 written: self.records.written(),
@@ -402,6 +505,7 @@ impl Handler for Orders {
                 Some(learner) => Response::Learn(learning(&self.config, learner, true)),
                 None => Response::Learn(Learning::default()),
             },
+            Request::Patches { again } => self.patch_report(again),
             Request::Events => Response::Events { directory: self.config.record.directory.display().to_string() },
         }
     }

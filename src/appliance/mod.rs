@@ -6,6 +6,7 @@
 //!                        ├─ worker, pinned: both ports, the pipeline
 //!                        ├─ recorder: event files
 //!                        ├─ control: mode, policy, learning, status
+//!                        ├─ patches, at times: known attacks tried against the policy in force
 //!                        ├─ learner, while learning: copies of frames through an engine of its own
 //!                        └─ watch: ends the process when the worker stops turning
 //! ```
@@ -17,6 +18,7 @@ mod hang;
 mod heart_beat;
 mod learner;
 mod packet_process;
+pub mod patches;
 mod plan;
 mod standing;
 mod supervisor;

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGTERM};
 use signal_hook::flag;
 
-use super::control::Orders;
+use super::control::{Begun, Orders};
 use super::hang::{Hang, Thread};
 use super::heart_beat::{BEAT, Beating};
 use super::learner::{Frames, LearnerTap};
+use super::patches::Loaded;
 use super::standing::Standing;
 use super::{Failure, plan};
 use crate::config::Config;
@@ -17,6 +18,7 @@ use crate::engine::{Arena, Clock, Mode, Worker, WorkerShared};
 use crate::export::Names;
 use crate::export::eve::EveRender;
 use crate::nic::{AfPacket, FramePort, Geometry, Idle, Polling};
+use crate::patches::Version;
 use crate::record::{Queue, RecordOptions, Recorder};
 use crate::sys;
 
@@ -79,8 +81,9 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
     standing.restarts = handed.restarts;
     let mode = Mode::named(&standing.mode)
         .ok_or_else(|| Failure::new(1, format!("standing orders name an unknown mode {:?}", standing.mode)))?;
-    let policy = plan::compile(&config, &standing.policy_name, &standing.policy_text, standing.generation)?;
-    let rules = Arc::new(plan::rules(&config, mode, policy));
+    let own = plan::compile(&config, &standing.policy_name, &standing.policy_text, standing.generation)?;
+    // The supervisor took it; where its file was changed since, the wire is not to be lost for that.
+    let pack = Loaded::of_or_built_in(&config);
 
     let geometry = Geometry::for_mtu(handed.mtu);
     let port = |fd: i32| -> Result<AfPacket, Failure> {
@@ -99,6 +102,9 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
     let (arena, known) = Arena::over(shared_memory.as_mut_slice(), u64::from_le_bytes(seed))
         .ok_or_else(|| Failure::new(1, "the inherited arena is too small"))?;
 
+    let version = Version::of(&arena.shared().robot);
+    let policy = Arc::new(pack.tighten(&own, version, standing.generation, plan::now()));
+    let rules = Arc::new(plan::rules(&config, mode, policy));
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let names = Arc::new(Names::new(host, config.assets.iter().map(|asset| (asset.ip, asset.name.clone()))));
     names.set_rules(rules.policy.generation(), rules.policy.rule_ids().map(str::to_owned).collect());
@@ -129,7 +135,15 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
         .map_err(|error| Failure::new(1, format!("latency histogram: {error}")))?;
     worker.begin();
 
-    let orders = Orders::new(&config, standing, Arc::clone(&shared), frames, recorder.counters(), port_names, names);
+    let orders = Orders::new(
+        &config,
+        Begun { standing, own, pack, version },
+        Arc::clone(&shared),
+        frames,
+        recorder.counters(),
+        port_names,
+        names,
+    );
     let server = crate::control::Server::start(&config.control.socket, orders.clone())
         .map_err(|error| Failure::new(1, format!("control socket {}: {error}", config.control.socket.display())))?;
 
@@ -223,6 +237,7 @@ impl Watch {
                         orders.reload(&config);
                     }
                     orders.end_timed_mode();
+                    orders.look_after_patches();
                 }
             })?
         };

@@ -19,6 +19,7 @@ use crate::sys::arena::Arena as SharedMemory;
 /// The configuration, the policy or a port is unfit; nothing was started then.
 pub fn run(config_path: &Path) -> Result<(), Failure> {
     let config = Config::load(config_path).map_err(|problems| Failure { lines: lines(&problems), code: 2 })?;
+    super::patches::Loaded::of(&config)?;
     let standing = begin(&config)?;
     let ports = prepare::prepare(&config.ports.plant, &config.ports.robot)
         .map_err(|problems| Failure { lines: problems.iter().map(ToString::to_string).collect(), code: 2 })?;

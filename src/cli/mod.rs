@@ -9,6 +9,7 @@ mod learn;
 mod manual;
 mod mode;
 mod output;
+mod patches;
 mod policy;
 mod replay;
 mod rule_text;
@@ -51,6 +52,9 @@ enum Command {
     /// Check, test, apply, roll back or show policies.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Which known attacks on this controller are contained, tried and not believed.
+    #[command(subcommand)]
+    Patches(patches::PatchesCommand),
     /// Propose a policy from captures, or learn on the running appliance.
     Learn(learn::LearnArgs),
     /// What `run` would refuse on, and the command that mends it.
@@ -129,6 +133,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Config(command) => config::run(&command),
         Command::Policy(command) => policy::run(&context, &command),
+        Command::Patches(command) => patches::run(&context, &command),
         Command::Learn(args) => learn::run(&context, &args),
         Command::Doctor(args) => doctor::run(&context, &args),
         Command::Mode(args) => mode::run(&context, &args),

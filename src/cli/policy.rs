@@ -3,10 +3,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use super::{Context, Exit, ask, fail, mistakes};
-use crate::appliance;
+use crate::appliance::{self, patches::Loaded};
 use crate::config::Config;
 use crate::control::{PolicyText, Request, Response};
 use crate::document::Problems;
+use crate::patches::Pack;
 use crate::policy::{Asset, Policy, TestOutcome};
 
 /// What `policy` does.
@@ -97,7 +98,13 @@ fn compile(file: &Path, config: Option<&Path>) -> Result<(String, Policy), Exit>
     };
     let name = file.display().to_string();
     match Policy::compile(&name, &text, &assets, 1, appliance::now()) {
-        Ok(policy) => Ok((text, policy)),
+        Ok(policy) => {
+            let pack = config.map_or_else(Pack::built_in, |path| {
+                Config::load(path).map_or_else(|_| Pack::built_in(), |config| Loaded::of_or_built_in(&config).pack)
+            });
+            pack.doubts(&name, &policy, appliance::now().wall_ns).iter().for_each(|doubt| eprintln!("{doubt}"));
+            Ok((text, policy))
+        }
         Err(problems) => Err(mistakes(&problems)),
     }
 }

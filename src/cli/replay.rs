@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Context, Exit, fail, mistakes};
+use crate::appliance::patches::Loaded;
 use crate::config::Config;
 use crate::document::Problems;
 use crate::engine::offline::{self, Sink, Survey};
@@ -51,6 +52,8 @@ pub(super) struct Scene {
     pub(super) checksums: Checksums,
     /// Whether the configuration says that the robot has the Robot API.
     robot_api: bool,
+    /// Virtual patches of the configuration's box; without a configuration there is no box.
+    pack: Option<Loaded>,
 }
 
 impl Scene {
@@ -61,11 +64,12 @@ impl Scene {
         robot: Option<&str>,
         checksums: ChecksumChoice,
     ) -> Result<Self, Exit> {
-        let (mut assets, mut robot_api) = (Vec::new(), false);
+        let (mut assets, mut robot_api, mut pack) = (Vec::new(), false, None);
         if let Some(path) = config {
             let config = Config::load(path).map_err(|problems| mistakes(&problems))?;
             assets = crate::appliance::assets(&config);
             robot_api = crate::appliance::has_robot_api(&config);
+            pack = Some(Loaded::of(&config).map_err(|failure| super::run::report(&failure))?);
         }
         let mut survey = Survey::default();
         for capture in captures {
@@ -100,10 +104,11 @@ impl Scene {
             ChecksumChoice::Verify => Checksums::Verify,
             ChecksumChoice::Ignore => Checksums::Ignore,
         };
-        Ok(Self { assets, robot: address, robot_name: name, checksums, robot_api })
+        Ok(Self { assets, robot: address, robot_name: name, checksums, robot_api, pack })
     }
 
-    /// The policy to judge captures by; without a file an empty one.
+    /// The policy to judge captures by; without a file an empty one. Where a configuration names the box, the virtual
+    /// patches stand beside it that are in force on its wire until the controller's version is seen.
     pub(super) fn policy(&self, path: Option<&Path>, captures: &[PathBuf]) -> Result<Policy, Exit> {
         let Some(path) = path else { return Ok(Policy::empty(1)) };
         let name = path.display().to_string();
@@ -113,7 +118,11 @@ impl Scene {
         let robot = policy_robot(&text).filter(|name| !assets.iter().any(|asset| asset.name == *name));
         assets.extend(robot.map(|name| Asset { name, address: self.robot, is_robot: true }));
         let moment = Moment { wall_ns: first_time(captures), monotonic_ns: 1_000_000_000 };
-        Policy::compile(&name, &text, &assets, 1, moment).map_err(|problems| mistakes(&problems))
+        let policy = Policy::compile(&name, &text, &assets, 1, moment).map_err(|problems| mistakes(&problems))?;
+        Ok(match &self.pack {
+            Some(pack) => pack.tighten(&policy, None, 1, moment),
+            None => policy,
+        })
     }
 
     /// The rules of an offline run.

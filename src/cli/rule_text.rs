@@ -7,6 +7,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::told;
+use crate::patches::Pack;
 
 /// The rule, or why no rule can allow it.
 pub(super) fn narrowest(line: &Value) -> Result<String, &'static str> {
@@ -15,6 +16,7 @@ pub(super) fn narrowest(line: &Value) -> Result<String, &'static str> {
     let (plant, robot) = told::ends(line);
     let client = ours["client"].as_str().unwrap_or(plant);
     let robot = ours["robot"].as_str().unwrap_or(robot);
+    let denied = if ours["reason"] == "denied_by_rule" { Some(exemption(ours["rule"].as_str())?) } else { None };
     let opened_by_robot = line["direction"] == "to_client" || told::is_to_device(line);
     let mut rule = format!("[[allow]]\nid = {}\n", quoted(&id));
     if opened_by_robot && told::service(line) != "external_control" {
@@ -26,7 +28,22 @@ pub(super) fn narrowest(line: &Value) -> Result<String, &'static str> {
         Some(command) => body(&mut rule, line, command)?,
         None => frame(&mut rule, line)?,
     }
-    Ok(rule)
+    Ok(denied.map_or_else(String::new, |exemption| format!("{exemption}\n")) + &rule)
+}
+
+/// What rests the deny rules that refused it, where they are a virtual patch's:
+/// an exemption, for an hour as an example.
+fn exemption(rule: Option<&str>) -> Result<String, &'static str> {
+    let id = rule.filter(|id| Pack::built_in().patch(id).is_some());
+    let id = id.ok_or("A deny rule names it, and wins over every rule that allows: change that one.")?;
+    let hour = jiff::SignedDuration::from_hours(1);
+    let until = jiff::Timestamp::now().checked_add(hour).map_err(|_| "The clock is at its end.")?;
+    let until = until.strftime("%Y-%m-%dT%H:%M:%SZ");
+    Ok(format!(
+        "# A virtual patch refuses it beside the policy. While an exemption lasts, the policy alone decides.\n\
+         [[exempt]]\npatch = {}\nreason = \"...\"\nuntil = {until}\n",
+        quoted(id)
+    ))
 }
 
 fn body(rule: &mut String, line: &Value, command: &Value) -> Result<(), &'static str> {

@@ -54,6 +54,12 @@ fn print(status: &Status) {
             robot.name, robot.ip, robot.program, robot.robot_mode, robot.safety, robot.control
         );
     }
+    if let Some(patches) = &status.patches {
+        println!("patches    {patches}");
+    }
+    for exemption in &status.exemptions {
+        println!("exempt     {exemption}");
+    }
     for input in &status.inputs {
         println!("input      {}", input.sentence);
     }

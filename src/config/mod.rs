@@ -52,6 +52,9 @@ pub struct Config {
     /// The local control socket.
     #[serde(default)]
     pub control: Control,
+    /// Virtual patches beside those that are built in.
+    #[serde(default)]
+    pub patches: Patches,
 }
 
 /// What is done with traffic.
@@ -391,6 +394,17 @@ impl Default for Control {
     fn default() -> Self {
         Self { socket: PathBuf::from("/run/vambrace/control.sock") }
     }
+}
+
+/// A pack of virtual patches in the place of the one that is built in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Patches {
+    /// Path of the pack; its signature lies beside it, `.sig` behind the name.
+    pub file: Option<PathBuf>,
+    /// The issuer's public key, `ed25519:` and 64 hexadecimal digits.
+    #[schemars(regex(pattern = r"^ed25519:[0-9A-Fa-f]{64}$"))]
+    pub key: Option<String>,
 }
 
 impl Config {

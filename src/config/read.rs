@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{
     Asset, Config, Control, DcpSet, Fail, FailState, FastPath, Guard, Ipv6, Layer2, Layer2Protocol, MidStream, Mode,
-    OnMidStream, OnMidStreamText, PolicyFile, Polling, Ports, Profile, Record, Side, Size,
+    OnMidStream, OnMidStreamText, Patches, PolicyFile, Polling, Ports, Profile, Record, Side, Size,
 };
 use crate::document::{Problems, Source, Table, Value};
 
@@ -42,6 +42,7 @@ pub(super) fn config(name: &str, text: &str) -> Result<Config, Problems> {
         table.finish();
         Control { socket }
     });
+    let patches = root.table("patches").map_or_else(Patches::default, |table| patches(&table));
     root.finish();
     let whole = mode.zip(ports).map(|(mode, ports)| Config {
         mode,
@@ -55,6 +56,7 @@ pub(super) fn config(name: &str, text: &str) -> Result<Config, Problems> {
         record,
         policy,
         control,
+        patches,
     });
     source.finish(whole)
 }
@@ -213,6 +215,28 @@ fn record(table: &Table<'_>) -> Record {
     }
 }
 
+fn patches(table: &Table<'_>) -> Patches {
+    let file = path(table, "file");
+    let key = table.take("key").and_then(|value| {
+        let text = value.string()?;
+        let digits = text.strip_prefix("ed25519:");
+        if !digits.is_some_and(|digits| digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+            value.problem("the issuer's key is not readable", "write \"ed25519:\" and 64 hexadecimal digits");
+            return None;
+        }
+        Some(text.to_owned())
+    });
+    // A pack that nobody vouches for is none, and a key alone means a forgotten file.
+    for (has, key, other) in [("file", "key", "the issuer's public key"), ("key", "file", "the path of the pack")] {
+        if table.has(has) && !table.has(key) {
+            let mend = format!("write {key} = {other}");
+            table.problem_at(table.offset(), format!("`patches` has `{has}` without `{key}`"), mend);
+        }
+    }
+    table.finish();
+    Patches { file, key }
+}
+
 fn path(table: &Table<'_>, key: &'static str) -> Option<std::path::PathBuf> {
     let value = table.take(key)?;
     let text = value.string()?;
@@ -360,6 +384,7 @@ mod tests {
         assert_eq!(sample.record, least.record);
         assert_eq!(sample.policy, least.policy);
         assert_eq!(sample.control, least.control);
+        assert_eq!(sample.patches, least.patches);
         assert_eq!(sample.robot().unwrap().profile, least.robot().unwrap().profile);
     }
 
@@ -412,6 +437,23 @@ mod tests {
                 "17:7: \"1:2\" is no MAC address; write six pairs such as \"00:1b:1b:aa:bb:cc\"",
             ]
         );
+    }
+
+    #[test]
+    fn a_pack_and_its_key_come_together() {
+        let key = format!("ed25519:{}", "0a".repeat(32));
+        let with = |text: &str| config("c.toml", &format!("{LEAST}[patches]\n{text}"));
+        let both = with(&format!("file = \"p.toml\"\nkey = \"{key}\"\n")).unwrap();
+        assert_eq!(both.patches.key, Some(key.clone()));
+        for (text, what) in [
+            ("file = \"p.toml\"\n".to_owned(), "has `file` without `key`"),
+            (format!("key = \"{key}\"\n"), "has `key` without `file`"),
+            (format!("file = \"p.toml\"\nkey = \"{key}0\"\n"), "key is not readable"),
+            ("files = 1\n".to_owned(), "unknown key `files`"),
+        ] {
+            let problems = with(&text).unwrap_err().to_string();
+            assert!(problems.contains(what) && problems.lines().count() == 1, "{problems}");
+        }
     }
 
     #[test]

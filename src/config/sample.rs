@@ -85,4 +85,10 @@ file = "/etc/vambrace/policy.toml"
 [control]
 # Where `vambrace status`, `mode`, `policy apply` and the others reach the running process. Mode 0660.
 socket = "/run/vambrace/control.sock"
+
+[patches]
+# Optional: a pack of virtual patches newer than the one that is built in, with its signature beside it (pack.toml.sig),
+# and the public key of whoever issued it. Without them the built-in pack is in force.
+# file = "/etc/vambrace/pack.toml"
+# key = "ed25519:..."
 "##;

@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use super::patches::PatchReport;
+
 /// Version of requests and responses; another one is refused with a sentence that says so.
 pub const VERSION: u32 = 1;
 
@@ -36,6 +38,12 @@ pub enum Request {
     LearnStatus,
     /// Where the event files are, so that a reader can follow them.
     Events,
+    /// What became of known attacks when they were tried against the policy in force.
+    Patches {
+        /// Try them again now, whatever the mode; else what was found last, as the mode makes it.
+        #[serde(default)]
+        again: bool,
+    },
 }
 
 /// What came of a request.
@@ -55,6 +63,8 @@ pub enum Response {
         /// Folder of the event files.
         directory: String,
     },
+    /// Answer to [`Request::Patches`].
+    Patches(Box<PatchReport>),
     /// It was not done.
     Failed {
         /// What kind of failure; decides the exit code.
@@ -203,6 +213,12 @@ pub struct Status {
     /// RTDE inputs that a connection has in a recipe that the robot accepted: only that one can write them.
     #[serde(default)]
     pub inputs: Vec<InputStatus>,
+    /// Virtual patches: the outcome of the last self-test, one line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patches: Option<String>,
+    /// Exemptions of the policy that last, and those that ended; one line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exemptions: Vec<String>,
     /// The records.
     #[serde(default)]
     pub records: RecordStatus,

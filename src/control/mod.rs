@@ -7,6 +7,7 @@
 
 mod client;
 mod message;
+mod patches;
 mod server;
 
 pub use client::{Client, ControlError};
@@ -14,6 +15,7 @@ pub use message::{
     FailureKind, InputStatus, Learned, Learning, Outcome, PolicyText, PortStatus, RecordStatus, Request, Response,
     RobotStatus, Status, TrafficStatus, VERSION,
 };
+pub use patches::{PatchReport, PatchState, PatchStatus};
 pub use server::{Handler, Server};
 
 /// Where the socket is, unless configured otherwise.

@@ -190,6 +190,11 @@ impl<'d> Value<'d> {
         self.value.span().start
     }
 
+    /// Line and column of where it begins, both counted from 1.
+    pub(crate) fn place(&self) -> (usize, usize) {
+        self.source.place(self.offset())
+    }
+
     /// Notes a problem at the value.
     pub(crate) fn problem(&self, what: impl Into<String>, mend: impl Into<String>) {
         self.source.problem(self.offset(), what, mend);

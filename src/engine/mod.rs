@@ -27,6 +27,7 @@ mod rules;
 mod scene;
 mod segment;
 mod spliced;
+pub mod trial;
 mod worker;
 
 #[cfg(test)]

@@ -387,6 +387,30 @@ pub enum Notice {
         /// Uid of who asked.
         uid: u32,
     },
+    /// Other virtual patches have their deny rules in force, beside the policy.
+    Patches {
+        /// Version of the pack.
+        pack: u32,
+        /// How many of its entries have rules in force.
+        in_force: u16,
+        /// Generation of the policy with them.
+        generation: u32,
+        /// The controller's version that they were chosen for; absent where it was not seen.
+        version: Option<(u8, u8, i32)>,
+    },
+    /// Known attacks were tried against the policy in force, off the wire.
+    PatchTest {
+        /// Entries of which nothing would have come through.
+        protected: u16,
+        /// Entries of which something would have.
+        not_protected: u16,
+        /// Entries that are not about this controller.
+        not_applicable: u16,
+        /// Entries whose attack does not pass the box.
+        not_containable: u16,
+        /// Entries that were not tried in time.
+        untested: u16,
+    },
     /// A response that answers nothing, or a server answer outside its protocol.
     Anomaly {
         /// The conversation.

@@ -194,6 +194,20 @@ fn of_notice(notice: &Notice, names: &Names) -> String {
         Notice::Policy { generation, uid, .. } => {
             format!("Policy generation {generation} is in force, asked for by uid {uid}.")
         }
+        Notice::Patches { pack, in_force, generation, version } => {
+            let of = match version {
+                Some((major, minor, bugfix)) => format!("software {major}.{minor}.{bugfix}"),
+                None => "unknown software".to_owned(),
+            };
+            format!("{in_force} virtual patches of pack {pack} have rules in force for {of}, generation {generation}.")
+        }
+        Notice::PatchTest { protected, not_protected, not_applicable, not_containable, untested } => {
+            let rest = if *untested == 0 { String::new() } else { format!(" {untested} were not tried in time.") };
+            format!(
+                "Known attacks tried against the policy, as if enforced: {protected} contained, {not_protected} not, \
+                 {not_applicable} not of this controller, {not_containable} not containable here.{rest}"
+            )
+        }
         Notice::Anomaly { key, service, what } => {
             format!("{} and {} by {service}: {what}.", key.plant.ip(), key.robot.ip())
         }

@@ -390,6 +390,12 @@ fn record() -> impl Strategy<Value = Record> {
         any::<(u32, [u8; 8], u32)>().prop_map(|(generation, digest, uid)| Notice::Policy { generation, digest, uid }),
         any::<i64>().prop_map(|by_ns| Notice::ClockJump { by_ns }),
         any::<u64>().prop_map(|count| Notice::RecordsLost { count }),
+        any::<(u32, u16, u32, Option<(u8, u8, i32)>)>().prop_map(|(pack, in_force, generation, version)| {
+            Notice::Patches { pack, in_force, generation, version }
+        }),
+        any::<[u16; 5]>().prop_map(|[protected, not_protected, not_applicable, not_containable, untested]| {
+            Notice::PatchTest { protected, not_protected, not_applicable, not_containable, untested }
+        }),
     ];
     let parts = (ends, toward, service, class, verdict, any::<bool>(), detail(), text::<96>(), any::<[u64; 8]>());
     (parts, 0..5u8, notice).prop_map(|(parts, which, notice)| {

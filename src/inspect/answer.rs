@@ -5,7 +5,7 @@ use dissect::{DissectError, Step, Toward};
 use client_interface::Interface;
 
 use super::stream;
-use super::{Asked, INTERPRETER, REMOTE_CONTROL, Session};
+use super::{Asked, INTERPRETER, Session};
 use crate::command::Service;
 use crate::event::{InUse, Said, Text};
 use crate::robot::{Connection, Control, Inputs, Program, State};
@@ -142,6 +142,9 @@ fn rtde_answer(
                 told.state.see_rtde(field.variable, &field.value, now_ns);
             }
         }
+        rtde::Reply::ControllerVersion { major, minor, bugfix, .. } => {
+            see_version(told.state, [major, minor, bugfix], now_ns);
+        }
         rtde::Reply::SetupOutputs { types, .. } | rtde::Reply::SetupInputs { types, .. } => {
             reading.recorded = true;
             reading.text = Text::new(types.0);
@@ -183,7 +186,7 @@ fn dashboard_answer(
         Step::Whole { unit, len } => (unit, len),
     };
     // A bare `true` means something only as the answer to its question.
-    let asked = if session.pending.is_control_alone() { dashboard::Verb::named(REMOTE_CONTROL) } else { None };
+    let asked = session.pending.alone().and_then(dashboard::Verb::named);
     let reply = line.read(asked);
     let mut reading = Reading { recorded: true, text: Text::new(line.text), ..Reading::NOTHING };
     // In whatever words: a robot that doesn't greet answers with its first line.
@@ -203,6 +206,7 @@ fn dashboard_answer(
         dashboard::Reply::RemoteControl(remote) => {
             state.see_control(if remote { Control::Remote } else { Control::Local }, now_ns);
         }
+        dashboard::Reply::Version { major, minor, bugfix } => see_version(state, [major, minor, bugfix], now_ns),
         _ => {}
     }
     match session.pending.pop() {
@@ -230,6 +234,13 @@ fn api_answer(session: &mut Session, bytes: &[u8]) -> Result<Step<Reading>, Diss
         Asked::Nothing => reading.unsolicited = true,
     }
     Ok(Step::Whole { unit: reading, len })
+}
+
+/// Notes a version, if it is one that a controller can have.
+fn see_version(state: &mut State, [major, minor, bugfix]: [u32; 3], now_ns: u64) {
+    if let (Ok(major), Ok(minor), Ok(bugfix)) = (u8::try_from(major), u8::try_from(minor), i32::try_from(bugfix)) {
+        state.see_version(major, minor, bugfix, now_ns);
+    }
 }
 
 fn interpreter_answer(session: &mut Session, bytes: &[u8]) -> Result<Step<Reading>, DissectError> {

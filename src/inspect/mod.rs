@@ -31,6 +31,9 @@ const INTERPRETER: u16 = 30020;
 /// The Dashboard's question whether the robot is in remote control, whose answer is a bare word.
 const REMOTE_CONTROL: &str = "is in remote control";
 
+/// The Dashboard's question for the version, whose answer is told from other text only by its question.
+const VERSION: &str = "polyscopeversion";
+
 /// What the dissectors know of one connection. Plain data; all zero when new.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
@@ -219,10 +222,10 @@ impl Session {
             Service::Dashboard => {
                 let step = dashboard::Line::step(bytes)?;
                 Ok(judge(step, bytes, |line, unit| {
-                    let asks_control = line.verb.is_ok_and(|verb| verb.name == REMOTE_CONTROL);
+                    let asks = |name| line.verb.is_ok_and(|verb| verb.name == name);
                     if let Some(tag) = decide(&Command::Dashboard(line), unit) {
                         self.pending.push(tag);
-                        self.pending.mark_last(asks_control);
+                        self.pending.mark_last(asks(REMOTE_CONTROL), asks(VERSION));
                     }
                 }))
             }
@@ -322,8 +325,8 @@ pub struct Pending {
     untagged: u32,
     /// Which of the tags are those of [`REMOTE_CONTROL`], a bit each.
     control: u32,
-    /// Explicit padding.
-    reserved: u32,
+    /// Which are those of [`VERSION`], a bit each.
+    version: u32,
 }
 
 /// What the next answer answers.
@@ -349,19 +352,25 @@ impl Pending {
         }
     }
 
-    /// Says of the newest whether it is [`REMOTE_CONTROL`].
-    fn mark_last(&mut self, asks_control: bool) {
+    /// Says of the newest whether it is [`REMOTE_CONTROL`] or [`VERSION`].
+    fn mark_last(&mut self, asks_control: bool, asks_version: bool) {
         if self.untagged == 0
             && let Some(bit) = self.len.checked_sub(1).and_then(|last| 1_u32.checked_shl(last))
         {
             self.control = if asks_control { self.control | bit } else { self.control & !bit };
+            self.version = if asks_version { self.version | bit } else { self.version & !bit };
         }
     }
 
-    /// Whether the next answer is to [`REMOTE_CONTROL`], for sure: nothing else is waited for. Of several in a row one may
-    /// be answered by no line or by two, and each bare word after it would be taken for another's.
-    fn is_control_alone(&self) -> bool {
-        self.count() == 1 && self.control & 1 != 0
+    /// The question that the next answer is to, where its answer means something only as that, and for sure: nothing
+    /// else is waited for. Of several in a row one may be answered by no line or by two, and each bare word after it would
+    /// be taken for another's.
+    fn alone(&self) -> Option<&'static str> {
+        match (self.count(), self.control & 1, self.version & 1) {
+            (1, 1, _) => Some(REMOTE_CONTROL),
+            (1, _, 1) => Some(VERSION),
+            _ => None,
+        }
     }
 
     /// Takes the oldest.
@@ -373,6 +382,7 @@ impl Pending {
                 self.tags.rotate_left(1);
                 self.len = self.len.saturating_sub(1);
                 self.control >>= 1;
+                self.version >>= 1;
                 Asked::Tag(oldest)
             }
             _ if self.untagged > 0 => {

@@ -228,6 +228,29 @@ fn the_interpreter_answers_line_by_line_and_the_others_never() {
     assert_eq!(session.outstanding(Service::UrScript), 0);
 }
 
+/// The version is told by an answer to its own question alone: what else the Dashboard says may hold anybody's text.
+#[test]
+fn the_version_is_told_only_where_it_was_asked_for() {
+    let says = |before: &[&[u8]], answer: &[u8]| {
+        let (mut session, mut state) = (Session::new(), State::default());
+        before.iter().zip(1..).for_each(|(line, tag)| sent(&mut session, DASHBOARD, line, tag));
+        heard(&mut session, Service::Dashboard, answer, &mut state, 9).unwrap();
+        (state.version_at_ns != 0).then_some((state.major, state.minor, state.bugfix))
+    };
+    let version = b"URSoftware 5.12.3.1101319 (Mar 17 2022)\n";
+    assert_eq!(says(&[b"PolyscopeVersion\n"], version), Some((5, 12, 3)));
+    assert_eq!(says(&[b"get variable note\n"], version), None);
+    assert_eq!(says(&[b"PolyscopeVersion\n", b"get variable note\n"], version), None);
+    assert_eq!(says(&[], version), None);
+    assert_eq!(says(&[b"polyscopeversion\n"], b"URSoftware 300.1.1\n"), None);
+    // RTDE says it in numbers.
+    let (mut session, mut state) = (Session::new(), State::default());
+    sent(&mut session, RTDE, &[0, 3, b'v'], 1);
+    let numbers: Vec<u8> = [3_u32, 15, 8, 0].into_iter().flat_map(u32::to_be_bytes).collect();
+    heard(&mut session, Service::Rtde, &[&[0, 19, b'v'][..], &numbers].concat(), &mut state, 7).unwrap();
+    assert_eq!((state.major, state.minor, state.bugfix, state.version_at_ns), (3, 15, 8, 7));
+}
+
 #[test]
 fn the_dashboard_says_who_commands_the_robot_where_only_that_was_asked() {
     let mut session = Session::of_port(29999);

@@ -38,6 +38,9 @@ pub mod unconfirmed_facts {}
 #[doc = include_str!("eve-events.md")]
 pub mod eve_events {}
 
+#[doc = include_str!("known-attacks.md")]
+pub mod known_attacks {}
+
 /// Decisions that shaped the code, each with what was given up for it.
 pub mod decisions {
     #[doc = include_str!("decisions/0001-the-gate-asks-a-judge.md")]
@@ -73,6 +76,7 @@ mod tests {
     use std::path::Path;
 
     use crate::event::Reason;
+    use crate::patches::{Contained, Pack};
 
     fn reasons() -> String {
         let mut text = String::from(
@@ -97,6 +101,92 @@ mod tests {
             reasons(),
             "run `VAMBRACE_WRITE_MANUAL=1 cargo test --lib manual` and read what changed"
         );
+    }
+
+    /// The test of each entry in `tests/known_attacks.rs`.
+    const TESTS: [(&str, &str); 16] = [
+        ("RVD-6", "stack_overflow_of_the_modbus_service"),
+        ("RVD-15", "somebody_in_the_middle_by_arp"),
+        ("CVE-2018-10633", "root_by_known_passwords_and_long_ones"),
+        ("CVE-2018-10635", "urscript_of_anybody"),
+        ("CVE-2016-6515", "root_by_known_passwords_and_long_ones"),
+        ("RVD-1406", "shell_of_the_plug_in_framework"),
+        ("CVE-2017-3731", "truncated_records_of_tls"),
+        ("CVE-2020-10265", "dashboard_of_anybody"),
+        ("CVE-2020-10264", "rtde_of_anybody"),
+        ("CVE-2020-10266", "files_in_and_connections_out"),
+        ("CVE-2016-0634", "a_login_for_the_shell"),
+        ("CVE-2020-10267", "files_in_and_connections_out"),
+        ("CVE-2020-10290", "files_in_and_connections_out"),
+        ("CVE-2016-8619", "files_in_and_connections_out"),
+        ("unzip-zipimport", "files_in_and_connections_out"),
+        ("CVE-2026-8153", "shell_commands_in_dashboard_lines"),
+    ];
+
+    fn attacks() -> String {
+        let pack = Pack::built_in();
+        let mut text = format!(
+            "| entry | also | what | versions | contained | by | what stays open | ATT&CK for ICS {} | test |\n\
+             |---|---|---|---|---|---|---|---|---|\n",
+            pack.attack()
+        );
+        for patch in pack.patches() {
+            let or = |text: String, other: &str| if text.is_empty() { other.to_owned() } else { text };
+            let others = patch.cve.iter().filter(|cve| **cve != patch.id).cloned();
+            let rvd = patch.rvd.iter().map(|number| format!("RVD-{number}")).filter(|name| *name != patch.id);
+            let also = or(others.chain(rvd).collect::<Vec<_>>().join(", "), "-");
+            let how = patch.how.iter().map(|how| how.name()).collect::<Vec<_>>().join(", ");
+            let contained = if patch.is_of_controllers() { patch.contained.name() } else { "not applicable" };
+            let open = patch.open.clone().filter(|_| patch.contained != Contained::No);
+            let open = open.unwrap_or_else(|| patch.because.clone());
+            let test =
+                TESTS.iter().find(|(id, _)| *id == patch.id).map_or("-".to_owned(), |(_, test)| format!("`{test}`"));
+            text += &format!(
+                "| {} | {also} | {} | {} | {contained} | {} | {open} | {} | {test} |\n",
+                patch.id,
+                patch.title,
+                or(patch.affected(), "none"),
+                or(how, "-"),
+                or(patch.techniques.join(", "), "-"),
+            );
+        }
+        text
+    }
+
+    /// With `VAMBRACE_WRITE_MANUAL` set the table is written anew instead.
+    #[test]
+    fn the_chapter_of_known_attacks_is_in_step_with_the_pack() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let path = root.join("src/manual/known-attacks.md");
+        let chapter = std::fs::read_to_string(&path).unwrap();
+        let (before, rest) = chapter.split_once("| entry |").unwrap();
+        let (_, after) = rest.split_once("\n\n").unwrap();
+        let wanted = format!("{before}{}\n{after}", attacks());
+        if std::env::var_os("VAMBRACE_WRITE_MANUAL").is_some() {
+            std::fs::write(&path, &wanted).unwrap();
+        }
+        let chapter = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(chapter, wanted, "run `VAMBRACE_WRITE_MANUAL=1 cargo test --lib manual` and read what changed");
+        let tests = std::fs::read_to_string(root.join("tests/known_attacks.rs")).unwrap();
+        for (id, test) in TESTS {
+            assert!(tests.contains(&format!("fn {test}()")), "{id} has no test {test}");
+        }
+        let pack = Pack::built_in();
+        for patch in pack.patches() {
+            let named = TESTS.iter().any(|(id, _)| *id == patch.id);
+            assert_eq!(named, patch.contained != Contained::No, "{}: what is contained is tested", patch.id);
+        }
+        let count =
+            |contained| pack.patches().iter().filter(|it| it.is_of_controllers() && it.contained == contained).count();
+        let [yes, partly, no] = [Contained::Yes, Contained::Partly, Contained::No].map(count);
+        let sentence = format!("{yes} are contained, {partly} partly, {no} not");
+        assert!(chapter.contains(&sentence), "the chapter does not say: {sentence}");
+        let model = std::fs::read_to_string(root.join("src/manual/threat-model.md")).unwrap();
+        assert!(
+            model.contains(&format!("refusing what no rule allows | {yes} |")),
+            "the threat model counts otherwise"
+        );
+        assert!(model.contains(&format!("in what follows | {partly} |")), "the threat model counts otherwise");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::external_control::{self, all_sockets};
 use super::index::ModbusIndex;
 use super::rtde::InputSet;
 use super::rule::{Asset, Body, Reading, Rule, refusal_of};
-use super::{Client, ClientRules, Commands, Escalation, Moment, Policy, number, test};
+use super::{Client, ClientRules, Commands, Escalation, Moment, Policy, exempt, number, test};
 use crate::command::Service;
 use crate::document::{Problems, Source, Table};
 use crate::event::Action;
@@ -21,6 +21,9 @@ const RULES: usize = 60_000;
 /// What is done with refused commands where the policy does not say. Source: the contract; only the one command is
 /// lost, and the client reads in its own protocol that it was.
 const REFUSAL: Action = Action::Refuse;
+
+/// The same by service: Modbus, RTDE, Dashboard, URScript, external control.
+const DEFAULT_REFUSAL: [Action; 5] = [REFUSAL, REFUSAL, REFUSAL, REFUSAL, Action::Hold];
 
 /// How old the robot's state may be for a `when`. Source: the contract; five periods of the slowest stream (10 Hz).
 const MAX_AGE_NS: u64 = 500_000_000;
@@ -70,6 +73,7 @@ impl Policy {
             source.problem(0, format!("{} rules are more than {RULES}", rules.len()), "merge rules");
         }
         let tests = test::read(&root, &reading);
+        let exemptions = exempt::read(&root);
         root.finish();
         // In the order of the file, so that places match what people read; deny rules of a client come first in its lists.
         rules.sort_by_key(|(offset, _)| *offset);
@@ -89,14 +93,17 @@ impl Policy {
             generation,
             digest,
             robot,
+            own: rules.len(),
             rules,
             ranges,
             clients,
+            refusal,
             max_age_ns,
             sockets,
             exclusive,
             escalation,
             tests,
+            exemptions,
         };
         source.finish(Some(policy))
     }
@@ -108,14 +115,17 @@ impl Policy {
             generation,
             digest: [0; 32],
             robot: None,
+            own: 0,
             rules: Vec::new(),
             ranges: Vec::new(),
             clients: Vec::new(),
+            refusal: DEFAULT_REFUSAL,
             max_age_ns: MAX_AGE_NS,
             sockets: Vec::new(),
             exclusive: InputSet::default(),
             escalation: None,
             tests: Vec::new(),
+            exemptions: Vec::new(),
         }
     }
 }
@@ -145,8 +155,7 @@ fn robot(root: &Table<'_>, assets: &[Asset]) -> Option<IpAddr> {
 }
 
 fn refusal(root: &Table<'_>) -> ([Action; 5], Option<Escalation>) {
-    let default = [REFUSAL, REFUSAL, REFUSAL, REFUSAL, Action::Hold];
-    let Some(table) = root.table("refusal") else { return (default, None) };
+    let Some(table) = root.table("refusal") else { return (DEFAULT_REFUSAL, None) };
     let read = |key| table.take(key).and_then(|value| refusal_of(&value)).unwrap_or(REFUSAL);
     let external = table.take("external_control").and_then(|value| external_control::refusal(&value));
     let external = external.unwrap_or(Action::Hold);
@@ -211,7 +220,7 @@ fn bounds(net: &IpNet) -> (u128, u128) {
 }
 
 /// Cuts the address space where rules tell addresses apart, and gives each range its rules.
-fn clients(rules: &[Rule], refusal: [Action; 5]) -> (Vec<(u128, Client)>, Vec<ClientRules>) {
+pub(crate) fn clients(rules: &[Rule], refusal: [Action; 5]) -> (Vec<(u128, Client)>, Vec<ClientRules>) {
     let mut cuts: Vec<u128> = vec![0];
     for net in rules.iter().flat_map(|rule| &rule.peers) {
         let (first, last) = bounds(net);

@@ -117,7 +117,7 @@ impl Policy {
                     // What is not known counts against the command.
                     when.holds(ask.state, ask.now_ns, self.max_age_ns) != Err(Reason::StateMismatch)
                 });
-                if !expired && holds && covers(rule).is_ok() {
+                if !expired && !rule.rests(ask.now_ns) && holds && covers(rule).is_ok() {
                     return self.verdict(refusal, Reason::DeniedByRule, Some(place));
                 }
                 continue;

@@ -11,6 +11,7 @@ mod dashboard;
 mod decide;
 mod diff;
 mod envelope;
+mod exempt;
 mod explain;
 mod external_control;
 mod index;
@@ -22,6 +23,7 @@ mod rotation;
 mod rtde;
 mod rule;
 mod test;
+mod tighten;
 mod urscript;
 
 use std::net::IpAddr;
@@ -29,9 +31,11 @@ use std::net::IpAddr;
 use dissect::Toward;
 
 pub use diff::{Change, diff};
+pub use exempt::Exemption;
 pub use explain::Nearest;
 pub use rule::Asset;
 pub use test::TestOutcome;
+pub use tighten::{Denials, Peer, Tightening};
 pub(crate) use urscript::hash_text;
 
 use crate::command::{Command, Service, Socket};
@@ -83,10 +87,14 @@ pub struct Policy {
     generation: u32,
     digest: [u8; 32],
     robot: Option<IpAddr>,
+    /// How many of `rules` are the file's own; deny rules from outside it stand behind them.
+    own: usize,
     rules: Vec<Rule>,
     /// First addresses of the ranges that rules tell apart, ascending, with the client of each.
     ranges: Vec<(u128, Client)>,
     clients: Vec<ClientRules>,
+    /// What is done with refused commands where no rule says otherwise; see [`ClientRules::refusal`].
+    refusal: [Action; 5],
     max_age_ns: u64,
     /// Sockets of external control that rules name, by port.
     sockets: Vec<(u16, Socket)>,
@@ -94,6 +102,7 @@ pub struct Policy {
     exclusive: rtde::InputSet,
     escalation: Option<Escalation>,
     tests: Vec<test::Test>,
+    exemptions: Vec<Exemption>,
 }
 
 /// Places of rules in [`Policy::rules`] that can match a client, deny rules first.
@@ -184,13 +193,19 @@ impl Policy {
         self.escalation.as_ref()
     }
 
-    /// How many rules it has.
+    /// How many rules its file has.
     #[must_use]
     pub fn rules(&self) -> usize {
-        self.rules.len()
+        self.own
     }
 
-    /// Ids of the rules, the one of [`RuleId`] 1 first.
+    /// What its file exempts it from.
+    #[must_use]
+    pub fn exemptions(&self) -> &[Exemption] {
+        &self.exemptions
+    }
+
+    /// Ids of all rules in force, the one of [`RuleId`] 1 first; those from outside the file come last.
     pub fn rule_ids(&self) -> impl Iterator<Item = &str> {
         self.rules.iter().map(|rule| rule.id.as_str())
     }
@@ -279,7 +294,7 @@ impl Policy {
                 Body::Any(classes) => classes.is_none(),
                 _ => false,
             };
-            if !matches || rule.until_ns.is_some_and(|until| now_ns > until) {
+            if !matches || rule.until_ns.is_some_and(|until| now_ns > until) || rule.rests(now_ns) {
                 continue;
             }
             if rule.deny {
@@ -299,7 +314,7 @@ impl Policy {
             let Some(rule) = self.rules.get(usize::from(place)) else { continue };
             let lives = rule.until_ns.is_none_or(|until| now_ns <= until);
             if rule.deny {
-                if lives && rule.when.is_none() && rule.body.is_unbounded() {
+                if lives && !rule.rests(now_ns) && rule.when.is_none() && rule.body.is_unbounded() {
                     return self.verdict(Action::Drop, Reason::DeniedByRule, Some(place));
                 }
                 continue;

@@ -102,7 +102,17 @@ pub(crate) struct Rule {
     pub(crate) rate: Option<Rate>,
     /// Monotonic nanoseconds after which it does not match.
     pub(crate) until_ns: Option<u64>,
+    /// Monotonic nanoseconds up to which it rests; only of deny rules from outside the file.
+    pub(crate) since_ns: Option<u64>,
     pub(crate) refusal: Option<Action>,
+}
+
+impl Rule {
+    /// Whether an exemption keeps it from matching yet.
+    #[inline]
+    pub(crate) fn rests(&self, now_ns: u64) -> bool {
+        self.since_ns.is_some_and(|since| now_ns <= since)
+    }
 }
 
 /// Names of devices that `from` and `to` may use.
@@ -180,7 +190,8 @@ impl Reading<'_> {
         }
         table.take("comment").and_then(|value| value.string());
         table.finish();
-        Some(Rule { id: id?, deny, egress, peers, service: service?, body: body?, when, rate, until_ns, refusal })
+        let (service, body, since_ns) = (service?, body?, None);
+        Some(Rule { id: id?, deny, egress, peers, service, body, when, rate, until_ns, since_ns, refusal })
     }
 
     /// Reads asset names, addresses and networks.

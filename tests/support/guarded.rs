@@ -213,6 +213,17 @@ impl Vambrace {
         output.status.success()
     }
 
+    /// Asks the running box.
+    pub fn ask(&self, arguments: &[&str]) -> std::process::Output {
+        let mut command = Command::new(super::vambrace());
+        command.arg("--socket").arg(self.directory.join("control.sock")).args(arguments).output().unwrap()
+    }
+
+    /// Where its files are.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Goes to another mode.
     pub fn switch(&self, mode: &str) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vambrace"));

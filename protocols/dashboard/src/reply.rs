@@ -55,6 +55,16 @@ pub enum Reply<'a> {
     RemoteControl(bool),
     /// `get operational mode`, in the robot's word: `MANUAL`, `AUTOMATIC` or `NONE`.
     OperationalMode(&'a [u8]),
+    /// `PolyscopeVersion`: `URSoftware 5.12.0.1101319 (Mar 17 2022)`. Told only where that was asked, as the answer to
+    /// another command may hold any text.
+    Version {
+        /// First number.
+        major: u32,
+        /// Second number.
+        minor: u32,
+        /// Third number.
+        bugfix: u32,
+    },
     /// The robot refused since it is not in remote control.
     NotRemote,
     /// The robot did not understand the command.
@@ -115,14 +125,29 @@ impl<'a> Reply<'a> {
         Some(Self::ProgramState { state, program: trim(program) })
     }
 
+    fn version(text: &'a [u8]) -> Option<Self> {
+        let (major, rest) = number(trim(strip(text, "URSoftware")?))?;
+        let (minor, rest) = number(rest.strip_prefix(b".")?)?;
+        let (bugfix, _) = number(rest.strip_prefix(b".")?)?;
+        Some(Self::Version { major, minor, bugfix })
+    }
+
     /// Replies that only their command gives a meaning.
     fn answering(text: &'a [u8], asked: &str) -> Option<Self> {
         match asked {
             "is in remote control" => truth(text).map(Self::RemoteControl),
             "get operational mode" => Some(Self::OperationalMode(text)),
+            "polyscopeversion" => Self::version(text),
             _ => None,
         }
     }
+}
+
+/// A number at the start of `text`, and what follows it.
+fn number(text: &[u8]) -> Option<(u32, &[u8])> {
+    let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, rest) = text.split_at_checked(end)?;
+    Some((core::str::from_utf8(digits).ok()?.parse().ok()?, rest))
 }
 
 fn truth(text: &[u8]) -> Option<bool> {
@@ -251,6 +276,12 @@ mod tests {
         assert_eq!(read("true", "is in remote control"), Reply::RemoteControl(true));
         assert_eq!(read("true", "isprogramsaved"), Reply::Other(b"true"));
         assert_eq!(read("true", ""), Reply::Other(b"true"));
+        let version = "URSoftware 5.12.3.1101319 (Mar 17 2022)";
+        assert_eq!(read(version, "polyscopeversion"), Reply::Version { major: 5, minor: 12, bugfix: 3 });
+        assert_eq!(read(version, "get variable"), Reply::Other(version.as_bytes()));
+        for odd in ["URSoftware", "URSoftware 5", "URSoftware 5.12", "URSoftware x.1.2", "URSoftware 99999999999.1.2"] {
+            assert_eq!(read(odd, "polyscopeversion"), Reply::Other(odd.as_bytes()));
+        }
         assert_eq!(read("MANUAL", "get operational mode"), Reply::OperationalMode(b"MANUAL"));
     }
 

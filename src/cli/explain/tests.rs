@@ -53,6 +53,24 @@ fn refused(service: Service, class: Class, detail: Detail) -> Value {
     line(9, class, Reason::NoRule, service, detail)
 }
 
+/// A rule that allows does not help against one that denies: what does is told.
+#[test]
+fn what_a_deny_rule_refuses_is_told_how_to_allow() {
+    let unlock = || Detail::Dashboard { verb: "unlock protective stop", text: Text::new(b"unlock protective stop") };
+    let mut line = line(9, Class::Safety, Reason::DeniedByRule, Service::Dashboard, unlock());
+    assert!(rule_text::narrowest(&line).unwrap_err().contains("wins over every rule that allows"));
+    line["alert"]["context"]["rule"] = "CVE-2020-10265".into();
+    let text = rule_text::narrowest(&line).unwrap();
+    assert!(text.contains("[[exempt]]\npatch = \"CVE-2020-10265\"\nreason = \"...\"\nuntil = 2"), "{text}");
+    let assets = [
+        Asset { name: "cell4-robot".into(), address: address(40), is_robot: true },
+        Asset { name: "plc".into(), address: address(21), is_robot: false },
+    ];
+    let policy = format!("version = 1\nrobot = \"cell4-robot\"\n{text}");
+    let policy = Policy::compile("p", &policy, &assets, 1, Moment { wall_ns: 0, monotonic_ns: 0 }).unwrap();
+    assert_eq!((policy.rules(), policy.exemptions().len()), (1, 1));
+}
+
 /// Every kind of rule that is proposed compiles.
 #[test]
 fn proposed_rules_compile() {

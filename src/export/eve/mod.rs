@@ -6,12 +6,13 @@
 //! them.
 
 mod modbus;
+mod notice;
 
 use dissect::Toward;
 use external_control::Channel;
 use link::{FlowKey, Mac};
 
-use super::attack::{DISCOVERY, technique};
+use super::attack::technique;
 use super::json::{Object, hex};
 use super::{Names, community, sentence, sid};
 use crate::command::{Class, Service};
@@ -433,58 +434,6 @@ impl Line<'_> {
             }
         });
         self.ours(line, |ours| ours.number("event_id", self.event.id.0));
-    }
-
-    fn notice(&self, line: &mut Object<'_>, notice: &Notice) {
-        self.head(line, "notice", None);
-        line.object("notice", |object| {
-            object.number("event_id", self.event.id.0);
-            match notice {
-                Notice::Started => object.text("kind", "started"),
-                Notice::Mode { from, to, uid } => {
-                    object.text("kind", "mode");
-                    object.text("from", from);
-                    object.text("to", to);
-                    object.number("uid", *uid);
-                }
-                Notice::Policy { generation, digest, uid } => {
-                    object.text("kind", "policy");
-                    object.number("generation", *generation);
-                    object.text("digest", &hex(digest));
-                    object.number("uid", *uid);
-                }
-                Notice::Quarantine { address, mac, for_ns } => {
-                    object.text("kind", "quarantine");
-                    object.text("address", &address.to_string());
-                    object.text("mac", &mac.to_string());
-                    object.number("for_seconds", for_ns / 1_000_000_000);
-                }
-                Notice::Scan { address, mac, ports } => {
-                    object.text("kind", "scan");
-                    object.text("address", &address.to_string());
-                    object.text("mac", &mac.to_string());
-                    object.number("ports", *ports);
-                    object.text("mitre_technique_id", DISCOVERY.id);
-                    object.text("mitre_technique_name", DISCOVERY.name);
-                }
-                Notice::RecordsLost { count } => {
-                    object.text("kind", "records_lost");
-                    object.number("count", *count);
-                }
-                Notice::Port { side, up } => {
-                    object.text("kind", "port");
-                    object.text("port", if *side == Toward::Robot { "robot" } else { "plant" });
-                    object.flag("up", *up);
-                }
-                Notice::ClockJump { by_ns } => {
-                    object.text("kind", "clock_jump");
-                    object.signed("by_ns", *by_ns);
-                }
-                // Anomalies by another function.
-                Notice::Anomaly { .. } | Notice::Unreadable { .. } => object.text("kind", "anomaly"),
-            }
-            object.text("sentence", &sentence(self.event, self.context.names));
-        });
     }
 
     fn app_proto(&self, line: &mut Object<'_>, service: Service) {

@@ -1,0 +1,80 @@
+//! What happened to the box itself.
+
+use dissect::Toward;
+
+use super::super::attack::DISCOVERY;
+use super::Line;
+use crate::event::Notice;
+use crate::export::json::{Object, hex};
+use crate::export::sentence;
+
+impl Line<'_> {
+    pub(super) fn notice(&self, line: &mut Object<'_>, notice: &Notice) {
+        self.head(line, "notice", None);
+        line.object("notice", |object| {
+            object.number("event_id", self.event.id.0);
+            match notice {
+                Notice::Started => object.text("kind", "started"),
+                Notice::Mode { from, to, uid } => {
+                    object.text("kind", "mode");
+                    object.text("from", from);
+                    object.text("to", to);
+                    object.number("uid", *uid);
+                }
+                Notice::Policy { generation, digest, uid } => {
+                    object.text("kind", "policy");
+                    object.number("generation", *generation);
+                    object.text("digest", &hex(digest));
+                    object.number("uid", *uid);
+                }
+                Notice::Patches { pack, in_force, generation, version } => {
+                    object.text("kind", "patches");
+                    object.number("pack", *pack);
+                    object.number("in_force", *in_force);
+                    object.number("generation", *generation);
+                    if let Some((major, minor, bugfix)) = version {
+                        object.text("software", &format!("{major}.{minor}.{bugfix}"));
+                    }
+                }
+                Notice::PatchTest { protected, not_protected, not_applicable, not_containable, untested } => {
+                    object.text("kind", "patch_test");
+                    object.number("protected", *protected);
+                    object.number("not_protected", *not_protected);
+                    object.number("not_applicable", *not_applicable);
+                    object.number("not_containable", *not_containable);
+                    object.number("untested", *untested);
+                }
+                Notice::Quarantine { address, mac, for_ns } => {
+                    object.text("kind", "quarantine");
+                    object.text("address", &address.to_string());
+                    object.text("mac", &mac.to_string());
+                    object.number("for_seconds", for_ns / 1_000_000_000);
+                }
+                Notice::Scan { address, mac, ports } => {
+                    object.text("kind", "scan");
+                    object.text("address", &address.to_string());
+                    object.text("mac", &mac.to_string());
+                    object.number("ports", *ports);
+                    object.text("mitre_technique_id", DISCOVERY.id);
+                    object.text("mitre_technique_name", DISCOVERY.name);
+                }
+                Notice::RecordsLost { count } => {
+                    object.text("kind", "records_lost");
+                    object.number("count", *count);
+                }
+                Notice::Port { side, up } => {
+                    object.text("kind", "port");
+                    object.text("port", if *side == Toward::Robot { "robot" } else { "plant" });
+                    object.flag("up", *up);
+                }
+                Notice::ClockJump { by_ns } => {
+                    object.text("kind", "clock_jump");
+                    object.signed("by_ns", *by_ns);
+                }
+                // Anomalies by another function.
+                Notice::Anomaly { .. } | Notice::Unreadable { .. } => object.text("kind", "anomaly"),
+            }
+            object.text("sentence", &sentence(self.event, self.context.names));
+        });
+    }
+}
