@@ -162,7 +162,8 @@ impl Orders {
         self.put(self.rules().mode, Arc::clone(&policy));
         self.write(&state.standing);
         let _ = self.shared.notices.push(Notice::Policy { generation, digest: policy.digest(), uid });
-        Response::Policy(policy_text(&state.standing, &policy, false))
+        let warnings = policy.warnings(plan::now().monotonic_ns).iter().map(ToString::to_string).collect();
+        Response::Policy(PolicyText { warnings, ..policy_text(&state.standing, &policy, false) })
     }
 
     fn roll_back(&self, uid: u32) -> Response {

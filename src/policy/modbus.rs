@@ -5,6 +5,7 @@ use modbus::{FunctionCode, Preset, Request, Span, Table, Values, ur};
 use super::names::classes;
 use super::ranges::Ranges;
 use super::rule::{Miss, Rank};
+use super::space::ModbusCuts;
 use crate::command::{Class, Classes};
 use crate::document::{self, Value};
 use crate::event::Reason;
@@ -68,6 +69,16 @@ impl ModbusRule {
     /// Whether no key bounds it.
     pub(crate) fn is_unbounded(&self) -> bool {
         self.named.is_none() && self.unit.is_none() && self.sub_function.is_none() && !self.bounded
+    }
+
+    /// Adds what requests are compared with.
+    pub(super) fn cut<'r>(&'r self, cuts: &mut ModbusCuts<'r>) {
+        cuts.functions |= self.named.map_or(0, |named| named.functions);
+        cuts.units.extend(&self.unit);
+        cuts.sub_functions.extend(&self.sub_function);
+        cuts.addresses.extend([&self.read, &self.write].into_iter().flatten());
+        cuts.quantities.extend(&self.quantity);
+        cuts.values.extend(&self.value);
     }
 
     /// Whether a request with this function code could match.
