@@ -9,7 +9,7 @@ use crate::appliance;
 use crate::config::Config;
 use crate::control::{PolicyText, Request, Response};
 use crate::document::Problems;
-use crate::policy::{Asset, Moment, Policy, TestOutcome};
+use crate::policy::{Asset, Controller, Moment, Policy, TestOutcome, template};
 
 /// What `policy` does.
 #[derive(Debug, clap::Subcommand)]
@@ -18,6 +18,18 @@ pub(super) enum PolicyCommand {
     Check(FileArgs),
     /// Compiles a policy and shows each of its tests.
     Test(FileArgs),
+    /// Prints a commented policy to begin with: named peers may read, nothing may move.
+    Template {
+        /// Kind of controller.
+        #[arg(long, value_name = "PROFILE", value_parser = controller, default_value = "ur-e-series")]
+        profile: Controller,
+        /// The robot: its name in the configuration, or its address.
+        #[arg(long, value_name = "NAME", default_value = "robot")]
+        robot: String,
+        /// A peer that may read: a name of the configuration, an address or a network; once for each.
+        #[arg(long, value_name = "PEER")]
+        from: Vec<String>,
+    },
     /// Answers who may do what, over all commands that there are.
     Ask(question::AskArgs),
     /// Shows what peers may do under one policy and not under another, with examples.
@@ -66,6 +78,7 @@ pub(super) fn run(context: &Context, command: &PolicyCommand) -> Exit {
     match command {
         PolicyCommand::Check(args) => check(context, args, false),
         PolicyCommand::Test(args) => check(context, args, true),
+        PolicyCommand::Template { profile, robot, from } => super::print(&template(*profile, robot, from)),
         PolicyCommand::Ask(args) => question::run(context, args),
         PolicyCommand::Diff { before, after, config, text, exit_code } => {
             let differs = match differences(context, before, after, config.as_deref(), *text) {
@@ -84,6 +97,12 @@ pub(super) fn run(context: &Context, command: &PolicyCommand) -> Exit {
         PolicyCommand::Rollback => report(context, ask(context, &Request::PolicyRollback)),
         PolicyCommand::Show => report(context, ask(context, &Request::PolicyShow)),
     }
+}
+
+fn controller(name: &str) -> Result<Controller, String> {
+    let found = Controller::ALL.into_iter().find(|(known, _)| *known == name);
+    let known = Controller::ALL.map(|(known, _)| known).join(", ");
+    found.map(|(_, controller)| controller).ok_or_else(|| format!("use one of {known}"))
 }
 
 fn read(file: &Path) -> Result<String, Exit> {

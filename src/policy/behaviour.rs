@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::parts::{Part, Parts};
-use super::rule::{Asset, Body};
+use super::rule::{Asset, Body, Rate};
 use super::space::{Block, Cuts, DISSECTED, Moment, Peer, Peers, Sample, Space};
 use super::{Client, Policy};
 use crate::command::Service;
@@ -339,19 +339,17 @@ impl Two<'_> {
         let mut paces = BTreeSet::new();
         let allows = parts.iter().filter(|part| !part.deny).zip(&says.covers).filter(|(_, covers)| is(covers, element));
         for rule in allows.filter_map(|(part, _)| policy.rules.get(part.place)) {
-            let mut words = Vec::new();
-            let rate = |(per_second, burst): (u64, u64)| {
+            let rate = |own: &Rate| {
                 #[expect(clippy::cast_precision_loss, reason = "for people")]
-                let per_second = per_second as f64 / 1000.0;
-                format!("{per_second} a second, {} at once", burst / 1000)
+                let per_second = own.per_second as f64 / 1000.0;
+                format!("{per_second} a second, {} at once", own.burst / 1000)
             };
-            words.extend(rule.rate.as_ref().map(|own| rate((own.per_second, own.burst))));
-            if let (Some(variable), Body::Rtde(body)) = (variable, &rule.body)
-                && let Some((step, own)) = body.history(variable)
-            {
-                words.extend(step.map(|step| format!("steps up to {step:?}")));
-                words.extend(own.map(rate));
-            }
+            let (step, own) = match (variable, &rule.body) {
+                (Some(variable), Body::Rtde(body)) => body.history(variable),
+                _ => (None, None),
+            };
+            let mut words: Vec<String> = rule.rate.iter().chain(&own).map(rate).collect();
+            words.extend(step.map(|step| format!("steps up to {step:?}")));
             if words.is_empty() {
                 return "at any pace".to_owned();
             }

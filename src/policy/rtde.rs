@@ -172,11 +172,9 @@ impl RtdeRule {
         })
     }
 
-    /// How a written input is limited by what was written before: largest step, and commands in thousandths a second and
-    /// at once.
-    pub(super) fn history(&self, variable: Variable) -> Option<(Option<f64>, Option<(u64, u64)>)> {
-        let bound = self.bound(variable).filter(|bound| bound.has_history())?;
-        Some((bound.step, bound.rate.as_ref().map(|rate| (rate.per_second, rate.burst))))
+    /// How a written input is limited by what was written before: the largest step, and how often it may change.
+    pub(super) fn history(&self, variable: Variable) -> (Option<f64>, Option<Rate>) {
+        self.bound(variable).map_or((None, None), |bound| (bound.step, bound.rate))
     }
 
     /// The inputs that one connection may have at a time.

@@ -58,7 +58,7 @@ impl Question {
         if let Some(function) = &wanted.function {
             filters = crossed(&filters, &function_named(function)?);
         }
-        let address = wanted.address.as_deref().map(|text| address(text)).transpose()?;
+        let address = wanted.address.as_deref().map(address).transpose()?;
         let service = wanted.service.as_deref().map(service).transpose()?;
         let class = match wanted.class.as_deref() {
             Some(name) => Some(Class::named(name).ok_or_else(|| words::unknown(name, Some(&["class"])))?),
