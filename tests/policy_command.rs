@@ -167,7 +167,8 @@ fn texts_that_mean_the_same_do_not_differ() {
         .replace("value = \"0..=120\"", "value = [\"0..=60\", \"61..=120\"]")
         .replace("id = \"panel\"", "id = \"panel-load\"");
     // A rule in two parts, in another order.
-    let halves = "[[allow]]\nfrom = \"hmi\"\nservice = \"dashboard\"\nclass = [\"read\"]\nargument = \"/programs/pick.urp\"\n";
+    let halves =
+        "[[allow]]\nfrom = \"hmi\"\nservice = \"dashboard\"\nclass = [\"read\"]\nargument = \"/programs/pick.urp\"\n";
     folder.write("after.toml", &format!("{after}{halves}"));
     let (out, err, code) = folder.run(&["policy", "diff", "before.toml", "after.toml", "--exit-code"]);
     assert_eq!((out.as_str(), code), ("", 0), "{err}");

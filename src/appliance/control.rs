@@ -162,8 +162,11 @@ impl Orders {
         self.put(self.rules().mode, Arc::clone(&policy));
         self.write(&state.standing);
         let _ = self.shared.notices.push(Notice::Policy { generation, digest: policy.digest(), uid });
+        let text = policy_text(&state.standing, &policy, false);
+        // It is in force already; others need not wait while its rules are compared.
+        drop(state);
         let warnings = policy.warnings(plan::now().monotonic_ns).iter().map(ToString::to_string).collect();
-        Response::Policy(PolicyText { warnings, ..policy_text(&state.standing, &policy, false) })
+        Response::Policy(PolicyText { warnings, ..text })
     }
 
     fn roll_back(&self, uid: u32) -> Response {
