@@ -152,12 +152,13 @@ fn differences(
     text: bool,
 ) -> Result<bool, Exit> {
     let (old, new) = (read(before), read(after));
-    let (old, new) = (old?, new?);
     // One name is one device in both.
-    let assets = devices(&[&old, &new], config)?;
-    // And one deadline is one moment.
+    let texts: Vec<&str> = [&old, &new].into_iter().flatten().map(String::as_str).collect();
+    let assets = devices(&texts, config)?;
+    // And one deadline is one moment. What is wrong with either is told, whatever is wrong with the other.
     let now = appliance::now();
-    let (old, new) = (compile_text(before, old, assets.clone(), now), compile_text(after, new, assets, now));
+    let compiled = |file: &Path, text: Result<String, Exit>| compile_text(file, text?, assets.clone(), now);
+    let (old, new) = (compiled(before, old), compiled(after, new));
     let (before, after) = (old?, new?);
     let lines: Vec<String> = if text {
         let changes = crate::policy::diff(&before.text, &after.text);
