@@ -621,7 +621,7 @@ fn a_decision_costs_the_same_among_ten_thousand_rules() {
         })
     });
     // A look at each rule would make it a thousand times.
-    assert!(many < few * 2.0, "{many} s among 10,000 rules, {few} s among 10");
+    assert!(many < few * 4.0, "{many} s among 10,000 rules, {few} s among 10");
 }
 
 #[test]

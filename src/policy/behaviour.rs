@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::parts::{Part, Parts};
+use super::parts::{Part, Parts, QUESTIONS, TOO_MANY};
 use super::rule::{Asset, Body, Rate};
 use super::space::{Block, Cuts, DISSECTED, Moment, Peer, Peers, Sample, Space};
 use super::{Client, Policy};
@@ -206,7 +206,15 @@ fn one_peer(policies: [&Policy; 2], peer: &Peer, now_ns: u64, limits: &mut Vec<S
     space.limits.into_iter().chain(said).for_each(&mut limit);
     let two = Two { policies, clients, parts: [Parts::of(before, old), Parts::of(after, new)], moments };
     let mut found: BTreeMap<(Effect, String, String, String, bool), Vec<String>> = BTreeMap::new();
+    let mut questions = QUESTIONS;
     for block in &space.blocks {
+        let rules = two.parts.iter().map(|parts| parts.about(block).len()).fold(0, usize::saturating_add);
+        let asked = rules.saturating_mul(block.elements.len()).saturating_mul(two.moments.len());
+        questions = questions.saturating_sub(asked);
+        if questions == 0 {
+            limit(TOO_MANY.to_owned());
+            break;
+        }
         if !two.look_at(block, &mut found) {
             limit(format!("{} {}: too many rules share commands of several things", block.service, block.what));
         }

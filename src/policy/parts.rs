@@ -10,6 +10,13 @@ use super::{Body, Client, Policy};
 use crate::command::Service;
 use crate::event::Reason;
 
+/// Most questions that an answer or a comparison asks for one peer: some seconds.
+pub(super) const QUESTIONS: usize = 20_000_000;
+
+/// Said where there would be more.
+pub(super) const TOO_MANY: &str =
+    "there are more rules for one peer than could be asked; merge rules, or ask a narrower question";
+
 /// The one client of a policy of one rule.
 const WHOEVER: Client = Client(0);
 

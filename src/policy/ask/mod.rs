@@ -10,7 +10,7 @@ pub use question::{Question, Wanted};
 
 use std::collections::BTreeMap;
 
-use super::parts::Parts;
+use super::parts::{Parts, QUESTIONS, TOO_MANY};
 use super::rule::{Asset, Body, Rule};
 use super::space::{Cuts, DISSECTED, Moment, Peers, Sample, Space};
 use super::{Body as RuleBody, Client, Policy};
@@ -86,6 +86,7 @@ impl Policy {
             }
         }
         let mut found: BTreeMap<usize, Found> = BTreeMap::new();
+        let mut questions = QUESTIONS;
         for block in &space.blocks {
             let parts = parts.about(block);
             for sample in &block.elements {
@@ -94,6 +95,13 @@ impl Policy {
                 else {
                     continue;
                 };
+                questions = questions.saturating_sub(parts.len().saturating_mul(moments.len()));
+                if questions == 0 {
+                    if !limits.iter().any(|limit| limit == TOO_MANY) {
+                        limits.push(TOO_MANY.to_owned());
+                    }
+                    return found;
+                }
                 sample.with(|built| {
                     for now in &moments {
                         let takes = |deny: bool| {

@@ -13,6 +13,9 @@ use crate::policy::ranges::Ranges;
 /// First and last address of the general purpose registers, and the one after: writes are of another class there.
 const CLASSES: [u16; 2] = [128, 256];
 
+/// Most comparisons of spans with sets of addresses for one function and unit: about a second.
+const COMPARISONS: usize = 20_000_000;
+
 /// Adds the requests.
 pub(super) fn add(space: &mut Space, cuts: &ModbusCuts<'_>) {
     let units = distinct(&cuts.units, (0, 255));
@@ -57,19 +60,23 @@ fn add_function(space: &mut Space, cuts: &ModbusCuts<'_>, unit: u8, function: u8
         return;
     }
     let none = [None];
+    let mut complete = true;
+    let mut places = |most| {
+        let (places, all) = places(cuts, most);
+        complete &= all;
+        places.into_iter().map(Some).collect::<Vec<_>>()
+    };
     let reads: Vec<Option<Place>> = match (reads, function) {
         (0, _) => none.to_vec(),
         (_, 24) => queues(cuts).into_iter().map(Some).collect(),
-        (most, _) => places(cuts, most).into_iter().map(Some).collect(),
+        (most, _) => places(most),
     };
     let writes: Vec<Option<Place>> = match writes {
         0 => none.to_vec(),
-        most => places(cuts, most).into_iter().map(Some).collect(),
+        most => places(most),
     };
-    if reads.len().saturating_mul(writes.len()) > EXAMPLES {
-        space.limit(
-            "Modbus: rules with too many different addresses; some requests that read and write were not looked at",
-        );
+    if !complete || reads.len().saturating_mul(writes.len()) > EXAMPLES {
+        space.limit("Modbus: rules with too many different addresses; some requests were not looked at");
     }
     let pairs = reads.iter().flat_map(|read| writes.iter().map(move |write| (read, write)));
     for (read, write) in pairs.take(EXAMPLES) {
@@ -140,11 +147,13 @@ struct Place {
     large: Cells,
 }
 
-/// One place of each kind for spans of up to `most` items.
-fn places(cuts: &ModbusCuts<'_>, most: u16) -> Vec<Place> {
+/// One place of each kind for spans of up to `most` items; whether there is one of every kind.
+fn places(cuts: &ModbusCuts<'_>, most: u16) -> (Vec<Place>, bool) {
     let quantities = cells(cuts.quantities.iter().copied(), &[], (1, most));
     let addresses = cells(cuts.addresses.iter().copied(), &CLASSES, (0, u16::MAX));
     let mut places: BTreeMap<Vec<bool>, Place> = BTreeMap::new();
+    let sets = cuts.addresses.len().saturating_add(cuts.quantities.len()).saturating_add(1);
+    let mut room = COMPARISONS.checked_div(sets).unwrap_or(0);
     for (at, first) in addresses.iter().enumerate() {
         for last in addresses.iter().skip(at) {
             let least = last.0.saturating_sub(first.1).saturating_add(1);
@@ -159,6 +168,10 @@ fn places(cuts: &ModbusCuts<'_>, most: u16) -> Vec<Place> {
                 if quantities.0 > quantities.1 {
                     continue;
                 }
+                room = room.saturating_sub(1);
+                if room == 0 {
+                    return (places.into_values().collect(), false);
+                }
                 let cells = Cells { first: *first, last: *last, quantities };
                 let place = places.entry(signature(cuts, &cells)).or_insert(Place { small: cells, large: cells });
                 if quantities.0 < place.small.quantities.0 {
@@ -170,7 +183,7 @@ fn places(cuts: &ModbusCuts<'_>, most: u16) -> Vec<Place> {
             }
         }
     }
-    places.into_values().collect()
+    (places.into_values().collect(), true)
 }
 
 /// What rules can tell of a span.
@@ -274,7 +287,7 @@ mod tests {
         let sets = [Ranges::new(vec![(10, 12), (20, 20)]), Ranges::new(vec![(0, 65535)])];
         let quantities = Ranges::new(vec![(2, 3)]);
         let cuts = ModbusCuts { addresses: sets.iter().collect(), quantities: vec![&quantities], ..Default::default() };
-        for place in places(&cuts, 125) {
+        for place in places(&cuts, 125).0 {
             for cells in [place.small, place.large] {
                 for quantity in [cells.quantities.0, cells.quantities.1] {
                     let span = cells.span(Table::Coils, quantity);
