@@ -588,6 +588,50 @@ fn ten_thousand_clients_keep_their_rules_apart() {
     }
 }
 
+/// The shortest of some rounds: what other work on the machine adds is not counted.
+fn shortest(mut round: impl FnMut()) -> f64 {
+    let time = |round: &mut dyn FnMut()| {
+        let start = std::time::Instant::now();
+        round();
+        start.elapsed().as_secs_f64()
+    };
+    (0..15).map(|_| time(&mut round)).fold(f64::INFINITY, f64::min)
+}
+
+/// The first rules of [`ten_thousand`].
+fn first(rules: usize) -> String {
+    let text = ten_thousand();
+    text.split_inclusive("value = \"0..=7\"\n").take(rules).collect()
+}
+
+#[test]
+fn a_decision_costs_the_same_among_ten_thousand_rules() {
+    let policies = [10, 10_000].map(|rules| compile(&first(rules)).unwrap());
+    let (state, inputs) = (State::default(), Inputs::new());
+    let bytes = [0, 1, 0, 0, 0, 6, 1, 6, 0, 54, 0, 7];
+    let Step::Whole { unit, .. } = modbus::Adu::step(&bytes).unwrap() else { panic!("partial") };
+    let command = Command::Modbus(modbus::Request::read(&unit).unwrap());
+    let [few, many] = policies.each_ref().map(|policy| {
+        let client = policy.client(IpAddr::from([10, 0, 1, 2]));
+        let (opened, now_ns) = (Toward::Robot, 1);
+        let ask = Ask { client, opened, command: &command, state: &state, inputs: &inputs, connection: 1, now_ns };
+        let mut rates = Rates::new();
+        shortest(|| {
+            (0..2_000).for_each(|_| assert!(policy.decide(std::hint::black_box(&ask), &mut rates).is_allowed()))
+        })
+    });
+    // A look at each rule would make it a thousand times.
+    assert!(many < few * 4.0, "{many} s among 10,000 rules, {few} s among 10");
+}
+
+#[test]
+fn compiling_grows_with_the_rules_and_no_faster() {
+    let texts = [500, 5_000].map(first);
+    let [few, many] = texts.each_ref().map(|text| shortest(|| drop(compile(text).unwrap())));
+    // Ten times the text; rules that are compared with each other would make it a hundred.
+    assert!(many < few * 20.0, "{many} s for 5,000 rules, {few} s for 500");
+}
+
 /// Figures for people: `cargo test --release --test policy_properties -- --ignored --nocapture`.
 #[test]
 #[ignore = "measures; run it alone, in release"]

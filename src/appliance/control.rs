@@ -250,9 +250,12 @@ impl Orders {
         let _ = self.shared.notices.push(Notice::Policy { generation, digest: policy.digest(), uid });
         self.put_tightened(&policy, generation);
         self.write(&state.standing);
-        let name = &state.standing.policy_name;
-        let warnings = self.patches.loaded().pack.doubts(name, &policy, plan::now().wall_ns);
-        Response::Policy(PolicyText { warnings, ..policy_text(&state.standing, &policy, false) })
+        let text = policy_text(&state.standing, &policy, false);
+        let mut warnings = self.patches.loaded().pack.doubts(&state.standing.policy_name, &policy, plan::now().wall_ns);
+        // It is in force already; others need not wait while its rules are compared.
+        drop(state);
+        warnings.extend(policy.warnings(plan::now().monotonic_ns).iter().map(ToString::to_string));
+        Response::Policy(PolicyText { warnings, ..text })
     }
 
     fn roll_back(&self, uid: u32) -> Response {

@@ -1,3 +1,5 @@
+mod question;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -8,7 +10,7 @@ use crate::config::Config;
 use crate::control::{PolicyText, Request, Response};
 use crate::document::Problems;
 use crate::patches::Pack;
-use crate::policy::{Asset, Policy, TestOutcome};
+use crate::policy::{Asset, Controller, Moment, Policy, TestOutcome, template};
 
 /// What `policy` does.
 #[derive(Debug, clap::Subcommand)]
@@ -17,7 +19,21 @@ pub(super) enum PolicyCommand {
     Check(FileArgs),
     /// Compiles a policy and shows each of its tests.
     Test(FileArgs),
-    /// Shows the rules and keys in which two policies differ.
+    /// Prints a commented policy to begin with: named peers may read, nothing may move.
+    Template {
+        /// Kind of controller.
+        #[arg(long, value_name = "PROFILE", value_parser = controller, default_value = "ur-e-series")]
+        profile: Controller,
+        /// The robot: its name in the configuration, or its address.
+        #[arg(long, value_name = "NAME", default_value = "robot")]
+        robot: String,
+        /// A peer that may read: a name of the configuration, an address or a network; once for each.
+        #[arg(long, value_name = "PEER")]
+        from: Vec<String>,
+    },
+    /// Answers who may do what, over all commands that there are.
+    Ask(question::AskArgs),
+    /// Shows what peers may do under one policy and not under another, with examples.
     Diff {
         /// Policy file before.
         #[arg(value_name = "BEFORE")]
@@ -28,6 +44,9 @@ pub(super) enum PolicyCommand {
         /// Configuration that names the devices; without one, only addresses and the robot's name can be used.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// Shows the rules and keys in which the texts differ instead.
+        #[arg(long)]
+        text: bool,
         /// Exit 3 where they differ.
         #[arg(long)]
         exit_code: bool,
@@ -60,8 +79,10 @@ pub(super) fn run(context: &Context, command: &PolicyCommand) -> Exit {
     match command {
         PolicyCommand::Check(args) => check(context, args, false),
         PolicyCommand::Test(args) => check(context, args, true),
-        PolicyCommand::Diff { before, after, config, exit_code } => {
-            let differs = match differences(context, before, after, config.as_deref()) {
+        PolicyCommand::Template { profile, robot, from } => super::print(&template(*profile, robot, from)),
+        PolicyCommand::Ask(args) => question::run(context, args),
+        PolicyCommand::Diff { before, after, config, text, exit_code } => {
+            let differs = match differences(context, before, after, config.as_deref(), *text) {
                 Ok(differs) => differs,
                 Err(exit) => return exit,
             };
@@ -79,63 +100,120 @@ pub(super) fn run(context: &Context, command: &PolicyCommand) -> Exit {
     }
 }
 
+fn controller(name: &str) -> Result<Controller, String> {
+    let found = Controller::ALL.into_iter().find(|(known, _)| *known == name);
+    let known = Controller::ALL.map(|(known, _)| known).join(", ");
+    found.map(|(_, controller)| controller).ok_or_else(|| format!("use one of {known}"))
+}
+
 fn read(file: &Path) -> Result<String, Exit> {
     Problems::text(file, std::fs::read(file)).map_err(|problems| mistakes(&problems))
 }
 
+/// A policy file that compiles, with the devices that it was compiled with.
+struct Compiled {
+    text: String,
+    policy: Policy,
+    assets: Vec<Asset>,
+}
+
 /// Reads and compiles a policy file; without a configuration the robot's name stands for some address.
-fn compile(file: &Path, config: Option<&Path>) -> Result<(String, Policy), Exit> {
+fn compile(file: &Path, config: Option<&Path>) -> Result<Compiled, Exit> {
     let text = read(file)?;
-    let assets = match config {
-        Some(path) => appliance::assets(&Config::load(path).map_err(|problems| mistakes(&problems))?),
-        None => {
-            let assets = placeholders(&text);
-            if assets.len() > 1 {
-                eprintln!("vambrace: device names are not checked without --config FILE");
-            }
-            assets
-        }
-    };
+    let assets = devices(&[&text], config)?;
+    let compiled = compile_text(file, text, assets, appliance::now())?;
+    let pack = config.map_or_else(Pack::built_in, |path| {
+        Config::load(path).map_or_else(|_| Pack::built_in(), |config| Loaded::of_or_built_in(&config).pack)
+    });
+    let doubts = pack.doubts(&file.display().to_string(), &compiled.policy, appliance::now().wall_ns);
+    doubts.iter().for_each(|doubt| eprintln!("{doubt}"));
+    Ok(compiled)
+}
+
+/// The devices that policies of these texts name.
+fn devices(texts: &[&str], config: Option<&Path>) -> Result<Vec<Asset>, Exit> {
+    if let Some(path) = config {
+        return Ok(appliance::assets(&Config::load(path).map_err(|problems| mistakes(&problems))?));
+    }
+    let assets = placeholders(texts);
+    if assets.len() > 1 {
+        eprintln!("vambrace: device names are not checked without --config FILE");
+    }
+    Ok(assets)
+}
+
+fn compile_text(file: &Path, text: String, assets: Vec<Asset>, now: Moment) -> Result<Compiled, Exit> {
     let name = file.display().to_string();
-    match Policy::compile(&name, &text, &assets, 1, appliance::now()) {
-        Ok(policy) => {
-            let pack = config.map_or_else(Pack::built_in, |path| {
-                Config::load(path).map_or_else(|_| Pack::built_in(), |config| Loaded::of_or_built_in(&config).pack)
-            });
-            pack.doubts(&name, &policy, appliance::now().wall_ns).iter().for_each(|doubt| eprintln!("{doubt}"));
-            Ok((text, policy))
-        }
+    match Policy::compile(&name, &text, &assets, 1, now) {
+        Ok(policy) => Ok(Compiled { text, policy, assets }),
         Err(problems) => Err(mistakes(&problems)),
     }
 }
 
 /// Prints what differs; whether anything does.
-fn differences(context: &Context, before: &Path, after: &Path, config: Option<&Path>) -> Result<bool, Exit> {
-    let (before, after) = (compile(before, config), compile(after, config));
-    let ((before, _), (after, _)) = (before?, after?);
-    let changes = crate::policy::diff(&before, &after);
-    for change in &changes {
-        let exit =
-            if context.json { super::print(&change.to_json().to_string()) } else { super::print(&change.to_string()) };
+fn differences(
+    context: &Context,
+    before: &Path,
+    after: &Path,
+    config: Option<&Path>,
+    text: bool,
+) -> Result<bool, Exit> {
+    let (old, new) = (read(before), read(after));
+    // One name is one device in both.
+    let texts: Vec<&str> = [&old, &new].into_iter().flatten().map(String::as_str).collect();
+    let assets = devices(&texts, config)?;
+    // And one deadline is one moment. What is wrong with either is told, whatever is wrong with the other.
+    let now = appliance::now();
+    let compiled = |file: &Path, text: Result<String, Exit>| compile_text(file, text?, assets.clone(), now);
+    let (old, new) = (compiled(before, old), compiled(after, new));
+    let (before, after) = (old?, new?);
+    let lines: Vec<String> = if text {
+        let changes = crate::policy::diff(&before.text, &after.text);
+        let shown = |change: &crate::policy::Change| {
+            if context.json { change.to_json().to_string() } else { change.to_string() }
+        };
+        changes.iter().map(shown).collect()
+    } else {
+        let found =
+            crate::policy::compare(&before.policy, &after.policy, &before.assets, now.monotonic_ns.saturating_add(1));
+        for limit in &found.limits {
+            eprintln!("vambrace: not all was compared: {limit}");
+        }
+        let shown = |found: &crate::policy::Difference| {
+            if context.json { found.to_json().to_string() } else { found.to_string() }
+        };
+        found.differences.iter().map(shown).collect()
+    };
+    for line in &lines {
+        let exit = super::print(line);
         if exit != Exit::Fine {
             return Err(exit);
         }
     }
-    Ok(!changes.is_empty())
+    Ok(!lines.is_empty())
 }
 
 fn check(context: &Context, args: &FileArgs, verbose: bool) -> Exit {
     let name = args.file.display().to_string();
     let policy = match compile(&args.file, args.config.as_deref()) {
-        Ok((_, policy)) => policy,
+        Ok(compiled) => compiled.policy,
         Err(exit) => return exit,
     };
+    let warnings = policy.warnings(appliance::now().monotonic_ns);
     let tests = policy.run_tests();
     let failed = tests.iter().filter(|test| !test.passed).count();
     if context.json {
         let shown: Vec<_> = tests.iter().map(json).collect();
-        println!("{}", serde_json::json!({"policy": name, "rules": policy.rules(), "tests": shown, "failed": failed}));
+        let warned =
+            |warning: &crate::policy::Warning| serde_json::json!({"kind": warning.kind(), "text": warning.to_string()});
+        let warnings: Vec<_> = warnings.iter().map(warned).collect();
+        let policy = policy.rules();
+        let line = serde_json::json!({"policy": name, "rules": policy, "tests": shown, "failed": failed, "warnings": warnings});
+        println!("{line}");
     } else {
+        for warning in &warnings {
+            eprintln!("vambrace: {warning}");
+        }
         for test in tests.iter().filter(|test| verbose || !test.passed) {
             let outcome = if test.passed { "ok    " } else { "FAILED" };
             let said = if test.allowed { "allowed" } else { "refused" };
@@ -148,28 +226,33 @@ fn check(context: &Context, args: &FileArgs, verbose: bool) -> Exit {
 }
 
 /// Every name that the policy uses for a device, with an address of its own: which one it is changes no mistake.
-fn placeholders(text: &str) -> Vec<Asset> {
-    let Ok(table) = text.parse::<toml::Table>() else { return Vec::new() };
+fn placeholders(texts: &[&str]) -> Vec<Asset> {
+    let tables: Vec<toml::Table> = texts.iter().filter_map(|text| text.parse().ok()).collect();
     let mut names = BTreeSet::new();
     let mut take = |value: Option<&toml::Value>| match value {
         Some(toml::Value::String(name)) => drop(names.insert(name.clone())),
         Some(toml::Value::Array(list)) => names.extend(list.iter().filter_map(|item| item.as_str()).map(str::to_owned)),
         _ => {}
     };
-    for rule in ["allow", "deny", "test"].iter().filter_map(|key| table.get(*key)?.as_array()).flatten() {
+    let keyed = |table: &'_ toml::Table| {
+        ["allow", "deny", "test"].map(|key| table.get(key).and_then(|rules| rules.as_array()).cloned())
+    };
+    for rule in tables.iter().flat_map(keyed).flatten().flatten() {
         take(rule.get("from"));
         take(rule.get("to"));
     }
     names.retain(|name| name != "any" && name.parse::<IpAddr>().is_err() && name.parse::<ipnet::IpNet>().is_err());
     // A policy that names no robot is for the only one of the configuration.
-    let unnamed = || (!table.contains_key("robot")).then(|| "robot".to_owned());
-    let robot = super::replay::policy_robot(text).or_else(unnamed);
-    names.extend(robot.clone());
+    let unnamed = || tables.iter().any(|table| !table.contains_key("robot")).then(|| "robot".to_owned());
+    let mut robots: BTreeSet<String> = texts.iter().filter_map(|text| super::replay::policy_robot(text)).collect();
+    if robots.is_empty() {
+        robots.extend(unnamed());
+    }
+    names.extend(robots.iter().cloned());
     // 198.18.0.0/15 is for tests of devices (RFC 2544): no plant uses it.
     let address =
         |at: usize| IpAddr::V4(Ipv4Addr::from_bits(0xc612_0001_u32.saturating_add(u32::try_from(at).unwrap_or(0))));
-    let asset =
-        |(at, name): (usize, String)| Asset { is_robot: Some(&name) == robot.as_ref(), name, address: address(at) };
+    let asset = |(at, name): (usize, String)| Asset { is_robot: robots.contains(&name), name, address: address(at) };
     names.into_iter().enumerate().map(asset).collect()
 }
 

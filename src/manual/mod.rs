@@ -11,6 +11,9 @@ pub mod gate {}
 #[doc = include_str!("threat-model.md")]
 pub mod threat_model {}
 
+#[doc = include_str!("asking-a-policy.md")]
+pub mod asking_a_policy {}
+
 #[doc = include_str!("external-control.md")]
 pub mod external_control {}
 

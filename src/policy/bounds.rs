@@ -13,6 +13,7 @@ use urscript::{Arguments, MAX_PARAMETERS, Parameter, Signature, Takes, Value};
 
 use super::names::NameSet;
 use super::ranges::Numbers;
+use super::space::distinct_numbers;
 use crate::document::{self, Table};
 use crate::event::Reason;
 
@@ -89,6 +90,11 @@ impl Bounds {
         }
         functions.values_mut().for_each(OfFunction::imply);
         Self(functions.into_values().collect())
+    }
+
+    /// Places of the arguments of this function that are bounded.
+    pub(super) fn places(&self, function: &[u8]) -> impl Iterator<Item = usize> {
+        self.of(function).into_iter().flat_map(|own| own.arguments.iter().map(|bound| bound.place))
     }
 
     /// The functions with a bound.
@@ -337,6 +343,64 @@ impl Shape {
         let parts: Vec<_> = self.numbers.iter().flatten().map(set_text).collect();
         format!("[{}]", parts.join(", "))
     }
+}
+
+/// One text for each kind of argument that these bounds tell apart, at most `most`; literals alone.
+pub(super) fn texts(bounds: &[&Bounds], function: &[u8], place: usize, most: usize) -> Vec<String> {
+    let own = bounds.iter().filter_map(|bounds| bounds.of(function));
+    let arguments: Vec<&OfArgument> =
+        own.flat_map(|own| own.arguments.iter().filter(|own| own.place == place)).collect();
+    let numbers = |sets: &[&Numbers], whole: bool| {
+        distinct_numbers(sets, &[], |number| {
+            (!whole || number.fract() == 0.0) && (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&number)
+        })
+    };
+    let takes =
+        Signature::of(function).and_then(|signature| signature.parameters.get(place)).map(|parameter| parameter.takes);
+    let mut texts = Vec::new();
+    let sets: Vec<&Numbers> = arguments
+        .iter()
+        .filter_map(|own| match &own.allowed {
+            Allowed::Numbers(set) => Some(set),
+            _ => None,
+        })
+        .collect();
+    if !sets.is_empty() {
+        texts.extend(numbers(&sets, takes == Some(Takes::Whole)).into_iter().map(|number| format!("{number:?}")));
+    }
+    let names = arguments.iter().filter_map(|own| match &own.allowed {
+        Allowed::Texts(names) => Some(names),
+        _ => None,
+    });
+    let names: Vec<&[u8]> = names.flat_map(NameSet::iter).collect();
+    if arguments.iter().any(|own| matches!(own.allowed, Allowed::Texts(_))) {
+        let other = (0_u32..).map(|number| format!("other{number}")).find(|name| !names.contains(&name.as_bytes()));
+        let listed = names.iter().filter(|name| !name.iter().any(|byte| b"\"\\\n\r".contains(byte)));
+        let listed = listed.map(|name| String::from_utf8_lossy(name).into_owned());
+        texts.extend(listed.chain(other).map(|name| format!("\"{name}\"")));
+    }
+    let shapes = arguments.iter().flat_map(|own| match &own.allowed {
+        Allowed::Shapes(shapes) => &**shapes,
+        _ => &[],
+    });
+    let shapes: Vec<&Shape> = shapes.collect();
+    for is_pose in [true, false] {
+        let own: Vec<&Shape> = shapes.iter().copied().filter(|shape| shape.is_pose == is_pose).collect();
+        let Some(len) = own.first().map(|shape| shape.numbers.len()) else { continue };
+        let mut lists: Vec<Vec<f64>> = vec![Vec::new()];
+        for axis in 0..len {
+            let sets: Vec<&Numbers> = own.iter().filter_map(|shape| shape.numbers.get(axis)?.as_ref()).collect();
+            let values = numbers(&sets, false);
+            let longer = lists
+                .iter()
+                .flat_map(|list| values.iter().map(move |value| list.iter().copied().chain([*value]).collect()));
+            lists = longer.take(most.saturating_add(1)).collect();
+        }
+        let begin = if is_pose { "p[" } else { "[" };
+        let shown = |list: Vec<f64>| list.iter().map(|number| format!("{number:?}")).collect::<Vec<_>>().join(", ");
+        texts.extend(lists.into_iter().map(|list| format!("{begin}{}]", shown(list))));
+    }
+    texts
 }
 
 /// The function and the place of the argument that a key names.

@@ -108,6 +108,14 @@ impl Policy {
         source.finish(Some(policy))
     }
 
+    /// A policy of this one rule, whoever asks: its only client is 0.
+    pub(super) fn alone(&self, rule: &Rule) -> Self {
+        let rules = vec![rule.clone()];
+        let clients = vec![client_rules(&rules, &[0], [REFUSAL; 5])];
+        let ranges = vec![(0, Client(0))];
+        Self { robot: self.robot, max_age_ns: self.max_age_ns, rules, ranges, clients, ..Self::empty(self.generation) }
+    }
+
     /// A policy without rules: refuses everything.
     #[must_use]
     pub fn empty(generation: u32) -> Self {

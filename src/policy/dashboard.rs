@@ -74,6 +74,11 @@ impl DashboardRule {
         self.named.is_none() && self.argument.is_none()
     }
 
+    /// Adds the arguments that lines are compared with.
+    pub(super) fn cut<'r>(&'r self, arguments: &mut std::collections::BTreeSet<&'r [u8]>) {
+        arguments.extend(self.argument.iter().flat_map(NameSet::iter));
+    }
+
     /// Whether the rule covers the line.
     pub(crate) fn covers(&self, line: &Line<'_>, place: u8) -> Result<(), Miss> {
         let miss = |rank, reason| Err(Miss { rank, reason });

@@ -74,14 +74,7 @@ impl Policy {
                 if unit.ambiguous {
                     return self.verdict(urscript, Reason::Ambiguous, None);
                 }
-                let script = Script::new(unit);
-                let classes = ask.command.classes();
-                self.judge(ask, Candidates::of(&own.urscript), urscript, rates, |rule| match &rule.body {
-                    Body::UrScript(body) if rule.deny => touched(body.touches(&script, classes)),
-                    Body::UrScript(body) => body.covers(&script),
-                    Body::Any(allowed) => any(*allowed, classes, rule.deny, true),
-                    _ => MISSED,
-                })
+                self.decide_script(ask, own, &Script::new(unit), rates)
             }
             Command::External(unit) => {
                 let classes = ask.command.classes();
@@ -96,6 +89,40 @@ impl Policy {
             }
             Command::Transport(service) => self.admit(ask.client, *service, ask.opened, ask.now_ns),
         }
+    }
+
+    /// The verdict over a unit of URScript as if its token hash were this one: the text that has it is not at hand.
+    pub(super) fn decide_hashed(
+        &self,
+        ask: &Ask<'_>,
+        unit: &urscript::Unit<'_>,
+        hash: [u8; 32],
+        rates: &mut robot::Rates,
+    ) -> Verdict {
+        match self.rules_of(ask.client) {
+            Some(own) if !unit.ambiguous => {
+                let own = own.commands(ask.command.service(), ask.opened);
+                self.decide_script(ask, own, &Script::with_hash(unit, hash), rates)
+            }
+            _ => self.decide(ask, rates),
+        }
+    }
+
+    fn decide_script(
+        &self,
+        ask: &Ask<'_>,
+        own: &super::Commands,
+        script: &Script<'_>,
+        rates: &mut robot::Rates,
+    ) -> Verdict {
+        let [_, _, _, refusal, _] = own.refusal;
+        let classes = ask.command.classes();
+        self.judge(ask, Candidates::of(&own.urscript), refusal, rates, |rule| match &rule.body {
+            Body::UrScript(body) if rule.deny => touched(body.touches(script, classes)),
+            Body::UrScript(body) => body.covers(script),
+            Body::Any(allowed) => any(*allowed, classes, rule.deny, true),
+            _ => MISSED,
+        })
     }
 
     #[inline]

@@ -95,6 +95,23 @@ fn entries(text: &str) -> BTreeMap<String, BTreeMap<String, String>> {
     entries
 }
 
+/// The keys of every rule as they stand in the file, by the id that the compiler gives it.
+pub(super) fn rule_keys(text: &str) -> BTreeMap<String, Vec<(String, String)>> {
+    let mut keys = BTreeMap::new();
+    let table = text.parse::<toml::Table>().unwrap_or_default();
+    for kind in ["allow", "deny"] {
+        let rules = table.get(kind).and_then(toml::Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        for (place, rule) in (1_usize..).zip(rules) {
+            let toml::Value::Table(rule) = rule else { continue };
+            let id =
+                rule.get("id").and_then(toml::Value::as_str).map_or_else(|| format!("{kind}-{place}"), str::to_owned);
+            let own = rule.clone().into_iter().filter(|(key, _)| !NOTES.contains(&key.as_str()));
+            keys.insert(id, own.flat_map(each_bound).map(keyed).collect());
+        }
+    }
+    keys
+}
+
 /// Each bound of a rule as a key of its own: there may be many, of which one changes.
 fn each_bound((key, value): (String, toml::Value)) -> Vec<(String, toml::Value)> {
     match value {

@@ -80,6 +80,41 @@ impl Envelope {
         envelope
     }
 
+    /// Where the joints stand in the middle of their positions.
+    pub(super) fn middle(&self) -> Six {
+        let middle = |(low, high): Range| saturate(i64::midpoint(low.into(), high.into()));
+        self.position.map_or([0; 6], |position| position.map(middle))
+    }
+
+    /// The values at which some joint or axis is at its limit.
+    pub(super) fn limits(&self) -> Vec<Six> {
+        let mut limits = Vec::new();
+        if let Some(position) = &self.position {
+            limits.extend([position.map(|(low, _)| low), position.map(|(_, high)| high)]);
+        }
+        if let Some(pose) = &self.pose {
+            limits.extend([
+                pose.map(|range| range.map_or(0, |(low, _)| low)),
+                pose.map(|range| range.map_or(0, |(_, high)| high)),
+            ]);
+        }
+        let middle = self.middle();
+        for limit in [self.step, self.speed, self.torque].into_iter().flatten() {
+            limits.extend([limit, each(middle, |joint, from| from.saturating_add(at(&limit, joint)))]);
+        }
+        // What a joint may do at once: its credit, and one period's change of speed.
+        let credit = self.speed.map(|speed| each(speed, |_, speed| saturate(over(speed, CREDIT_NS))));
+        let change = self
+            .acceleration
+            .map(|most| each(most, |_, most| saturate(over(over(most, self.period_ns), self.period_ns))));
+        for limit in [credit, change].into_iter().flatten() {
+            limits.push(each(middle, |joint, from| from.saturating_add(at(&limit, joint))));
+        }
+        limits.extend(self.acceleration.map(|most| each(most, |_, most| saturate(over(most, self.period_ns)))));
+        limits.extend([self.tool_speed, self.tool_turn].into_iter().flatten().map(|limit| [limit; 6]));
+        limits
+    }
+
     /// The nearest set-point to `asked` that is inside.
     ///
     /// # Errors

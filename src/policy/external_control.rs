@@ -6,6 +6,7 @@ use super::envelope::{Envelope, is_fresh};
 use super::names::{NameSet, classes};
 use super::ranges::Numbers;
 use super::rule::{Miss, Rank};
+use super::space::ExternalCuts;
 use super::urscript::Digest;
 use super::{Ask, Policy};
 use crate::command::{Class, Classes, External, Socket};
@@ -73,6 +74,18 @@ impl ExternalRule {
             && self.functions.is_none()
             && self.programs.is_none()
             && self.envelope.is_none()
+    }
+
+    /// Adds what units are compared with.
+    pub(super) fn cut<'r>(&'r self, cuts: &mut ExternalCuts<'r>) {
+        cuts.timeouts.extend(&self.timeout_ms);
+        cuts.programs.extend(self.programs.iter().flatten());
+        cuts.envelopes.extend(&self.envelope);
+    }
+
+    /// The envelope and the edition of points that it is read in.
+    pub(super) fn envelope(&self) -> Option<(&Envelope, Option<Dialect>)> {
+        self.envelope.as_ref().map(|envelope| (envelope, self.points))
     }
 
     fn by_class(&self, class: Class) -> bool {

@@ -81,12 +81,15 @@ impl ModbusIndex {
         // Most functions have the same rules and the same kind of spans: their lists are shared.
         let mut known: Vec<(Vec<u16>, Spans, bool)> = Vec::new();
         let mut lists = Vec::new();
+        let may = |place: &u16| match rules.get(usize::from(*place)).map(|rule| &rule.body) {
+            Some(Body::Modbus(body)) => body.functions(),
+            Some(_) => u128::MAX,
+            None => 0,
+        };
+        let codes: Vec<(u16, u128)> = places.iter().map(|place| (*place, may(place))).collect();
         for (function, slot) in (0_u8..).zip(functions.iter_mut()) {
-            let may = |place: &&u16| match rules.get(usize::from(**place)).map(|rule| &rule.body) {
-                Some(Body::Modbus(body)) => body.may_match(function),
-                other => other.is_some(),
-            };
-            let own: Vec<u16> = places.iter().filter(may).copied().collect();
+            let own: Vec<u16> =
+                codes.iter().filter(|(_, codes)| codes >> function & 1 == 1).map(|(place, _)| *place).collect();
             let key = (own, spans(function), FunctionCode(function).is_write());
             let at = known.iter().position(|other| *other == key).unwrap_or_else(|| {
                 let (denies, allows): (Vec<_>, Vec<_>) =

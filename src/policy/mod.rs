@@ -5,6 +5,8 @@
 //! each range is a [`Client`] with its rules by service (and by function code for Modbus), so that a decision looks at
 //! the few rules that can match.
 
+mod ask;
+mod behaviour;
 mod bounds;
 mod compile;
 mod dashboard;
@@ -18,25 +20,33 @@ mod index;
 mod lockdown;
 mod modbus;
 mod names;
+mod parts;
 mod ranges;
 mod rotation;
 mod rtde;
 mod rule;
+mod space;
+mod template;
 mod test;
 mod tighten;
 mod urscript;
+mod warnings;
 
 use std::net::IpAddr;
 
 use dissect::Toward;
 
+pub use ask::{Answer, Grant, PeerAnswer, Question, Taken, Unread, Wanted};
+pub use behaviour::{Comparison, Difference, Effect, compare};
 pub use diff::{Change, diff};
 pub use exempt::Exemption;
 pub use explain::Nearest;
 pub use rule::Asset;
+pub use template::{Controller, template};
 pub use test::TestOutcome;
 pub use tighten::{Denials, Peer, Tightening};
 pub(crate) use urscript::hash_text;
+pub use warnings::Warning;
 
 use crate::command::{Command, Service, Socket};
 use crate::event::{Action, InUse, Reason, RuleId, Verdict};

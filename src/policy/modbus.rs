@@ -5,6 +5,7 @@ use modbus::{FunctionCode, Preset, Request, Span, Table, Values, ur};
 use super::names::classes;
 use super::ranges::Ranges;
 use super::rule::{Miss, Rank};
+use super::space::ModbusCuts;
 use crate::command::{Class, Classes};
 use crate::document::{self, Value};
 use crate::event::Reason;
@@ -50,7 +51,8 @@ impl ModbusRule {
         let numbers = |key, most| table.take(key).and_then(|value| Ranges::read(&value, 0, most));
         let unit = numbers("unit", 255);
         let sub_function = numbers("sub_function", u16::MAX);
-        let tables = tables(named.as_ref());
+        // Only names ask for them.
+        let tables = || tables(named.as_ref());
         let addresses = |key| table.take(key).and_then(|value| addresses(&value, &tables));
         let address = addresses("address");
         let (read, write) = (addresses("read_address"), addresses("write_address"));
@@ -70,13 +72,25 @@ impl ModbusRule {
         self.named.is_none() && self.unit.is_none() && self.sub_function.is_none() && !self.bounded
     }
 
-    /// Whether a request with this function code could match.
-    pub(crate) fn may_match(&self, function: u8) -> bool {
+    /// Adds what requests are compared with.
+    pub(super) fn cut<'r>(&'r self, cuts: &mut ModbusCuts<'r>) {
+        cuts.functions |= self.named.map_or(0, |named| named.functions);
+        cuts.units.extend(&self.unit);
+        cuts.sub_functions.extend(&self.sub_function);
+        cuts.addresses.extend([&self.read, &self.write].into_iter().flatten());
+        cuts.quantities.extend(&self.quantity);
+        cuts.values.extend(&self.value);
+    }
+
+    /// The function codes of requests that could match, as bits.
+    pub(crate) fn functions(&self) -> u128 {
         // Classes depend on more than the code, so a rule that names any may match.
-        self.named.is_none_or(|named| {
-            let preset = named.preset.is_some_and(|preset| preset.has(FunctionCode(function)));
-            named.functions >> function & 1 == 1 || preset || !named.classes.is_empty()
-        })
+        let Some(named) = self.named.filter(|named| named.classes.is_empty()) else { return u128::MAX };
+        let preset = named.preset.map(|preset| {
+            let codes = (0..128_u8).filter(|code| preset.has(FunctionCode(*code)));
+            codes.fold(0, |set, code| set | 1_u128 << code)
+        });
+        named.functions | preset.unwrap_or(0)
     }
 
     /// The addresses that bound the first half of a request with this function: of its write, else of its read.
@@ -274,13 +288,13 @@ fn tables(named: Option<&Named>) -> Vec<Table> {
 }
 
 /// Addresses by number, range or name.
-fn addresses(value: &Value<'_>, tables: &[Table]) -> Option<Ranges> {
+fn addresses(value: &Value<'_>, tables: &dyn Fn() -> Vec<Table>) -> Option<Ranges> {
     let mut ranges = Vec::new();
     let mut whole = true;
     for item in value.any_of() {
         let word = item.as_string().filter(|text| text.starts_with(|c: char| c.is_ascii_alphabetic()));
         match word {
-            Some(name) => match named_addresses(&item, name, tables) {
+            Some(name) => match named_addresses(&item, name, &tables()) {
                 Some(range) => ranges.push(range),
                 None => whole = false,
             },

@@ -5,6 +5,7 @@ use rtde::{Field, InputData, Names, Request, Value, Variable};
 use super::names::{NameSet, classes};
 use super::ranges::Numbers;
 use super::rule::{Miss, Rank, Rate, Reading};
+use super::space::RtdeCuts;
 use crate::command::{Class, Classes};
 use crate::document::{self, Table};
 use crate::event::Reason;
@@ -145,6 +146,35 @@ impl RtdeRule {
     /// Whether no key bounds it.
     pub(crate) fn is_unbounded(&self) -> bool {
         self.classes.is_none() && self.outputs.is_none() && self.frequency.is_none() && self.inputs.is_none()
+    }
+
+    /// Adds what packages are compared with.
+    pub(super) fn cut<'r>(&'r self, cuts: &mut RtdeCuts<'r>) {
+        cuts.outputs.extend(self.outputs.iter().flat_map(NameSet::iter));
+        cuts.frequencies.extend(&self.frequency);
+        for (variable, bound) in self.inputs.iter().flatten() {
+            let (sets, bits) = cuts.inputs.entry(*variable).or_default();
+            sets.extend(&bound.value);
+            bits.extend(bound.bits);
+        }
+    }
+
+    /// Whether what was written before counts.
+    pub(super) fn has_history(&self) -> bool {
+        self.inputs.iter().flatten().any(|(_, bound)| bound.has_history())
+    }
+
+    /// Whether what was written before limits the other no less, input by input.
+    pub(super) fn no_stricter(&self, other: &Self) -> bool {
+        self.inputs.iter().flatten().all(|(variable, bound)| {
+            let wider = |most: f64| other.bound(*variable).and_then(|own| own.step).is_some_and(|own| own <= most);
+            bound.rate.is_none() && bound.step.is_none_or(wider)
+        })
+    }
+
+    /// How a written input is limited by what was written before: the largest step, and how often it may change.
+    pub(super) fn history(&self, variable: Variable) -> (Option<f64>, Option<Rate>) {
+        self.bound(variable).map_or((None, None), |bound| (bound.step, bound.rate))
     }
 
     /// The inputs that one connection may have at a time.

@@ -11,6 +11,7 @@ use super::external_control::ExternalRule;
 use super::modbus::ModbusRule;
 use super::names::classes;
 use super::rtde::RtdeRule;
+use super::space::MomentCuts;
 use super::urscript::UrScriptRule;
 use crate::command::{Classes, Service};
 use crate::document::{Table, Value};
@@ -356,14 +357,14 @@ pub(crate) fn state(table: &Table<'_>, now_ns: u64) -> State {
 }
 
 /// Program states by name.
-const PROGRAMS: [(&str, Program); 3] =
+pub(super) const PROGRAMS: [(&str, Program); 3] =
     [("stopped", Program::Stopped), ("playing", Program::Playing), ("paused", Program::Paused)];
 
 /// Who commands the robot, by name.
-const CONTROLS: [(&str, Control); 2] = [("remote", Control::Remote), ("local", Control::Local)];
+pub(super) const CONTROLS: [(&str, Control); 2] = [("remote", Control::Remote), ("local", Control::Local)];
 
 /// Names of robot modes with RTDE's numbers. Source: URCL datatypes, RobotMode.
-const ROBOT_MODES: [(&str, i8); 10] = [
+pub(super) const ROBOT_MODES: [(&str, i8); 10] = [
     ("no_controller", -1),
     ("disconnected", 0),
     ("confirm_safety", 1),
@@ -377,7 +378,7 @@ const ROBOT_MODES: [(&str, i8); 10] = [
 ];
 
 /// Names of safety modes with RTDE's numbers. Source: URCL datatypes, SafetyMode.
-const SAFETY_MODES: [(&str, u8); 9] = [
+pub(super) const SAFETY_MODES: [(&str, u8); 9] = [
     ("normal", 1),
     ("reduced", 2),
     ("protective_stop", 3),
@@ -390,6 +391,17 @@ const SAFETY_MODES: [(&str, u8); 9] = [
 ];
 
 impl When {
+    /// Adds what it asks for.
+    pub(super) fn cut(&self, cuts: &mut MomentCuts) {
+        cuts.programs.extend(self.programs.iter().flatten().map(|program| *program as u8));
+        cuts.robot_modes.extend(self.robot_modes.iter().flatten());
+        cuts.safety_modes.extend(self.safety_modes.iter().flatten());
+        cuts.controls.extend(self.controls.iter().flatten().map(|control| *control as u8));
+        let own =
+            [self.programs.is_some(), self.robot_modes.is_some(), self.safety_modes.is_some(), self.controls.is_some()];
+        cuts.asked.iter_mut().zip(own).for_each(|(asked, own)| *asked |= own);
+    }
+
     /// Whether the robot is in one of the states asked for; what was not seen within `max_age_ns` is unknown.
     pub(crate) fn holds(&self, state: &State, now_ns: u64, max_age_ns: u64) -> Result<(), Reason> {
         let fresh = |at_ns: u64| at_ns != 0 && now_ns.saturating_sub(at_ns) <= max_age_ns;

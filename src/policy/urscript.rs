@@ -7,6 +7,7 @@ use urscript::{Arguments, Category, Fact, Kind, Unit};
 use super::bounds::Bounds;
 use super::names::{NameSet, classes};
 use super::rule::{Miss, Rank};
+use super::space::ScriptCuts;
 use crate::command::{Class, Classes, of_fact};
 use crate::document::{Table, Value};
 use crate::event::Reason;
@@ -29,6 +30,11 @@ pub(crate) struct Script<'a> {
 impl<'a> Script<'a> {
     pub(crate) fn new(unit: &'a Unit<'a>) -> Self {
         Self { unit, hash: Cell::new(None) }
+    }
+
+    /// The unit as if it had this hash: for questions about texts that nobody has.
+    pub(super) fn with_hash(unit: &'a Unit<'a>, hash: [u8; 32]) -> Self {
+        Self { unit, hash: Cell::new(Some(hash)) }
     }
 
     fn hash(&self) -> [u8; 32] {
@@ -86,13 +92,18 @@ impl Digest {
         digest
     }
 
-    /// The hash, where all of it is given.
-    pub(crate) fn whole(&self) -> Option<[u8; 32]> {
+    /// A hash that begins so.
+    pub(super) fn example(&self) -> [u8; 32] {
         let mut hash = [0; 32];
         for (byte, pair) in hash.iter_mut().zip(self.nibbles.as_chunks::<2>().0) {
             *byte = pair[0] << 4 | pair[1];
         }
-        (self.len == 64).then_some(hash)
+        hash
+    }
+
+    /// The hash, where all of it is given.
+    pub(crate) fn whole(&self) -> Option<[u8; 32]> {
+        (self.len == 64).then(|| self.example())
     }
 
     /// As it may stand in a rule.
@@ -161,6 +172,15 @@ impl UrScriptRule {
     /// Whether no key bounds it.
     pub(crate) fn is_unbounded(&self) -> bool {
         self.kinds.is_none() && !self.names_something()
+    }
+
+    /// Adds what units are compared with.
+    pub(super) fn cut<'r>(&'r self, cuts: &mut ScriptCuts<'r>) {
+        cuts.functions.extend(self.functions.iter().flat_map(NameSet::iter));
+        cuts.assigns.extend(self.assign.iter().flat_map(NameSet::iter));
+        cuts.targets.extend(self.connect_to.iter().flat_map(NameSet::iter));
+        cuts.programs.extend(self.programs.iter().flatten());
+        cuts.bounds.extend(&self.bounds);
     }
 
     fn names_something(&self) -> bool {
