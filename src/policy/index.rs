@@ -78,6 +78,9 @@ impl ModbusIndex {
     /// The index of the rules at `places`, which are in the order of the file.
     pub(crate) fn new(rules: &[Rule], places: &[u16]) -> Self {
         let mut functions = Box::new([0_u8; 128]);
+        if places.is_empty() {
+            return Self { functions, lists: vec![Default::default()] };
+        }
         // Most functions have the same rules and the same kind of spans: their lists are shared.
         let mut known: Vec<(Vec<u16>, Spans, bool)> = Vec::new();
         let mut lists = Vec::new();
