@@ -9,7 +9,6 @@ use crate::appliance::{self, patches::Loaded};
 use crate::config::Config;
 use crate::control::{PolicyText, Request, Response};
 use crate::document::Problems;
-use crate::patches::Pack;
 use crate::policy::{Asset, Controller, Moment, Policy, TestOutcome, template};
 
 /// What `policy` does.
@@ -122,12 +121,15 @@ fn compile(file: &Path, config: Option<&Path>) -> Result<Compiled, Exit> {
     let text = read(file)?;
     let assets = devices(&[&text], config)?;
     let compiled = compile_text(file, text, assets, appliance::now())?;
-    let pack = config.map_or_else(Pack::built_in, |path| {
-        Config::load(path).map_or_else(|_| Pack::built_in(), |config| Loaded::of_or_built_in(&config).pack)
-    });
-    let doubts = pack.doubts(&file.display().to_string(), &compiled.policy, appliance::now().wall_ns);
+    let doubts = pack(config).pack.doubts(&file.display().to_string(), &compiled.policy, appliance::now().wall_ns);
     doubts.iter().for_each(|doubt| eprintln!("{doubt}"));
     Ok(compiled)
+}
+
+/// The virtual patches that stand beside a policy: those of the configuration, where there is one that can be read.
+fn pack(config: Option<&Path>) -> Loaded {
+    let config = config.and_then(|path| Config::load(path).ok());
+    config.map_or_else(Loaded::built_in, |config| Loaded::of_or_built_in(&config))
 }
 
 /// The devices that policies of these texts name.

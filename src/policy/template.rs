@@ -36,10 +36,6 @@ impl Controller {
         }
     }
 
-    const fn has_dashboard(self) -> bool {
-        !matches!(self, Self::PolyscopeX)
-    }
-
     /// What of this policy is so for this controller alone.
     const fn differs(self) -> &'static str {
         match self {
@@ -52,9 +48,9 @@ impl Controller {
                  # reads do not. Ports 30001 to 30003 take scripts, so no rule below opens them."
             }
             Self::PolyscopeX => {
-                "# PolyScope X has no Dashboard server: what it did goes over HTTP (port 80, /universal-robots/robot-api), which is\n\
-                 # passed or blocked as a whole. It can release brakes, so no rule below opens it. RTDE and Modbus are as on\n\
-                 # e-Series: up to 500 Hz."
+                "# PolyScope X has no Dashboard server: what it did goes over HTTP (port 80, /universal-robots/robot-api). With\n\
+                 # profile = \"polyscope-x\" in the configuration, rules for the Dashboard mean those requests. RTDE and Modbus are\n\
+                 # as on e-Series: up to 500 Hz."
             }
         }
     }
@@ -91,13 +87,11 @@ pub fn template(controller: Controller, robot: &str, peers: &[String]) -> String
         "Outputs of any name; no inputs. `outputs = [...]` narrows it to what a client needs.",
         &format!("service = \"rtde\"\nclass = [\"read\"]\nfrequency = \"1..={}\"\n", controller.fastest_hz()),
     );
-    if controller.has_dashboard() {
-        rule(
-            "read-dashboard",
-            "Questions such as `robotmode`; not `play`, `power on`, `brake release`.",
-            "service = \"dashboard\"\nclass = [\"read\"]\n",
-        );
-    }
+    rule(
+        "read-dashboard",
+        "Questions such as `robotmode`; not `play`, `power on`, `brake release`.",
+        "service = \"dashboard\"\nclass = [\"read\"]\n",
+    );
     if off {
         text.push_str("\n# Nobody is named, so nobody may read either. Name the peers and take the marks out.\n");
         for line in rules.lines() {
@@ -109,16 +103,16 @@ pub fn template(controller: Controller, robot: &str, peers: &[String]) -> String
     }
     text.push_str("\n# Run at every check and apply.\n");
     for peer in peers {
-        tests(&mut text, controller, peer, true);
+        tests(&mut text, peer, true);
     }
-    tests(&mut text, controller, STRANGER, false);
+    tests(&mut text, STRANGER, false);
     text
 }
 
 /// An address that no plant uses: for documentation (RFC 5737).
 const STRANGER: &str = "192.0.2.1";
 
-fn tests(text: &mut String, controller: Controller, peer: &str, reads: bool) {
+fn tests(text: &mut String, peer: &str, reads: bool) {
     let mut test = |name: &str, allowed: bool, keys: &str| {
         let expect = if allowed { "allowed" } else { "refused" };
         let _ = write!(
@@ -133,13 +127,10 @@ fn tests(text: &mut String, controller: Controller, peer: &str, reads: bool) {
     test(&may("the joints"), reads, "service = \"rtde\"\noutputs = [\"actual_q\"]\nfrequency = 125");
     test("may not write registers", false, "service = \"modbus\"\nfunction = \"write_single_register\"\naddress = 128");
     test("may not switch outputs", false, "service = \"rtde\"\ninput = \"standard_digital_output\"\nvalue = 1");
-    if controller.has_dashboard() {
-        test(&may("the robot's mode"), reads, "service = \"dashboard\"\ncommand = \"robotmode\"");
-        test("may not release brakes", false, "service = \"dashboard\"\ncommand = \"brake release\"");
-        test("may not play", false, "service = \"dashboard\"\ncommand = \"play\"");
-    } else {
-        test("may not use the robot's HTTP interface", false, "service = \"tcp/80\"");
-    }
+    test(&may("the robot's mode"), reads, "service = \"dashboard\"\ncommand = \"robotmode\"");
+    test("may not release brakes", false, "service = \"dashboard\"\ncommand = \"brake release\"");
+    test("may not play", false, "service = \"dashboard\"\ncommand = \"play\"");
+    test("may not use the robot's web interface as a whole", false, "service = \"tcp/80\"");
     test("may not move the arm by script", false, "service = \"urscript\"\ntext = \"movej([0, 0, 0, 0, 0, 0])\"");
     let target = "service = \"external_control\"\nmode = \"servoj\"\ntarget = [0, 0, 0, 0, 0, 0]";
     test("may not move the arm by set-points", false, target);

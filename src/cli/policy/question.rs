@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use super::{Context, Exit, FileArgs, compile, fail};
+use super::{Context, Exit, FileArgs, compile, fail, pack};
 use crate::appliance;
 use crate::policy::{Question, Wanted};
 
@@ -43,6 +43,9 @@ pub(in crate::cli) struct AskArgs {
     /// What this peer may do: a device, an address or a network.
     #[arg(long, value_name = "PEER")]
     from: Option<String>,
+    /// Ask the file alone, as if no virtual patch stood beside it.
+    #[arg(long)]
+    without_patches: bool,
     /// Exit 3 where somebody may do it.
     #[arg(long)]
     exit_code: bool,
@@ -77,7 +80,13 @@ pub(super) fn run(context: &Context, args: &AskArgs) -> Exit {
         Ok(question) => question,
         Err(line) => return fail(Exit::Usage, &line),
     };
-    let answer = read.policy.answer(&read.text, &read.assets, &question, appliance::now().monotonic_ns);
+    let now = appliance::now();
+    // As on the box before the controller's version is seen: then every patch counts.
+    let policy = match args.without_patches {
+        true => read.policy,
+        false => pack(args.config.as_deref()).tighten(&read.policy, None, read.policy.generation(), now),
+    };
+    let answer = policy.answer(&read.text, &read.assets, &question, now.monotonic_ns);
     let exit = if context.json {
         crate::cli::print(&answer.to_json().to_string())
     } else {
