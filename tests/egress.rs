@@ -12,6 +12,8 @@
 mod support;
 
 use dissect::Toward;
+use link::craft::{Segment, Template, emit_tcp};
+use link::{Mac, Tags, TcpFlags};
 use support::modbus_load::{self as load, Load};
 use support::virtual_net::{CUTTING, Cell, GOOD, PLANT, ROBOT, ROUGH, SECOND_NS, WILD, rules, rules_of};
 use vambrace::command::Service;
@@ -247,6 +249,30 @@ fn a_robot_that_was_restarted_reaches_its_device_again() {
         cell.robot.line_mut(here).send(&load::allowed(1));
         cell.run_until(SECOND_NS, |cell| !cell.robot.line(here).received().is_empty()).unwrap();
         assert_eq!(cell.plant.line(there).received(), load::allowed(1));
+    }
+}
+
+/// The robot is the client here, so what comes from the plant is answers, which nobody judges: but only the device's own.
+#[test]
+fn nobody_answers_in_the_devices_name_from_another_mac() {
+    let to_any = policy().replace("to = \"plc\"", "to = \"10.20.0.0/24\"");
+    let mut unbound = std::sync::Arc::into_inner(rules(Mode::Enforce, &to_any)).unwrap();
+    // No address of the plant is in the configuration: none is bound to a MAC.
+    unbound.devices.retain(|device| device.is_robot);
+    let mut cell = Cell::new(unbound.into(), GOOD, 1);
+    cell.open_from_robot(load::PORT, Some(load::server()));
+    exchanges(&mut cell, ALLOWED);
+    let (robot, device) = ((ROBOT.into(), 40_001), (PLANT.into(), load::PORT));
+    let [own, other, at_robot] = [[2, 0, 0, 0, 0, 21], [2, 0, 0, 0, 0, 66], [2, 0, 0, 0, 0, 40]].map(Mac);
+    for (mac, forged) in [(own, false), (other, true)] {
+        let template = Template::new((mac, at_robot), Tags::default(), device, robot).unwrap();
+        let segment = Segment { seq: 7, flags: TcpFlags::ACK, payload: b"forged", ..Segment::default() };
+        let mut bytes = vec![0; 200];
+        let len = emit_tcp(&template, &segment, &mut bytes).unwrap();
+        bytes.truncate(len);
+        cell.inject(bytes);
+        let refused = cell.refusals().get(&Reason::MacMismatch).copied().unwrap_or(0);
+        assert_eq!(refused, u64::from(forged), "{:?}", cell.refusals());
     }
 }
 

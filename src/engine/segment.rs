@@ -71,11 +71,14 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
             return Fate::Forward;
         }
         let mut fate = Fate::Forward;
-        if enforce && toward == Toward::Robot {
+        // Of a mirrored conversation the robot gets the answers: both directions lead to somebody who is guarded.
+        if enforce && (toward == Toward::Robot || self.scene.mirrored) {
             if !flow.tags.same_stack(&self.packet.tags) {
                 return refused(self.scene, self.packet, self.key, Reason::VlanStack);
             }
-            if flow.macs != [self.packet.source, self.packet.destination] {
+            let [client, guarded] = flow.macs;
+            let macs = if toward == Toward::Robot { [client, guarded] } else { [guarded, client] };
+            if macs != [self.packet.source, self.packet.destination] {
                 return refused(self.scene, self.packet, self.key, Reason::MacMismatch);
             }
         }

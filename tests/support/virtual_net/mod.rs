@@ -434,6 +434,13 @@ impl Cell {
         self.vambrace.pipeline.as_mut().unwrap().observer_mut().learned.as_ref().unwrap().propose(&options)
     }
 
+    /// Somebody at the plant's switch sends a frame of his own; nothing of it is repeated.
+    pub fn inject(&mut self, bytes: Vec<u8>) {
+        let Self { vambrace, cables, now_ns, .. } = self;
+        vambrace.batch.push(bytes);
+        vambrace.handle(Toward::Robot, *now_ns, cables);
+    }
+
     /// The box was replaced: its successor knows of no connection.
     pub fn forget_all(&mut self) {
         let gone = self.vambrace.pipeline.take().unwrap();
