@@ -82,6 +82,15 @@ impl ModbusRule {
         cuts.values.extend(&self.value);
     }
 
+    /// Whether a request that reads or writes one of these addresses could be covered.
+    pub(super) fn may_reach(&self, addresses: &Ranges) -> bool {
+        let reaches = |set: &Option<Ranges>| {
+            let touches = |set: &Ranges| addresses.iter().any(|(first, last)| set.touches(first, last));
+            set.as_ref().is_none_or(touches)
+        };
+        reaches(&self.read) || reaches(&self.write)
+    }
+
     /// The function codes of requests that could match, as bits.
     pub(crate) fn functions(&self) -> u128 {
         // Classes depend on more than the code, so a rule that names any may match.

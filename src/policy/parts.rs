@@ -11,7 +11,7 @@ use crate::command::Service;
 use crate::event::Reason;
 
 /// Most questions that an answer or a comparison asks for one peer: some seconds.
-pub(super) const QUESTIONS: usize = 20_000_000;
+pub(super) const QUESTIONS: usize = 4_000_000;
 
 /// Said where there would be more.
 pub(super) const TOO_MANY: &str =

@@ -167,7 +167,7 @@ impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}:", self.question)?;
         if !self.somebody() {
-            writeln!(f, "  nobody")?;
+            writeln!(f, "  nobody{}", if self.limits.is_empty() { "" } else { " that was found" })?;
         }
         for peer in &self.peers {
             let names = peer.peers.join(", ");

@@ -47,7 +47,9 @@ impl Policy {
         let mut answer = Answer { question: question.asked.clone(), ..Answer::default() };
         for peer in Peers::of(&[self], assets, question.from.as_deref()) {
             let client = peer.clients.first().copied().unwrap_or(Client::UNKNOWN);
-            let places = self.places(client);
+            let mut places = self.places(client);
+            // Of thousands of rules a question is about a few.
+            places.retain(|place| self.rules.get(*place).is_some_and(|rule| question.may_mean(rule)));
             let found = self.found(&places, question, now_ns, &mut answer.limits);
             let mut own = PeerAnswer { peers: peer.names, ..PeerAnswer::default() };
             for (place, found) in &found {

@@ -8,7 +8,7 @@ use super::filter::{Filter, Wants};
 use super::words;
 use crate::command::{Class, Service};
 use crate::policy::ranges::{Numbers, Ranges};
-use crate::policy::rule::Asset;
+use crate::policy::rule::{Asset, Body, Rule};
 use crate::policy::space::{Built, Sample};
 
 /// What is asked, as people write it; all of it holds together.
@@ -105,6 +105,15 @@ impl Question {
             }
         }
         wants
+    }
+
+    /// Whether an allow rule could cover something that is asked about; true where that is not told at a glance.
+    pub(super) fn may_mean(&self, rule: &Rule) -> bool {
+        self.filters.iter().any(|filter| match (&rule.body, &filter.address) {
+            _ if rule.deny => true,
+            (Body::Modbus(body), Some(addresses)) => body.may_reach(addresses),
+            _ => true,
+        })
     }
 
     /// Ports that are asked about.

@@ -13,8 +13,8 @@ use crate::policy::ranges::Ranges;
 /// First and last address of the general purpose registers, and the one after: writes are of another class there.
 const CLASSES: [u16; 2] = [128, 256];
 
-/// Most comparisons of spans with sets of addresses for one function and unit: about a second.
-const COMPARISONS: usize = 20_000_000;
+/// Most comparisons of spans with sets of addresses for one function and unit.
+const COMPARISONS: usize = 1_000_000;
 
 /// Adds the requests.
 pub(super) fn add(space: &mut Space, cuts: &ModbusCuts<'_>) {
