@@ -205,10 +205,10 @@ fn other_protocols_over_ip_are_dropped() {
 #[test]
 fn a_port_without_a_rule_gets_no_connection() {
     let Some(cell) = Guarded::up("no-rule") else { return };
-    let listener = cell.robot_space.enter(|| TcpListener::bind(("0.0.0.0", 6666)).unwrap());
+    let listener = cell.robot_space.enter(|| TcpListener::bind(("0.0.0.0", 6667)).unwrap());
     listener.set_nonblocking(true).unwrap();
     let mark = cell.cable.mark();
-    let mut tcp = RawTcp::new(&cell.plant, 6666);
+    let mut tcp = RawTcp::new(&cell.plant, 6667);
     tcp.put(&tcp.syn());
     cell.assert_recorded(&tcp, Reason::NoServiceRule);
     cell.assert_nothing_since(mark, "the SYN", is_of(ODD_MAC));

@@ -171,10 +171,16 @@ pub(super) fn run(context: &Context, args: &ReplayArgs) -> Exit {
     let outcome = offline::run(&captures, &rules, (), &mut printer);
     printer.finish();
     match outcome {
-        Ok(()) if printer.summary.refused > 0 || printer.summary.dropped > 0 => Exit::Findings,
+        Ok(()) if refuses(&printer.summary) => Exit::Findings,
         Ok(()) => Exit::Fine,
         Err((name, error)) => fail(Exit::Failed, &format!("{name}: {error}; what came before was judged")),
     }
+}
+
+/// Whether anything was, or would be, refused.
+fn refuses(summary: &Summary) -> bool {
+    let [_, to_devices] = summary.to_devices;
+    summary.refused > 0 || summary.dropped > 0 || to_devices > 0
 }
 
 /// The name of the robot in a policy's text, if it is no address.
@@ -228,6 +234,10 @@ impl Printer {
         println!("{} frames: {forwarded} forwarded, {dropped} dropped", forwarded.saturating_add(dropped));
         let (allowed, refused) = (summary.allowed, summary.refused);
         println!("{} commands: {allowed} allowed, {refused} refused", allowed.saturating_add(refused));
+        let [allowed, refused] = summary.to_devices;
+        if allowed.saturating_add(refused) > 0 {
+            println!("of the robot's own to devices: {allowed} allowed, {refused} refused");
+        }
         for (reason, count) in &summary.by_reason {
             let sentence =
                 Reason::ALL.iter().find(|known| known.name() == *reason).map_or("", |known| known.sentence());

@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use dissect::Toward;
+
 use super::json::Object;
 use crate::event::{CommandRecord, FrameRecord};
 
@@ -10,10 +12,12 @@ pub struct Summary {
     pub forwarded: u64,
     /// Frames that did not.
     pub dropped: u64,
-    /// Units that were allowed.
+    /// Units toward the robot that were allowed.
     pub allowed: u64,
-    /// Units that were refused.
+    /// Units toward the robot that were refused.
     pub refused: u64,
+    /// Units of the robot's own toward devices, allowed and refused; in no other number.
+    pub to_devices: [u64; 2],
     /// Refused units by reason; adds up to `refused`.
     pub by_reason: BTreeMap<&'static str, u64>,
     /// Units by service; adds up to all units.
@@ -27,6 +31,12 @@ pub struct Summary {
 impl Summary {
     /// Counts a unit.
     pub fn command(&mut self, command: &CommandRecord) {
+        if command.toward() == Toward::Plant {
+            let [allowed, refused] = &mut self.to_devices;
+            let count = if command.verdict.is_allowed() { allowed } else { refused };
+            *count = count.saturating_add(1);
+            return;
+        }
         let service = command.service.to_string();
         if command.verdict.is_allowed() {
             self.allowed = self.allowed.saturating_add(1);
@@ -49,7 +59,8 @@ impl Summary {
     /// Whether anything was, or would be, refused: exit code 3.
     #[must_use]
     pub fn has_findings(&self) -> bool {
-        self.refused > 0 || !self.frames_by_reason.is_empty()
+        let [_, to_devices] = self.to_devices;
+        self.refused > 0 || to_devices > 0 || !self.frames_by_reason.is_empty()
     }
 
     /// Appends the line, without line end.
@@ -62,6 +73,11 @@ impl Summary {
             line.number("commands", self.allowed.saturating_add(self.refused));
             line.number("allowed", self.allowed);
             line.number("refused", self.refused);
+            line.object("to_devices", |line| {
+                let [allowed, refused] = self.to_devices;
+                line.number("allowed", allowed);
+                line.number("refused", refused);
+            });
             counts(line, "by_reason", &self.by_reason);
             counts(line, "by_service", &self.by_service);
             counts(line, "refused_by_service", &self.refused_by_service);

@@ -36,10 +36,12 @@ pub fn replay(capture: &Path, arguments: &[&str]) -> Replayed {
     let mut events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let summary = events.pop().unwrap_or_else(|| panic!("replay said nothing: {complaint}"));
     assert_eq!(summary["event_type"], "summary", "{complaint}");
-    let findings = summary["refused"] != 0 || summary["dropped"] != 0;
+    let findings = summary["refused"] != 0 || summary["dropped"] != 0 || summary["to_devices"]["refused"] != 0;
     assert_eq!(output.status.code(), Some(if findings { 3 } else { 0 }), "{summary} {complaint}");
     let mut by_connection = BTreeMap::new();
-    for event in events.iter().filter(|event| event["event_type"] == "alert") {
+    let toward_robot =
+        |event: &&Value| event["event_type"] == "alert" && event["alert"]["context"]["toward"] != "plant";
+    for event in events.iter().filter(toward_robot) {
         let port = |key: &str| event[key].as_u64().unwrap();
         *by_connection.entry((port("src_port"), port("dest_port"))).or_default() += 1;
     }
