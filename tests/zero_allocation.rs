@@ -159,7 +159,7 @@ fn nothing_is_allocated_for_a_frame() {
 fn nothing_is_allocated_in_lockdown() {
     let mix = mix();
     let mut rig = Rig::new(Mode::Lockdown);
-    let mut round = |rig: &mut Rig| {
+    let round = |rig: &mut Rig| {
         for case in &mix.cases {
             for frames in [&case.opening, &case.measured, &case.closing] {
                 // Writes among them are refused, whatever the policy says.
