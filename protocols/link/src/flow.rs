@@ -67,10 +67,9 @@ pub struct FlowKey {
     pub protocol: u8,
     /// 4 or 6: IPv6 between mapped addresses is not the IPv4 flow of the same addresses.
     pub ip_version: u8,
-    /// 1 where the sides stand swapped, see [`FlowKey::mirrored`].
-    mirror: u8,
-    /// Always 0.
-    padding: u8,
+    /// First 1 where the sides stand swapped, see [`FlowKey::mirrored`]; second always 0. One field, which is compared at
+    /// once.
+    mirror: [u8; 2],
 }
 
 impl FlowKey {
@@ -78,20 +77,22 @@ impl FlowKey {
     #[inline]
     #[must_use]
     pub const fn new(plant: Endpoint, robot: Endpoint, protocol: u8, ip_version: u8) -> Self {
-        Self { plant, robot, protocol, ip_version, mirror: 0, padding: 0 }
+        Self { plant, robot, protocol, ip_version, mirror: [0; 2] }
     }
 
     /// The same conversation with its sides swapped, and marked so: another key than every one that is not mirrored.
     /// Mirrored twice it is itself again.
     #[must_use]
     pub const fn mirrored(self) -> Self {
-        Self { plant: self.robot, robot: self.plant, mirror: self.mirror ^ 1, ..self }
+        let [mirror, unused] = self.mirror;
+        Self { plant: self.robot, robot: self.plant, mirror: [mirror ^ 1, unused], ..self }
     }
 
     /// Whether the sides stand swapped.
     #[must_use]
     pub const fn is_mirrored(&self) -> bool {
-        self.mirror != 0
+        let [mirror, _] = self.mirror;
+        mirror != 0
     }
 
     /// The key with either end on its own side of the box.
