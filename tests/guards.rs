@@ -13,6 +13,8 @@ mod support;
 
 use std::sync::Arc;
 
+use link::craft::{Segment, Template, emit_tcp};
+use link::{Mac, Tags, TcpFlags};
 use support::modbus_load as load;
 use support::virtual_net::{Cell, GOOD, PLANT, ROBOT, SECOND_NS, rules, rules_of};
 use vambrace::engine::{Mode, Rules};
@@ -109,13 +111,42 @@ fn shadow_keeps_nobody_out() {
 
 #[test]
 fn another_policy_or_mode_lets_everybody_in_again() {
-    for (mode, generation) in [(Mode::Enforce, 2), (Mode::Lockdown, 1)] {
+    let other = strict() + "# looked at\n";
+    // The same policy under another generation: virtual patches were chosen anew, and nobody looked at anything.
+    for (mode, policy, generation, lets_in) in
+        [(Mode::Enforce, &other, 2, true), (Mode::Lockdown, &strict(), 1, true), (Mode::Enforce, &strict(), 2, false)]
+    {
         let mut cell = connected(&strict());
         (0..3).for_each(|n| offend(&mut cell, n));
         assert!(!can_connect(&mut cell));
-        cell.set_rules(rules_of(mode, &strict(), generation));
-        assert!(can_connect(&mut cell));
+        cell.set_rules(rules_of(mode, policy, generation));
+        assert_eq!(can_connect(&mut cell), lets_in, "{mode}, generation {generation}");
     }
+}
+
+/// Whoever does not get what the robot sends can't have somebody kept out by sending in his name, MAC and ports included.
+#[test]
+fn nobody_is_kept_out_for_what_others_send_in_his_name() {
+    let mut cell = connected(&strict());
+    let macs = (Mac([2, 0, 0, 0, 0, 21]), Mac([2, 0, 0, 0, 0, 40]));
+    let (request, _) = load::forbidden(0);
+    for n in 0..200_u32 {
+        // On its connection, and on one that has no handshake.
+        for port in [40_001, 41_000] {
+            let ends = ((PLANT.into(), port), (ROBOT.into(), load::PORT));
+            let template = Template::new(macs, Tags::default(), ends.0, ends.1).unwrap();
+            let (seq, ack) = (n.wrapping_mul(0x0100_0193), n.wrapping_mul(0x9e37_79b9));
+            let segment =
+                Segment { seq, ack, flags: TcpFlags::ACK, window: 1000, payload: &request, ..Segment::default() };
+            let mut bytes = vec![0; 200];
+            let len = emit_tcp(&template, &segment, &mut bytes).unwrap();
+            cell.inject(bytes[..len].to_vec());
+        }
+    }
+    cell.run_for(SECOND_NS);
+    assert!(cell.server().received().is_empty());
+    assert_eq!(quarantines(&cell), 0);
+    assert!(cell.client().is_established());
 }
 
 #[test]

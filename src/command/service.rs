@@ -98,6 +98,13 @@ impl Service {
         NAMED_PORTS.into_iter().map(|(name, _)| name)
     }
 
+    /// The side that commands travel to over a connection that somebody `opened` toward a side: the one that was connected
+    /// to. Of external control the computer commands, although the robot opens the connections.
+    #[must_use]
+    pub const fn commands_toward(self, opened: Toward) -> Toward {
+        if matches!(self, Self::ExternalControl) { Toward::Robot } else { opened }
+    }
+
     /// Whether single commands are judged on connections that this side opened; otherwise the connection is what is
     /// allowed or refused. Of external control the robot opens the connections.
     #[must_use]

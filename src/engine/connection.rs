@@ -267,12 +267,12 @@ fn open<O: Observer>(
     let service = if is_robot_api(rules, scene, &key, service, opened) { Service::Dashboard } else { service };
     let commands_device = opened == Toward::Plant && service.is_judged_on_devices();
     let dissected = service.is_judged(opened);
+    let from = key.source(opened).ip();
     // From here on the device is what is guarded, and the robot is its client.
     let (key, opened) = if commands_device { (key.mirrored(), opened.reverse()) } else { (key, opened) };
     scene.turn_to(&key);
     let mut fate = Fate::Forward;
     if rules.mode.judges() {
-        let from = key.unmirrored().source(if key.is_mirrored() { Toward::Plant } else { opened }).ip();
         if let Err((reason, rule)) = admit(rules, &key, service, opened, scene.now_ns) {
             if syn && let Some(ports) = scene.newcomers.refused(from, port, scene.now_ns) {
                 scene.record(Record::Notice(Notice::Scan { address: from, mac: packet.source, ports }));

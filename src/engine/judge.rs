@@ -111,9 +111,10 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
         let forgotten = self.session.forgotten();
         let step = self.session.command(service, self.port, bytes, |command, unit| {
             scene.flux.part(Part::Rates, *rates);
+            let outward = who.unmirrored();
             let ask = Ask {
                 client: *client,
-                opened: who.unmirrored().opened,
+                opened: outward.opened,
                 command,
                 state: robot,
                 inputs,
@@ -131,7 +132,7 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
                 inputs.went(request, connection);
                 scene.flux.part_done(Part::Inputs, *inputs);
             }
-            observer.command(&who.unmirrored(), command, &decided);
+            observer.command(&outward, command, &decided);
             let id = scene.next_event();
             let record = CommandRecord {
                 key: who.key,
@@ -183,8 +184,8 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
         scene.flux.part(Part::Robot, self.robot);
         scene.flux.part(Part::Inputs, self.inputs);
         // What a device answers tells nothing of this robot.
-        let mut device = State::default();
-        let state = if key.is_mirrored() { &mut device } else { &mut *self.robot };
+        let mut device = None;
+        let state = if key.is_mirrored() { device.get_or_insert_with(State::default) } else { &mut *self.robot };
         let told = Told { state, inputs: self.inputs, connection: &self.connection };
         let read = inspect::read_answer(self.session, service, bytes, told, scene.now_ns);
         scene.flux.part_done(Part::Inputs, self.inputs);

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use link::Endpoint;
 
-/// Senders that are counted at one time; of more, the one that came first is forgotten first.
+/// Senders of either kind that are counted at one time; of more, the one that came first is forgotten first.
 const SENDERS: usize = 64;
 
 /// Ports that somebody tries in vain within [`SCAN_NS`] before it is called a scan. A client with a wrong configuration
@@ -19,76 +19,84 @@ const SCAN_AGAIN_NS: u64 = 60_000_000_000;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// What is known of one sender.
+/// Words of scans in ten seconds, whoever is said to scan: addresses cost nothing.
+const SCANS_TOLD: u32 = 10;
+
+/// What is known of one sender: since when, and how much.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sender {
     address: [u8; 16],
     /// When it was first seen, monotonic nanoseconds; 0 = a free entry.
     first_ns: u64,
-    /// Connections that it opened in the second that began then.
-    second_ns: u64,
-    opened: u32,
-    /// Ports that it was refused since `ports_ns`, each as one of 64 bits.
-    ports: u64,
-    ports_ns: u64,
+    /// Begin of the time in which is counted.
+    since_ns: u64,
+    /// Connections that it opened; or ports that it was refused, each as one of 64 bits.
+    count: u64,
+    /// When word was given of it; 0 = never.
     told_ns: u64,
 }
 
 /// All of them.
 #[derive(Clone, Debug)]
 pub(super) struct Newcomers {
-    senders: [Sender; SENDERS],
+    /// Who may open connections. Apart from the others, so that nobody who is refused can push a client out.
+    admitted: [Sender; SENDERS],
+    refused: [Sender; SENDERS],
+    /// Words of scans since `told_ns`.
+    told: u32,
+    told_ns: u64,
 }
 
 impl Default for Newcomers {
     fn default() -> Self {
-        Self { senders: [Sender::default(); SENDERS] }
+        Self { admitted: [Sender::default(); SENDERS], refused: [Sender::default(); SENDERS], told: 0, told_ns: 0 }
     }
 }
 
-impl Newcomers {
-    fn sender(&mut self, address: IpAddr, now_ns: u64) -> Option<&mut Sender> {
-        let address = Endpoint::new(address, 0).address;
-        let own = |sender: &Sender| sender.first_ns != 0 && sender.address == address;
-        let first = |at: &usize| self.senders.get(*at).map_or(0, |sender| sender.first_ns);
-        let place = self.senders.iter().position(own).or_else(|| (0..SENDERS).min_by_key(first))?;
-        let sender = self.senders.get_mut(place)?;
-        if !own(sender) {
-            *sender = Sender { address, first_ns: now_ns.max(1), ..Sender::default() };
-        }
-        Some(sender)
+/// The entry of a sender, a new one where it has none; what it counted is gone once `length_ns` have passed.
+fn sender(senders: &mut [Sender; SENDERS], address: IpAddr, length_ns: u64, now_ns: u64) -> Option<&mut Sender> {
+    let address = Endpoint::new(address, 0).address;
+    let own = |sender: &Sender| sender.first_ns != 0 && sender.address == address;
+    let first = |at: &usize| senders.get(*at).map_or(0, |sender| sender.first_ns);
+    let place = senders.iter().position(own).or_else(|| (0..SENDERS).min_by_key(first))?;
+    let sender = senders.get_mut(place)?;
+    if !own(sender) {
+        *sender = Sender { address, first_ns: now_ns.max(1), ..Sender::default() };
     }
+    if now_ns.saturating_sub(sender.since_ns) >= length_ns {
+        sender.since_ns = now_ns;
+        sender.count = 0;
+    }
+    Some(sender)
+}
 
+impl Newcomers {
     /// Whether a sender may open one more connection now; `most` a second, 0 = as many as it likes.
     pub(super) fn may_open(&mut self, address: IpAddr, most: u32, now_ns: u64) -> bool {
         if most == 0 {
             return true;
         }
-        let Some(sender) = self.sender(address, now_ns) else { return true };
-        if now_ns.saturating_sub(sender.second_ns) >= SECOND_NS {
-            sender.second_ns = now_ns;
-            sender.opened = 0;
-        }
-        sender.opened = sender.opened.saturating_add(1);
-        sender.opened <= most
+        let Some(sender) = sender(&mut self.admitted, address, SECOND_NS, now_ns) else { return true };
+        sender.count = sender.count.saturating_add(1);
+        sender.count <= most.into()
     }
 
     /// Notes that a sender was refused a port; says how many different ones it tried, where that is a scan and worth a
     /// word now. Two ports can look alike, so there may have been more.
     pub(super) fn refused(&mut self, address: IpAddr, port: u16, now_ns: u64) -> Option<u32> {
-        let sender = self.sender(address, now_ns)?;
-        if now_ns.saturating_sub(sender.ports_ns) > SCAN_NS {
-            sender.ports_ns = now_ns;
-            sender.ports = 0;
+        if now_ns.saturating_sub(self.told_ns) >= SCAN_NS {
+            (self.told, self.told_ns) = (0, now_ns);
         }
+        let sender = sender(&mut self.refused, address, SCAN_NS, now_ns)?;
         // The odd constant is 2^16 / golden ratio: neighbours get different bits.
-        sender.ports |= 1 << (port.wrapping_mul(40_503) >> 10);
-        let ports = sender.ports.count_ones();
+        sender.count |= 1 << (port.wrapping_mul(40_503) >> 10);
+        let ports = sender.count.count_ones();
         let due = sender.told_ns == 0 || now_ns.saturating_sub(sender.told_ns) > SCAN_AGAIN_NS;
-        if ports < SCAN_PORTS || !due {
+        if ports < SCAN_PORTS || !due || self.told >= SCANS_TOLD {
             return None;
         }
         sender.told_ns = now_ns.max(1);
+        self.told = self.told.saturating_add(1);
         Some(ports)
     }
 }
@@ -135,5 +143,21 @@ mod tests {
         let now_ns = 3 * SECOND_NS;
         let opened = (0..10).filter(|_| newcomers.may_open(ONE, 5, now_ns)).count();
         assert_eq!(opened, 5);
+    }
+
+    #[test]
+    fn who_is_refused_under_many_names_resets_nobodys_count_and_fills_no_records() {
+        let mut newcomers = Newcomers::default();
+        let now_ns = 5 * SECOND_NS;
+        assert!((0..3).all(|_| newcomers.may_open(ONE, 3, now_ns)));
+        let mut told = 0;
+        for n in 0..2_000_u32 {
+            let address = IpAddr::from((n | 0x0b00_0000).to_be_bytes());
+            for port in [502, 22, 6666, 29_999, 30_001, 30_002, 30_003, 30_004, 30_020, 44_818, 80, 443, 5900] {
+                told += usize::from(newcomers.refused(address, port, now_ns + u64::from(n)).is_some());
+            }
+        }
+        assert!(told > 0 && told <= 20, "{told}");
+        assert!(!newcomers.may_open(ONE, 3, now_ns + 1), "still at its cap");
     }
 }

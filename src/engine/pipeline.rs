@@ -90,8 +90,9 @@ impl<'m, O: Observer> Pipeline<'m, O> {
             self.arena.split().0.flows.flows_mut().for_each(|flow| flow.generation = 0);
         }
         let (arena, _, flux) = self.arena.split();
-        if rules.policy.generation() != self.rules.policy.generation() || rules.mode != self.rules.mode {
-            // Whoever changes either has looked at what happened.
+        if rules.policy.digest() != self.rules.policy.digest() || rules.mode != self.rules.mode {
+            // Whoever changes either has looked at what happened. A policy gets another generation without anybody, where
+            // virtual patches are chosen anew.
             flux.quarantine(arena);
             arena.quarantine.clear();
             flux.settled(arena);

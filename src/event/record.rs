@@ -95,8 +95,7 @@ impl CommandRecord {
     /// The side that the unit travels to: the plant's where the robot commands a device of the plant.
     #[must_use]
     pub fn toward(&self) -> Toward {
-        // Of external control the computer commands, although the robot opens the connections.
-        if self.service == Service::ExternalControl { Toward::Robot } else { self.opened }
+        self.service.commands_toward(self.opened)
     }
 }
 

@@ -49,6 +49,13 @@ pub struct Seen {
     pub wall_ns: u64,
 }
 
+impl Seen {
+    /// Whether the robot commands.
+    fn is_egress(&self) -> bool {
+        self.service.commands_toward(self.opened) == Toward::Plant
+    }
+}
+
 /// How often and when.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Count {
@@ -196,13 +203,12 @@ struct Keeper<'o> {
 
 /// Whether single commands are seen; otherwise the connection counts as one.
 fn is_judged(service: Service, egress: bool) -> bool {
-    if egress { service.is_judged_on_devices() } else { service.is_dissected() }
+    service == EXTERNAL || service.is_judged(if egress { Toward::Plant } else { Toward::Robot })
 }
 
 impl Observations {
     fn keeper(&mut self, seen: &Seen, off: bool) -> Option<Keeper<'_>> {
-        // Of external control the computer commands, although the robot opens the connections.
-        let egress = seen.opened == Toward::Plant && seen.service != EXTERNAL;
+        let egress = seen.is_egress();
         let key = (seen.peer, egress, seen.service);
         if !self.groups.contains_key(&key) {
             let own = self.groups.range((seen.peer, egress, Service::Modbus)..);
@@ -220,7 +226,7 @@ impl Observations {
 
     /// A connection, or the first datagram of an exchange.
     pub fn connection(&mut self, seen: &Seen) {
-        let egress = seen.opened == Toward::Plant && seen.service != EXTERNAL;
+        let egress = seen.is_egress();
         if !is_judged(seen.service, egress)
             && let Some(mut keeper) = self.keeper(seen, false)
         {
@@ -290,7 +296,7 @@ impl Observations {
 
     /// A command that a deny rule of the policy before names: it is counted, and nothing is learned from it.
     pub fn denied(&mut self, seen: &Seen) {
-        let key = (seen.peer, seen.opened == Toward::Plant && seen.service != EXTERNAL, seen.service);
+        let key = (seen.peer, seen.is_egress(), seen.service);
         if self.denied.len() < GROUPS || self.denied.contains_key(&key) {
             self.denied.entry(key).or_default().see(seen.wall_ns);
         }

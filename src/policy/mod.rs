@@ -142,10 +142,12 @@ struct Commands {
 }
 
 impl ClientRules {
-    /// The rules about commands over connections that this side opened. Of external control the computer commands,
-    /// although the robot opens the connections.
+    /// The rules about commands over connections that this side opened.
     fn commands(&self, service: Service, opened: Toward) -> &Commands {
-        if opened == Toward::Plant && service != Service::ExternalControl { &self.device } else { &self.robot }
+        match service.commands_toward(opened) {
+            Toward::Robot => &self.robot,
+            Toward::Plant => &self.device,
+        }
     }
 }
 
@@ -251,17 +253,20 @@ impl Policy {
         .and_then(|variable| inputs.in_use(variable, connection))
     }
 
-    /// Whether a deny rule names a command, whatever the robot does: what is not known counts against the command.
+    /// Whether a deny rule of its file names a command, whatever the robot does: what is not known counts against the
+    /// command. Rules from outside the file are nobody's decision about this cell.
     #[must_use]
     pub fn denies(&self, client: Client, opened: Toward, command: &Command<'_>) -> bool {
-        if !self.rules.iter().any(|rule| rule.deny) {
+        if !self.rules.iter().take(self.own).any(|rule| rule.deny) {
             return false;
         }
         let (state, inputs) = (robot::State::default(), robot::Inputs::new());
         let ask = Ask { client, opened, command, state: &state, inputs: &inputs, connection: 0, now_ns: 1 };
         // Strangers too.
         let own = self.clients.get(usize::from(client.0));
-        own.is_some_and(|own| self.decide_by(own, &ask, &mut robot::Rates::new()).reason == Reason::DeniedByRule)
+        let verdict = own.map(|own| self.decide_by(own, &ask, &mut robot::Rates::new()));
+        // Of several the first is named, and those from outside the file come last.
+        verdict.is_some_and(|it| it.reason == Reason::DeniedByRule && usize::from(it.rule.0) <= self.own)
     }
 
     fn rules_of(&self, client: Client) -> Option<&ClientRules> {

@@ -221,6 +221,19 @@ mod tests {
     }
 
     #[test]
+    fn only_the_files_own_denials_are_remembered_while_learning() {
+        let own = policy(&format!("{POLICY}[[deny]]\nservice = \"dashboard\"\ncommand = [\"load\"]\n"));
+        let denials = denials("[[deny]]\nservice = \"dashboard\"\ncommand = [\"shutdown\"]\n").unwrap();
+        let by = [Tightening { id: "no-shutdown", denials: &denials, rests_until: None }];
+        let tightened = own.tightened(&by, 2, Moment { wall_ns: 0, monotonic_ns: 0 });
+        let denies = |line: &'static [u8]| {
+            let command = crate::command::Command::Dashboard(dashboard::Line::read(line));
+            tightened.denies(tightened.client("10.0.0.2".parse().unwrap()), dissect::Toward::Robot, &command)
+        };
+        assert!(denies(b"load a.urp") && !denies(b"shutdown") && !denies(b"play"));
+    }
+
+    #[test]
     fn keys_that_would_loosen_or_rename_are_problems() {
         let problems =
             denials("[[deny]]\nid = \"a\"\nfrom = \"10.0.0.2\"\nservice = \"tcp/22\"\nfoo = 1\n").unwrap_err();

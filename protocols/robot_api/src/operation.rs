@@ -85,7 +85,9 @@ pub(crate) fn command<'a>(method: &[u8], path: &[u8], body: &'a [u8]) -> Option<
         }
         Body::Argument(member, words) => {
             let (name, value) = json::only_string(body)?;
-            (name == member.as_bytes()).then_some((words, value))
+            // The Dashboard's words have no blanks around an argument: a name that has is another one.
+            let exact = !value.is_empty() && value.trim_ascii() == value;
+            (name == member.as_bytes() && exact).then_some((words, value))
         }
     }
 }

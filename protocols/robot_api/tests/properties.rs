@@ -67,6 +67,10 @@ fn what_is_written_in_another_way_is_no_known_command() {
         put("/robotstate/v1/state", r#"{"action":"POWER_OFF","action":"BRAKE_RELEASE"}"#),
         put("/robotstate/v1/state", "{\"action\":\"POWER\\u005fON\"}"),
         put("/system/v1/controlmode", r#"{"mode":"LOCAL"}"#),
+        // A rule's argument has no blanks around it, a program's name may.
+        put("/program/v1/load", r#"{"programName":" pick"}"#),
+        put("/program/v1/load", r#"{"programName":"pick "}"#),
+        put("/program/v1/load", r#"{"programName":""}"#),
         head(&known, "X-HTTP-Method-Override: PUT\r\n"),
         head(&known, "Content-Encoding: gzip\r\n"),
         head(&known, "x-original-url: /robotstate/v1/state\r\n"),
