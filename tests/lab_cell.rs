@@ -119,6 +119,10 @@ fn through_the_box_the_arm_swings_on_and_what_lies_beyond_is_clamped() {
     receiver.wait_for("\"ready\"", Duration::from_secs(10)).unwrap();
     cell.start_cycle().unwrap();
     std::thread::sleep(Duration::from_secs(6));
+    let status = cell.operate(&["learn", "status"]).unwrap();
+    assert!(status.contains("modbus from plc") && status.contains("modbus from the robot to remote-io"), "{status}");
+    // Nobody has shown in six seconds what he does.
+    assert!(cell.operate(&["learn", "wait", "--timeout", "1s"]).is_err());
     cell.operate(&["learn", "stop", "-o", &policy]).unwrap();
     let service = "service = \"external_control\"\n";
     let learned = std::fs::read_to_string(&policy).unwrap();
@@ -151,6 +155,21 @@ fn through_the_box_the_arm_swings_on_and_what_lies_beyond_is_clamped() {
     let missed: Vec<_> = others().filter(|beat| beat["missed"] == true).collect();
     // One late beat may be the machine's: other tests run beside this one.
     assert!(others().count() > 15 && missed.len() <= 1, "{missed:?}");
+
+    // An incident: nothing is written any more until somebody says that it is over.
+    let writes = |cell: &mut Cell| {
+        let actions = json(cell.process("controller").unwrap());
+        actions.iter().filter(|action| action["interface"] == "rtde" && action["did"] == "write").count()
+    };
+    cell.operate(&["mode", "lockdown"]).unwrap();
+    assert!(cell.operate(&["status"]).unwrap().contains("lockdown"));
+    std::thread::sleep(Duration::from_millis(500));
+    let before = writes(&mut cell);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(writes(&mut cell), before);
+    cell.operate(&["mode", "enforce"]).unwrap();
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(writes(&mut cell) > before, "the cycle goes on");
 }
 
 #[test]
