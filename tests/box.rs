@@ -96,6 +96,61 @@ impl Drop for Vambrace<'_> {
     }
 }
 
+/// The cores that each thread of a process may run on, the main thread's first.
+fn cores_of_threads(pid: i32) -> Vec<String> {
+    let allowed = |task: &Path| {
+        let status = std::fs::read_to_string(task.join("status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        line.unwrap_or_default().trim().to_owned()
+    };
+    let mut tasks: Vec<_> =
+        std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|task| task.unwrap().path()).collect();
+    tasks.sort_by_key(|task| task.file_name().unwrap().to_str().unwrap().parse::<i32>().unwrap());
+    tasks.iter().map(|task| allowed(task)).collect()
+}
+
+#[test]
+fn the_worker_has_its_core_to_itself() {
+    if !can_make_namespaces("the_worker_has_its_core_to_itself") {
+        return;
+    }
+    if std::thread::available_parallelism().unwrap().get() < 2 {
+        support::skipped("the_worker_has_its_core_to_itself", "there is one core");
+        return;
+    }
+    let wire = Wire::new("vbcore", 1508);
+    let vambrace = Vambrace::start(&wire, "core", "shadow");
+    let cores = cores_of_threads(vambrace.packet_process());
+    let (worker, others) = cores.split_first().unwrap();
+    assert_eq!(worker, "1", "as fast_path.cores says by default");
+    assert!(others.len() >= 3, "recorder, control and watch at least: {others:?}");
+    for other in others {
+        let mut ranges = other.split(',').map(|range| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            first.parse::<u16>().unwrap()..=last.parse::<u16>().unwrap()
+        });
+        assert!(!ranges.any(|range| range.contains(&1)), "{other}");
+    }
+}
+
+#[test]
+fn frames_pass_within_a_second_of_the_start() {
+    if !can_make_namespaces("frames_pass_within_a_second_of_the_start") {
+        return;
+    }
+    let wire = Wire::new("vbstart", 1508);
+    let times: Vec<_> = (0..3)
+        .map(|round| {
+            let started = Instant::now();
+            let _vambrace = Vambrace::start(&wire, &format!("start-{round}"), "shadow");
+            started.elapsed()
+        })
+        .collect();
+    println!("frames passed after {times:?}");
+    // The shortest: what other work on the machine adds is not counted.
+    assert!(times.iter().min().unwrap() < &Duration::from_secs(1), "{times:?}");
+}
+
 #[test]
 fn every_frame_of_the_corpus_passes_in_observe_learn_and_shadow() {
     if !can_make_namespaces("every_frame_of_the_corpus_passes_in_observe_learn_and_shadow") {

@@ -76,6 +76,13 @@ fn nanoseconds(time: rustix::time::Timespec) -> u64 {
 pub fn run(handed: &Handed) -> Result<(), Failure> {
     let config = Config::load(&handed.config)
         .map_err(|problems| Failure { lines: problems.to_string().lines().map(str::to_owned).collect(), code: 2 })?;
+    let core = config.fast_path.cores.first().copied();
+    // All that are started from here on: whatever they do, frames don't wait for it.
+    if let Some(core) = core
+        && let Err(error) = sys::keep_off(usize::from(core))
+    {
+        tracing::warn!(core, %error, "other threads may run on the worker's core");
+    }
     let mut standing = Standing::load(&config.record.directory)
         .ok_or_else(|| Failure::new(1, "standing orders are missing beside the records; start with `vambrace run`"))?;
     standing.restarts = handed.restarts;
@@ -148,7 +155,6 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
         .map_err(|error| Failure::new(1, format!("control socket {}: {error}", config.control.socket.display())))?;
 
     let ended = AtomicFlags::register().map_err(|error| memory("signal handlers", error))?;
-    let core = config.fast_path.cores.first().copied();
     let polling = match config.fast_path.polling {
         crate::config::Polling::Busy => Polling::Busy,
         crate::config::Polling::Blocking => Polling::Blocking,

@@ -27,6 +27,19 @@ pub fn pin_to(core: usize) -> io::Result<()> {
     Ok(rustix::thread::sched_setaffinity(None, &set)?)
 }
 
+/// Keeps the calling thread, and the threads that it starts from now on, off one CPU core, as long as another is left.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn keep_off(core: usize) -> io::Result<()> {
+    let mut set = rustix::thread::sched_getaffinity(None)?;
+    if core >= rustix::thread::CpuSet::MAX_CPU || !set.is_set(core) || set.count() < 2 {
+        return Ok(());
+    }
+    set.unset(core);
+    Ok(rustix::thread::sched_setaffinity(None, &set)?)
+}
+
 /// The descriptor that the process was started with under this number; once for each number.
 ///
 /// # Errors
