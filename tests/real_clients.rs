@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use support::clients::{CLIENTS, can_run, expected, transcript};
-use support::{reader, replayed, tshark};
+use support::{reader, replayed, time_travel, tshark};
 use vambrace::lab::{BOX_PORTS, Cell, Host, Options, Wiring};
 
 fn cell(name: &str, wiring: Wiring) -> Cell {
@@ -120,9 +120,17 @@ fn assert_all_commands_are_judged(test: &str, capture: &Path, config: &str, lear
     if let Some(requests) = tshark::modbus_requests(test, capture, &robot.to_string()) {
         assert_eq!(modbus, requests);
     }
+    let policy = Path::new(learned);
     let learned = replayed::replay(capture, &["--config", config, "--policy", learned]);
     assert_eq!((learned.number("allowed"), learned.number("refused")), (commands, 0));
     assert!(commands > 100, "{counted:?}");
+    // The records alone tell what the capture tells, also under another policy.
+    let half = policy.with_file_name("half.toml");
+    std::fs::write(&half, time_travel::every_second_rule(&std::fs::read_to_string(policy).unwrap())).unwrap();
+    let (again, untold) = time_travel::assert_same(capture, &["--config", config], policy, &[&half]);
+    // What the robot sends to devices is among them.
+    assert!(again + untold >= 2 * commands, "{again} {untold}");
+    assert!(untold * 5 < again, "{again} judged again, {untold} not");
 }
 
 const EXEMPTION: &str = "

@@ -16,7 +16,7 @@ mod support;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use support::{reader, replayed, skipped};
+use support::{reader, replayed, skipped, time_travel};
 
 /// A capture of `../shared/captures`, if there is one.
 fn capture(test: &str, name: &str) -> Option<PathBuf> {
@@ -64,6 +64,31 @@ fn every_command_of_the_modbus_clients_is_judged() {
     assert_eq!((learned.number("allowed"), learned.number("refused")), (24, 0));
     if let Some(counted) = support::tshark::modbus_requests(test, &capture, "127.0.0.1") {
         assert_eq!(refused.by_connection, counted);
+    }
+}
+
+/// The records of a capture say under each policy what the capture itself says.
+#[test]
+fn records_are_judged_again_as_the_capture_is() {
+    let test = "records_are_judged_again_as_the_capture_is";
+    // Of ur_rtde's scripts the records hold only the beginning.
+    for (name, robots, judged) in [("ur_clients_lo.pcapng", 75, 60), ("modbus_clients_lo.pcapng", 24, 24)] {
+        let Some(capture) = capture(test, name) else { return };
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{test}-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let arguments = ["--robot", "127.0.0.1"];
+        let [learned, half, none] = ["learned", "half", "none"].map(|file| directory.join(file).with_extension("toml"));
+        replayed::learn(&capture, &arguments, &learned);
+        let text = std::fs::read_to_string(&learned).unwrap();
+        std::fs::write(&half, time_travel::every_second_rule(&text)).unwrap();
+        std::fs::write(&none, "version = 1\nrobot = \"127.0.0.1\"\n").unwrap();
+        for recorded in [&learned, &none] {
+            let others = [&*half, &*none, &*learned];
+            let (again, untold) = time_travel::assert_same(&capture, &arguments, recorded, &others);
+            assert_eq!(again + untold, 4 * robots);
+            assert!(again >= 4 * judged, "{again} judged again, {untold} not, of {name}");
+        }
+        std::fs::remove_dir_all(directory).unwrap();
     }
 }
 

@@ -1,3 +1,5 @@
+mod records;
+
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,8 +19,8 @@ use crate::record::{Settler, Settling};
 /// Arguments of `replay`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ReplayArgs {
-    /// Captures, pcap or pcapng, in the order of time.
-    #[arg(required = true, value_name = "CAPTURE")]
+    /// Captures, pcap or pcapng, in the order of time; or records: a record folder, or event files (`.json`).
+    #[arg(required = true, value_name = "CAPTURE|RECORDS")]
     captures: Vec<PathBuf>,
     /// Policy to judge by; without one every command is refused.
     #[arg(long, value_name = "FILE")]
@@ -152,6 +154,11 @@ impl Scene {
 
 /// Judges captures and says what would have been refused.
 pub(super) fn run(context: &Context, args: &ReplayArgs) -> Exit {
+    match args.captures.iter().filter(|path| records::is_records(path)).count() {
+        0 => {}
+        all if all == args.captures.len() => return records::run(context, args),
+        _ => return fail(Exit::Usage, &"captures and records can't be replayed together; name one kind at a time"),
+    }
     let scene = match Scene::of(&args.captures, args.config.as_deref(), args.robot.as_deref(), args.checksums) {
         Ok(scene) => scene,
         Err(exit) => return exit,

@@ -16,7 +16,9 @@ use super::scene::Scene;
 use super::segment::Connection;
 use super::spliced::{Told, Watch, slot_of};
 use crate::command::{Class, External, Service};
-use crate::event::{Action, CommandRecord, Detail, FlowEnd, FlowRecord, Notice, Reason, Record, RuleId, Text, Verdict};
+use crate::event::{
+    Action, CommandRecord, Detail, FlowEnd, FlowRecord, Notice, Reason, Record, RobotContext, RuleId, Text, Verdict,
+};
 use crate::flow::{End, Flow, FlowId, State, flag};
 use crate::gate::{Gate, Spliced, TimedOut};
 use crate::inspect::Session;
@@ -515,6 +517,8 @@ pub(super) fn unfinished(arena: &mut SharedArena, scene: &mut Scene<'_>, id: Flo
         verdict,
         enforced: scene.enforce,
         len,
+        unit: Text::new(held),
+        robot: RobotContext::default(),
         detail,
     };
     flow.commands[1] = flow.commands[1].saturating_add(1);

@@ -11,7 +11,7 @@ use super::pipeline::{Fate, SharedArena};
 use super::rules::Rules;
 use super::scene::Scene;
 use crate::command::{Command, Service};
-use crate::event::{Action, CommandRecord, Reason, Record, RuleId, Verdict};
+use crate::event::{Action, CommandRecord, Reason, Record, RuleId, Text, Verdict};
 use crate::flow::FlowId;
 use crate::policy::Ask;
 
@@ -159,6 +159,8 @@ fn modbus<O: Observer>(
             verdict,
             enforced: scene.enforce,
             len: u32::try_from(payload.len()).unwrap_or(u32::MAX),
+            unit: Text::new(payload),
+            robot: rules.policy.known(&arena.robot, scene.now_ns),
             detail: detail::of(&command, None),
         };
         let id = scene.record(Record::Command(record));

@@ -142,6 +142,8 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
                 verdict: decided,
                 enforced: scene.enforce,
                 len: u32::try_from(unit.len()).unwrap_or(u32::MAX),
+                unit: Text::new(unit),
+                robot: rules.policy.known(robot, scene.now_ns),
                 detail: detail::of(command, in_use),
             };
             scene.record_as(id, Record::Command(record));
@@ -202,6 +204,7 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
                         values: unit.values,
                         values_len: unit.values_len,
                         text: unit.text,
+                        recipe: unit.recipe,
                         in_use: unit.in_use,
                     }));
                 }
@@ -272,7 +275,7 @@ impl<O: Observer> Surroundings<'_, '_, O> {
             Ok(Step::Whole { unit: Some(unit), len }) => (unit, len),
             Err(error) => return self.unreadable(error, bytes),
         };
-        let verdict = self.external(&unit, len);
+        let verdict = self.external(&unit, len, bytes.get(..len).unwrap_or_default());
         match (verdict.action, self.corrected) {
             (Action::Forward, _) => Judgement::Allow { len },
             _ if !enforce => Judgement::Allow { len },
@@ -284,12 +287,13 @@ impl<O: Observer> Surroundings<'_, '_, O> {
     /// A text that was not held is over: it is recorded, and judged where the mode judges.
     pub(super) fn text_over(&mut self) {
         if let Some(text @ External::Text { len, .. }) = self.session.text_over() {
-            self.external(&text, len as usize);
+            self.external(&text, len as usize, &[]);
         }
     }
 
-    /// Judges and records one unit of external control, and works out what goes on in its place, where that is another.
-    fn external(&mut self, unit: &External<'_>, len: usize) -> Verdict {
+    /// Judges and records one unit of external control, and works out what goes on in its place, where that is another;
+    /// `bytes` are what is left of it.
+    fn external(&mut self, unit: &External<'_>, len: usize, bytes: &[u8]) -> Verdict {
         let command = Command::External(*unit);
         let Self { who, client, rules, robot, rates, inputs, connection, observer, scene, .. } = self;
         let now_ns = scene.now_ns;
@@ -331,6 +335,8 @@ impl<O: Observer> Surroundings<'_, '_, O> {
             verdict,
             enforced: scene.enforce,
             len: u32::try_from(len).unwrap_or(u32::MAX),
+            unit: Text::new(bytes),
+            robot: rules.policy.known(robot, now_ns),
             detail: detail::external(unit),
         };
         scene.record_as(id, Record::Command(record));
@@ -367,6 +373,8 @@ impl<O> Surroundings<'_, '_, O> {
             verdict,
             enforced: self.scene.enforce,
             len: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+            unit: Text::new(bytes),
+            robot: self.rules.policy.known(self.robot, self.scene.now_ns),
             detail: Detail::Unreadable { field: error.field, offset: error.offset, bytes: Text::new(head) },
         };
         let id = self.scene.record(Record::Command(record));

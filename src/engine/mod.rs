@@ -6,6 +6,7 @@
 
 mod actions;
 mod adopt;
+pub mod again;
 mod arena;
 mod connection;
 mod counters;

@@ -4,6 +4,7 @@
 
 mod reason;
 mod record;
+mod robot;
 mod settled;
 mod text;
 mod verdict;
@@ -11,8 +12,9 @@ mod verdict;
 pub use reason::Reason;
 pub use record::{
     Answer, CommandRecord, Detail, Event, EventId, FlowEnd, FlowRecord, FrameRecord, InUse, MessageRecord,
-    ModbusDetail, Notice, Record, Said,
+    ModbusDetail, Notice, Record, Said, UNIT,
 };
+pub use robot::{CONTROLS, PROGRAMS, ROBOT_MODES, RobotContext, SAFETY_MODES};
 pub use settled::{Render, Repeats, Settled};
 pub use text::{Text, items};
 pub use verdict::{Action, RuleId, Verdict};

@@ -113,6 +113,20 @@ reasons! {
     Overload = "overload", "More frames than can be judged.";
 }
 
+impl Reason {
+    /// Whether a policy is what refused: the command could be read, and no rule allowed it.
+    #[must_use]
+    pub fn is_of_policy(self) -> bool {
+        (Self::NoRule..=Self::LockedDown).contains(&self)
+    }
+
+    /// The reason of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.name() == name)
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -122,6 +136,22 @@ impl fmt::Display for Reason {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_policy_refuses_what_can_be_read() {
+        for (reason, of_policy) in [
+            (Reason::Allowed, false),
+            (Reason::NoRule, true),
+            (Reason::StepNotAllowed, true),
+            (Reason::LockedDown, true),
+            (Reason::Malformed, false),
+            (Reason::Quarantined, false),
+        ] {
+            assert_eq!(reason.is_of_policy(), of_policy, "{reason}");
+            assert_eq!(Reason::named(reason.name()), Some(reason));
+        }
+        assert_eq!(Reason::named("no_reason"), None);
+    }
 
     #[test]
     fn names_are_unique_snake_case_and_explained() {

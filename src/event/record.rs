@@ -5,7 +5,7 @@ use dissect::Toward;
 use link::FlowKey;
 
 use crate::command::{Class, Service};
-use crate::event::{Reason, Text, Verdict};
+use crate::event::{Reason, RobotContext, Text, Verdict};
 
 /// Identity of an event: a number that grows by one an event, from 1, over the life of a record store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,6 +70,9 @@ impl Record {
     }
 }
 
+/// Bytes of a unit that a record keeps: all of whatever is no text of URScript (the longest Modbus unit has 260).
+pub const UNIT: usize = 272;
+
 /// A unit and its verdict.
 #[derive(Clone, Copy, Debug)]
 pub struct CommandRecord {
@@ -87,6 +90,10 @@ pub struct CommandRecord {
     pub enforced: bool,
     /// Length of the unit in bytes.
     pub len: u32,
+    /// Its first bytes.
+    pub unit: Text<UNIT>,
+    /// What was known of the robot.
+    pub robot: RobotContext,
     /// What it said.
     pub detail: Detail,
 }
@@ -193,6 +200,8 @@ pub struct Answer {
     pub values_len: u8,
     /// Text answers: Dashboard replies, RTDE types, interpreter acknowledgements.
     pub text: Text<96>,
+    /// Id of the RTDE recipe that the answer is about; 0 = none.
+    pub recipe: u8,
     /// The first RTDE input that the robot called in use, with the connection that has it.
     pub in_use: Option<InUse>,
 }

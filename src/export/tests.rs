@@ -13,7 +13,7 @@ use super::*;
 use crate::command::{Class, Service};
 use crate::event::{
     Action, Answer, CommandRecord, Detail, Event, EventId, FlowEnd, FlowRecord, FrameRecord, MessageRecord,
-    ModbusDetail, Notice, Reason, Record, Repeats, RuleId, Said, Text, Verdict,
+    ModbusDetail, Notice, Reason, Record, Repeats, RobotContext, RuleId, Said, Text, Verdict,
 };
 
 fn names() -> Names {
@@ -22,6 +22,9 @@ fn names() -> Names {
     names.set_rules(3, vec!["panel-load".into(), "plc-registers".into()]);
     names
 }
+
+/// A robot whose program runs, and of which nothing else is known.
+const CONTEXT: RobotContext = RobotContext { program: Some(2), robot_mode: None, safety_mode: None, control: None };
 
 fn key(service_port: u16) -> FlowKey {
     let end = |last, port| Endpoint::new(IpAddr::from([10, 20, 0, last]), port);
@@ -39,7 +42,18 @@ fn command(service: Service, class: Class, reason: Reason, enforced: bool, detai
         _ => 502,
     };
     let opened = Toward::Robot;
-    let record = CommandRecord { key: key(port), opened, service, class, verdict, enforced, len: 12, detail };
+    let record = CommandRecord {
+        key: key(port),
+        opened,
+        service,
+        class,
+        verdict,
+        enforced,
+        len: 12,
+        unit: Text::new(&[0xa5, 1]),
+        robot: CONTEXT,
+        detail,
+    };
     Event {
         id: EventId(77),
         monotonic_ns: 5,
@@ -113,6 +127,7 @@ fn an_allowed_modbus_transaction_is_suricatas_with_ours_in_flowvars() {
         values: [0; 16],
         values_len: 0,
         text: Text::EMPTY,
+        recipe: 0,
         in_use: None,
     };
     let line = line(&event, Some(&answer), None, true);
@@ -401,7 +416,18 @@ fn record() -> impl Strategy<Value = Record> {
     (parts, 0..5u8, notice).prop_map(|(parts, which, notice)| {
         let (key, opened, service, class, verdict, enforced, detail, text, n) = parts;
         match which {
-            0 => Record::Command(CommandRecord { key, opened, service, class, verdict, enforced, len: 7, detail }),
+            0 => Record::Command(CommandRecord {
+                key,
+                opened,
+                service,
+                class,
+                verdict,
+                enforced,
+                len: 7,
+                unit: Text::new(text.as_bytes()),
+                robot: CONTEXT,
+                detail,
+            }),
             1 => Record::Frame(FrameRecord {
                 toward: opened,
                 key: enforced.then_some(key),
@@ -448,6 +474,7 @@ fn record() -> impl Strategy<Value = Record> {
                     values,
                     values_len,
                     text,
+                    recipe: n[4] as u8,
                     in_use: None,
                 })
             }

@@ -29,6 +29,8 @@ pub struct Reading {
     pub values_len: u8,
     /// Text of the answer.
     pub text: Text<96>,
+    /// Id of the RTDE recipe that it is about; 0 = none.
+    pub recipe: u8,
     /// What it is, where it answers nobody: something that the robot said to all who listen. Its words are in `text`.
     pub said: Option<Said>,
     /// The first RTDE input that the robot called in use, with the connection that has it, where one is known.
@@ -56,6 +58,7 @@ impl Reading {
         values: [0; 16],
         values_len: 0,
         text: Text::EMPTY,
+        recipe: 0,
         said: None,
         in_use: None,
     };
@@ -145,9 +148,15 @@ fn rtde_answer(
         rtde::Reply::ControllerVersion { major, minor, bugfix, .. } => {
             see_version(told.state, [major, minor, bugfix], now_ns);
         }
-        rtde::Reply::SetupOutputs { types, .. } | rtde::Reply::SetupInputs { types, .. } => {
+        rtde::Reply::SetupOutputs { types, recipe_id } => {
             reading.recorded = true;
             reading.text = Text::new(types.0);
+            reading.recipe = recipe_id.unwrap_or(0);
+        }
+        rtde::Reply::SetupInputs { types, recipe_id } => {
+            reading.recorded = true;
+            reading.text = Text::new(types.0);
+            reading.recipe = recipe_id;
         }
         _ => {}
     }

@@ -49,7 +49,7 @@ pub(crate) use urscript::hash_text;
 pub use warnings::Warning;
 
 use crate::command::{Command, Service, Socket};
-use crate::event::{Action, InUse, Reason, RuleId, Verdict};
+use crate::event::{Action, InUse, Reason, RobotContext, RuleId, Verdict};
 use crate::robot;
 use index::ModbusIndex;
 use rule::{Body, Rule};
@@ -203,6 +203,12 @@ impl Policy {
     #[must_use]
     pub fn escalation(&self) -> Option<&Escalation> {
         self.escalation.as_ref()
+    }
+
+    /// What is known of the robot at `now_ns`, as far as it is young enough for a verdict.
+    #[must_use]
+    pub fn known(&self, robot: &robot::State, now_ns: u64) -> RobotContext {
+        robot.context(now_ns, self.max_age_ns)
     }
 
     /// How many rules its file has.

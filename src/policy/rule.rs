@@ -16,6 +16,7 @@ use super::urscript::UrScriptRule;
 use crate::command::{Classes, Service};
 use crate::document::{Table, Value};
 use crate::event::{Action, Reason};
+pub(super) use crate::event::{ROBOT_MODES, SAFETY_MODES};
 use crate::robot::{Control, Program, State};
 
 /// How far a command came in a rule before a key refused it; the rule that it came farthest in is named.
@@ -362,33 +363,6 @@ pub(super) const PROGRAMS: [(&str, Program); 3] =
 
 /// Who commands the robot, by name.
 pub(super) const CONTROLS: [(&str, Control); 2] = [("remote", Control::Remote), ("local", Control::Local)];
-
-/// Names of robot modes with RTDE's numbers. Source: URCL datatypes, RobotMode.
-pub(super) const ROBOT_MODES: [(&str, i8); 10] = [
-    ("no_controller", -1),
-    ("disconnected", 0),
-    ("confirm_safety", 1),
-    ("booting", 2),
-    ("power_off", 3),
-    ("power_on", 4),
-    ("idle", 5),
-    ("backdrive", 6),
-    ("running", 7),
-    ("updating_firmware", 8),
-];
-
-/// Names of safety modes with RTDE's numbers. Source: URCL datatypes, SafetyMode.
-pub(super) const SAFETY_MODES: [(&str, u8); 9] = [
-    ("normal", 1),
-    ("reduced", 2),
-    ("protective_stop", 3),
-    ("recovery", 4),
-    ("safeguard_stop", 5),
-    ("system_emergency_stop", 6),
-    ("robot_emergency_stop", 7),
-    ("violation", 8),
-    ("fault", 9),
-];
 
 impl When {
     /// Adds what it asks for.

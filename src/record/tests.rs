@@ -15,7 +15,7 @@ use super::*;
 use crate::command::{Class, Service};
 use crate::event::{
     Action, Answer, CommandRecord, Detail, Event, EventId, FrameRecord, MessageRecord, ModbusDetail, Notice, Reason,
-    Record, Render, RuleId, Said, Settled, Text, Verdict,
+    Record, Render, RobotContext, RuleId, Said, Settled, Text, Verdict,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -58,6 +58,8 @@ fn command(id: u64, at_ns: u64, reason: Reason, detail: Detail) -> Event {
         verdict: verdict(reason),
         enforced: true,
         len: 12,
+        unit: Text::EMPTY,
+        robot: RobotContext::default(),
         detail,
     });
     Event { id: EventId(id), monotonic_ns: at_ns, wall_ns: at_ns, frame: id, record }
@@ -72,6 +74,7 @@ fn answer(to: u64, at_ns: u64, exception: u8) -> Event {
         values: [7; 16],
         values_len: 1,
         text: Text::EMPTY,
+        recipe: 0,
         in_use: None,
     });
     Event { id: EventId(0), monotonic_ns: at_ns, wall_ns: at_ns, frame: 0, record }

@@ -8,6 +8,8 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 pub use inputs::{Connection, Inputs, Owner, numbers};
 pub use track::Track;
 
+use crate::event::RobotContext;
+
 /// Live state of one robot, each part with the monotonic time it was last seen.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
@@ -97,6 +99,31 @@ pub enum Control {
 }
 
 impl State {
+    /// What is known at `now_ns` and was seen within `max_age_ns`.
+    #[must_use]
+    pub fn context(&self, now_ns: u64, max_age_ns: u64) -> RobotContext {
+        let fresh = |at_ns: u64| at_ns != 0 && now_ns.saturating_sub(at_ns) <= max_age_ns;
+        RobotContext {
+            program: fresh(self.program_at_ns).then_some(self.program),
+            robot_mode: fresh(self.robot_mode_at_ns).then_some(self.robot_mode),
+            safety_mode: fresh(self.safety_mode_at_ns).then_some(self.safety_mode),
+            control: fresh(self.control_at_ns).then_some(self.control),
+        }
+    }
+
+    /// Takes what was known at `now_ns` for what is seen then; nothing else of the four is known any more.
+    pub fn see_context(&mut self, context: &RobotContext, now_ns: u64) {
+        let at = |known: bool| if known { now_ns } else { 0 };
+        self.program = context.program.unwrap_or(0);
+        self.program_at_ns = at(context.program.is_some());
+        self.robot_mode = context.robot_mode.unwrap_or(0);
+        self.robot_mode_at_ns = at(context.robot_mode.is_some());
+        self.safety_mode = context.safety_mode.unwrap_or(0);
+        self.safety_mode_at_ns = at(context.safety_mode.is_some());
+        self.control = context.control.unwrap_or(0);
+        self.control_at_ns = at(context.control.is_some());
+    }
+
     /// Notes the program state seen at `now_ns`.
     pub fn see_program(&mut self, program: Program, now_ns: u64) {
         self.program = program as u8;

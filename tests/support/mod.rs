@@ -24,6 +24,7 @@ pub mod replayed;
 pub mod restarted;
 pub mod robot;
 pub mod talks;
+pub mod time_travel;
 pub mod tshark;
 pub mod virtual_net;
 pub mod wire;

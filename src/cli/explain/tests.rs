@@ -7,7 +7,7 @@ use link::{Endpoint, FlowKey};
 use super::*;
 use crate::command::{Class, Service};
 use crate::event::{
-    Action, CommandRecord, Detail, Event, EventId, ModbusDetail, Reason, Record, RuleId, Text, Verdict,
+    Action, CommandRecord, Detail, Event, EventId, ModbusDetail, Reason, Record, RobotContext, RuleId, Text, Verdict,
 };
 use crate::export::Names;
 use crate::export::eve::{self, Context as EveContext};
@@ -33,6 +33,8 @@ fn line_opened(opened: Toward, id: u64, class: Class, reason: Reason, service: S
         verdict: Verdict { action, reason, rule: RuleId(1), generation: 1 },
         enforced: true,
         len: 12,
+        unit: Text::EMPTY,
+        robot: RobotContext::default(),
         detail,
     });
     let event = Event { id: EventId(id), monotonic_ns: id, wall_ns: id, frame: id, record };

@@ -233,6 +233,19 @@ impl Line<'_> {
             object.text("toward", "plant");
         }
         object.number("length", command.len);
+        if !command.unit.is_empty() {
+            object.text("unit_hex", &hex(command.unit.as_bytes()));
+            if command.unit.is_cut() {
+                object.flag("unit_cut", true);
+            }
+        }
+        if !command.robot.is_empty() {
+            object.object("robot_state", |object| {
+                for (key, name) in command.robot.named() {
+                    object.text(key, name);
+                }
+            });
+        }
     }
 
     fn decided(&self, object: &mut Object<'_>, verdict: &crate::event::Verdict, enforced: bool) {
@@ -266,6 +279,9 @@ impl Line<'_> {
             }
             if !answer.text.is_empty() {
                 wire(object, "text", &answer.text);
+            }
+            if answer.recipe != 0 {
+                object.number("recipe", answer.recipe);
             }
             if let Some(in_use) = answer.in_use {
                 object.text("in_use", &in_use.to_string());
