@@ -28,6 +28,7 @@ pub struct Event {
 
 /// What happened.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::large_enum_variant, reason = "records are made where nothing may be allocated; most are commands")]
 pub enum Record {
     /// A unit toward the robot, or of the robot's own toward a device, was judged.
     Command(CommandRecord),

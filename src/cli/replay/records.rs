@@ -1,7 +1,5 @@
 //! Recorded commands judged again: what the policy given would have said to them.
 
-#![expect(clippy::indexing_slicing, reason = "a JSON value answers null for what it does not hold")]
-
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::fs::File;
