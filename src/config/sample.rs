@@ -91,4 +91,39 @@ socket = "/run/vambrace/control.sock"
 # and the public key of whoever issued it. Without them the built-in pack is in force.
 # file = "/etc/vambrace/pack.toml"
 # key = "ed25519:..."
+
+[console]
+# The management process, `vambrace console --config FILE`: a process of its own without rights on the data ports.
+# Where it remembers how far events were sent.
+directory = "/var/lib/vambrace/console"
+# Optional: the account that it becomes after it has opened what needs root. It shares nothing with the guard.
+# account = "vambrace-console"
+# Optional, the four together: the remote API for `vambrace --box HOST`, on the management port. Both ends show
+# certificates; there is no password and no secret by default. `vambrace console keygen` makes them.
+# listen = "192.168.1.5:7443"
+# certificate = "/etc/vambrace/box.pem"
+# key = "/etc/vambrace/box.key"
+# client_ca = "/etc/vambrace/ca.pem"
+
+# Who may use it: viewer (status, events, policy), auditor (and evidence), operator (and modes that do not weaken),
+# engineer (everything).
+# [[console.user]]
+# name = "eva"
+# role = "viewer"
+# certificate = "sha256:..."     # as `vambrace console keygen user` prints it
+
+# Receivers of events: CEF in RFC 5424, over TLS (RFC 5425) or TCP. The event files are the queue: what was not sent is
+# sent after an outage, as far as record.size_budget keeps it.
+# [[console.syslog]]
+# name = "soc"
+# address = "siem.example:6514"
+# transport = "tls"              # tls | tcp
+# events = "security"            # security | all: allowed commands and connections as well
+# ca = "/etc/vambrace/siem-ca.pem"
+# certificate = "/etc/vambrace/box.pem"
+# key = "/etc/vambrace/box.key"
+
+[console.metrics]
+# Optional: Prometheus reads http://ADDRESS/metrics. Plain HTTP: only on the management port.
+# listen = "192.168.1.5:9464"
 "##;
