@@ -9,9 +9,9 @@ use super::*;
 struct Echo;
 
 impl Handler for Echo {
-    fn handle(&self, request: Request, peer_uid: u32) -> Response {
+    fn handle(&self, request: Request, caller: &Caller) -> Response {
         match request {
-            Request::Status => Response::Status(Box::new(Status { restarts: peer_uid, ..Status::default() })),
+            Request::Status => Response::Status(Box::new(Status { restarts: caller.uid, ..Status::default() })),
             Request::Mode { mode, for_seconds } => {
                 Response::Mode(Outcome { from: "learn".into(), to: mode, for_seconds })
             }
