@@ -149,9 +149,9 @@ fn wazuh_rules_match_our_lines() {
         assert!(!matched.is_empty() && matched.len() < lines.len(), "{id} matches {} lines", matched.len());
         for (name, pattern) in fields.iter().filter(|(_, pattern)| *pattern != r"\.+") {
             for one in pattern.split('|') {
-                let occurs = lines.iter().any(|line| {
-                    field(line, name).and_then(Value::as_str).is_some_and(|found| wazuh_fits(one, found))
-                });
+                let occurs = lines
+                    .iter()
+                    .any(|line| field(line, name).and_then(Value::as_str).is_some_and(|found| wazuh_fits(one, found)));
                 assert!(occurs, "{id}: {name} is never {one}");
             }
         }
