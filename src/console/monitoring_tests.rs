@@ -1,5 +1,7 @@
 //! The alerts and the dashboard under `appliance-image/monitoring/` name nothing that the metrics page does not have.
 
+#![allow(clippy::arithmetic_side_effects)]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -395,11 +395,11 @@ pub enum Notice {
         /// Where from.
         address: IpAddr,
         /// What was asked for.
-        request: Text<80>,
+        request: Text<48>,
         /// What became of it: `done`, `failed` or `denied`.
         answer: &'static str,
         /// Why it failed or was denied.
-        why: Text<120>,
+        why: Text<64>,
     },
     /// Other virtual patches have their deny rules in force, beside the policy.
     Patches {

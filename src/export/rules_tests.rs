@@ -1,6 +1,8 @@
 //! The Sigma and Wazuh rules under `appliance-image/monitoring/` match lines that the box writes, and name no field or
 //! value that it does not.
 
+#![allow(clippy::arithmetic_side_effects)]
+
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
