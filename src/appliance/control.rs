@@ -546,8 +546,14 @@ fn asked(person: &Person, request: &Request, response: &Response) -> Notice {
 impl Handler for Orders {
     fn handle(&self, request: Request, caller: &Caller) -> Response {
         let Some(person) = &caller.person else { return self.obey(request, caller.uid) };
+        // Nothing is done for somebody far away that could not be recorded.
+        if self.shared.notices.is_full() {
+            return Response::failed(FailureKind::Failed, "too much waits to be recorded; try again");
+        }
         let response = self.obey(request.clone(), caller.uid);
-        let _ = self.shared.notices.push(asked(person, &request, &response));
+        if self.shared.notices.push(asked(person, &request, &response)).is_err() {
+            tracing::error!(?person, ?request, "what was asked could not be recorded");
+        }
         response
     }
 

@@ -29,6 +29,12 @@ enum ConsoleCommand {
                            gets box.pem, box.key and ca.pem; a user gets NAME.pem, NAME.key and ca.pem."
     )]
     Keygen(KeygenCommand),
+    /// Sends a test event to each receiver of events and says what became of it.
+    Test {
+        /// Configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -69,6 +75,12 @@ struct Place {
 pub(super) fn run(args: &ConsoleArgs) -> Exit {
     let command = match (&args.command, &args.config) {
         (Some(ConsoleCommand::Keygen(command)), _) => command,
+        (Some(ConsoleCommand::Test { config }), _) => {
+            return match Config::load(config) {
+                Err(problems) => mistakes(&problems),
+                Ok(config) => test(&config),
+            };
+        }
         (None, Some(path)) => {
             return match Config::load(path) {
                 Err(problems) => mistakes(&problems),
@@ -85,6 +97,23 @@ pub(super) fn run(args: &ConsoleArgs) -> Exit {
         Ok(text) => super::print(&text),
         Err(exit) => exit,
     }
+}
+
+fn test(config: &Config) -> Exit {
+    let results = crate::console::test(config);
+    if results.is_empty() {
+        return fail(Exit::Usage, &"the configuration has no [[console.syslog]]");
+    }
+    let mut exit = Exit::Fine;
+    for (name, result) in results {
+        match result {
+            Ok(()) => {
+                super::print(&format!("{name}: has the test event, as far as TCP can tell"));
+            }
+            Err(error) => exit = fail(Exit::Failed, &format!("{name}: {error}")),
+        }
+    }
+    exit
 }
 
 fn keygen(command: &KeygenCommand) -> Result<String, Exit> {

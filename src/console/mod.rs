@@ -37,7 +37,7 @@ use crate::config::{Account, Config};
 const REMOTE: Bounds = Bounds { all: 32, each: 16 };
 
 /// The same for metrics: two scrapers and somebody who looks.
-const METRICS: Bounds = Bounds { all: 8, each: 4 };
+const METRICS: Bounds = Bounds { all: 4, each: 2 };
 
 /// Why the management process does not run.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +58,12 @@ pub enum ConsoleError {
 fn needs(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> ConsoleError {
     let what = what.into();
     move |source| ConsoleError::Needs { what, source }
+}
+
+/// Sends a test event to each receiver of events; their names, each with what became of it.
+#[must_use]
+pub fn test(config: &Config) -> Vec<(String, std::io::Result<()>)> {
+    config.console.syslog.iter().map(|to| (to.name.clone(), sender::send_test(to))).collect()
 }
 
 /// Runs until SIGTERM or Ctrl-C.

@@ -3,8 +3,8 @@
 use std::io::{self, BufReader};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -30,6 +30,13 @@ const WAIT: Duration = Duration::from_secs(5);
 /// How often it looks meanwhile.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// Time between two requests of a connection: each is recorded, and nobody shall fill the records by asking. Pages of
+/// events, which are not recorded one by one, come as fast as they can.
+const PACE: Duration = Duration::from_millis(50);
+
+/// Most requests that wait for the packet process at once: of its places for clients some are left for those at the box.
+const ASKING: usize = 8;
+
 /// Bytes of event lines in an answer: escaped they are at most four times as many, below the longest line.
 const PAGE: usize = 192 << 10;
 
@@ -51,6 +58,8 @@ pub(super) struct Remote {
     socket: PathBuf,
     records: PathBuf,
     lockout: Lockout,
+    /// Requests that wait for the packet process.
+    asking: (Mutex<usize>, Condvar),
     pub(super) outcomes: Arc<Outcomes>,
     stop: Arc<AtomicBool>,
 }
@@ -75,6 +84,7 @@ impl Remote {
             socket: socket.to_owned(),
             records: records.to_owned(),
             lockout: Lockout::default(),
+            asking: Default::default(),
             outcomes: Arc::default(),
             stop,
         }))
@@ -148,7 +158,16 @@ impl Remote {
     }
 
     fn ask(&self, request: &Request, person: &Person) -> Result<Response, ControlError> {
-        Client::connect(&self.socket)?.ask_for(request, Some(person))
+        let (count, left) = &self.asking;
+        let taken = count.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = left.wait_while(taken, |taken| *taken >= ASKING).unwrap_or_else(PoisonError::into_inner);
+        *taken = taken.saturating_add(1);
+        drop(taken);
+        let answer = Client::connect(&self.socket).and_then(|mut client| client.ask_for(request, Some(person)));
+        let mut taken = count.lock().unwrap_or_else(PoisonError::into_inner);
+        *taken = taken.saturating_sub(1);
+        left.notify_one();
+        answer
     }
 
     fn converse(
@@ -161,8 +180,11 @@ impl Remote {
         let mut reads_events = false;
         while !self.stop.load(Ordering::Relaxed) {
             let Some(line) = read_line(&mut reader)? else { return Ok(()) };
+            let begun = Instant::now();
+            let mut paced = true;
             let response = match serde_json::from_slice::<RequestLine>(&line) {
                 Ok(RequestLine { protocol: VERSION, person: None, request }) => {
+                    paced = !matches!(request, Request::EventLines { .. });
                     self.obey(request, user, person, &mut reads_events)
                 }
                 Ok(RequestLine { protocol: VERSION, .. }) => {
@@ -175,6 +197,9 @@ impl Remote {
                 Err(error) => Response::failed(FailureKind::Usage, format!("request not understood: {error}")),
             };
             answer(reader.get_mut(), response)?;
+            if paced {
+                std::thread::sleep(PACE.saturating_sub(begun.elapsed()));
+            }
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use rustix::fs::{Gid, Uid};
+use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::config::Account;
@@ -29,12 +29,16 @@ pub(super) fn share(account: Account, records: &Path, socket: &Path, own: &Path)
         share_folder(account, folder)?;
     }
     if fs::symlink_metadata(socket).is_ok_and(|it| it.file_type().is_socket()) {
-        give(socket, None, account.gid, 0o660)?;
+        // Only root writes in its folder.
+        std::os::unix::fs::lchown(socket, None, Some(account.gid))?;
     }
     fs::create_dir_all(own)?;
     give(own, Some(account.uid), account.gid, 0o750)?;
     for entry in fs::read_dir(own)? {
-        give(&entry?.path(), Some(account.uid), account.gid, 0o640)?;
+        let path = entry?.path();
+        if path.extension().is_some_and(|it| it == "json") {
+            give(&path, Some(account.uid), account.gid, 0o640)?;
+        }
     }
     Ok(())
 }
@@ -44,14 +48,18 @@ fn share_folder(account: Account, folder: &Path) -> io::Result<()> {
     give(folder, None, account.gid, mode | 0o2050)
 }
 
+/// Changes whose a file or folder is. The account may write in its own folder, so nothing there is trusted: a link of
+/// either kind could lead to what is root's.
 fn give(path: &Path, uid: Option<u32>, gid: u32, mode: u32) -> io::Result<()> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-    // A link is not followed: it could lead anywhere.
-    std::os::unix::fs::lchown(path, uid, Some(gid)).map_err(named)?;
-    if fs::symlink_metadata(path).map_err(named)?.is_symlink() {
-        return Ok(());
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = fs::File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(|error| named(error.into()))?);
+    let meta = file.metadata().map_err(named)?;
+    if !(meta.is_dir() || meta.is_file() && meta.nlink() == 1) {
+        return Err(named(io::Error::other("is no plain file; remove it")));
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(named)
+    std::os::unix::fs::fchown(&file, uid, Some(gid)).map_err(named)?;
+    file.set_permissions(fs::Permissions::from_mode(mode)).map_err(named)
 }
 
 /// Becomes the account for good, or stays who it is where there is none; either way nothing that it starts can gain
@@ -78,4 +86,31 @@ pub(super) fn give_up(account: Option<Account>) -> io::Result<()> {
         return Err(io::Error::other("rights given up could be taken back"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_given_to_nobody() {
+        let folder = std::env::temp_dir().join(format!("vambrace-rights-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        let (secret, soft, hard) = (folder.join("secret"), folder.join("a.json"), folder.join("b.json"));
+        fs::write(&secret, "x").unwrap();
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::symlink(&secret, &soft).unwrap();
+        fs::hard_link(&secret, &hard).unwrap();
+        let own = rustix::process::getegid().as_raw();
+        for path in [&soft, &hard] {
+            let error = give(path, None, own, 0o644).unwrap_err();
+            assert!(error.to_string().contains(".json: "), "{error}");
+        }
+        assert_eq!(fs::metadata(&secret).unwrap().mode() & 0o777, 0o600);
+        fs::remove_file(&hard).unwrap();
+        give(&secret, None, own, 0o640).unwrap();
+        assert_eq!(fs::metadata(&secret).unwrap().mode() & 0o777, 0o640);
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

@@ -84,13 +84,7 @@ impl Sender {
     /// # Errors
     /// A certificate can't be used, or the folder can't be written.
     pub(super) fn new(to: &Syslog, records: &Path, directory: &Path, stop: Arc<AtomicBool>) -> io::Result<Self> {
-        let tls = match (to.transport, &to.ca) {
-            (Transport::Tls, Some(ca)) => {
-                let own = to.certificate.as_deref().zip(to.key.as_deref());
-                Some(tls::client(ca, own).map_err(io::Error::other)?)
-            }
-            _ => None,
-        };
+        let tls = tls_of(to)?;
         fs::create_dir_all(directory)?;
         let file = directory.join(format!("syslog-{}.json", to.name));
         let saved = match fs::read(&file) {
@@ -158,14 +152,7 @@ impl Sender {
     }
 
     fn connect(&self) -> io::Result<Wire> {
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in self.to.address.to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, Duration::from_secs(5)) {
-                Ok(stream) => return Wire::over(stream, self.tls.as_ref(), host_of(&self.to.address)),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
+        connect(&self.to.address, self.tls.as_ref())
     }
 
     /// Sends over one connection until told to stop; an error where it broke.
@@ -249,6 +236,42 @@ impl Sender {
         file.sync_data()?;
         fs::rename(&fresh, &self.file)
     }
+}
+
+fn tls_of(to: &Syslog) -> io::Result<Option<Arc<ClientConfig>>> {
+    match (to.transport, &to.ca) {
+        (Transport::Tls, Some(ca)) => {
+            let own = to.certificate.as_deref().zip(to.key.as_deref());
+            tls::client(ca, own).map(Some).map_err(io::Error::other)
+        }
+        _ => Ok(None),
+    }
+}
+
+fn connect(address: &str, tls: Option<&Arc<ClientConfig>>) -> io::Result<Wire> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for socket_address in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&socket_address, Duration::from_secs(5)) {
+            Ok(stream) => return Wire::over(stream, tls, host_of(address)),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Sends one event that says what it is, and waits until the receiver's TCP has it.
+///
+/// # Errors
+/// The receiver can't be reached, is not who it should be, or closed the connection.
+pub(super) fn send_test(to: &Syslog) -> io::Result<()> {
+    let mut wire = connect(&to.address, tls_of(to)?.as_ref())?;
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let text = format!("A test of the receiver {}, asked for by a person.", to.name);
+    let message = syslog::own(&host, "test", &text, sys::clock::synchronised().unwrap_or(false));
+    wire.send(&message, &AtomicBool::new(false))?;
+    wire.is_open()?;
+    wire.close();
+    Ok(())
 }
 
 fn read_saved(bytes: &[u8]) -> Option<Saved> {
