@@ -521,7 +521,8 @@ impl Orders {
             Request::Events | Request::EventLines { .. } => {
                 Response::Events { directory: self.config.record.directory.display().to_string() }
             }
-            Request::Denied { .. } => Response::Done,
+            // The management process keeps them.
+            Request::Witness { .. } | Request::Denied { .. } => Response::Done,
         }
     }
 }

@@ -56,7 +56,7 @@ enum KeygenCommand {
         /// The user.
         name: String,
         /// What the user may ask for.
-        #[arg(long, value_name = "ROLE", default_value = "viewer", value_parser = ["viewer", "auditor", "operator", "engineer"])]
+        #[arg(long, value_name = "ROLE", default_value = "viewer", value_parser = ["viewer", "auditor", "operator", "engineer", "witness"])]
         role: String,
     },
 }

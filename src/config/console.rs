@@ -31,6 +31,9 @@ pub struct Console {
     pub users: Vec<User>,
     /// Receivers of events.
     pub syslog: Vec<Syslog>,
+    /// Other boxes, or management stations, that keep this box's checkpoints.
+    #[serde(rename = "witness")]
+    pub witnesses: Vec<WitnessBox>,
     /// Counters for Prometheus.
     pub metrics: Metrics,
 }
@@ -46,6 +49,7 @@ impl Default for Console {
             directory: PathBuf::from("/var/lib/vambrace/console"),
             users: Vec::new(),
             syslog: Vec::new(),
+            witnesses: Vec::new(),
             metrics: Metrics::default(),
         }
     }
@@ -76,15 +80,18 @@ pub enum Role {
     Operator,
     /// Everything.
     Engineer,
+    /// Another box that pushes its checkpoints here, and nothing else.
+    Witness,
 }
 
 impl Role {
     /// Names and roles.
-    pub const NAMED: [(&'static str, Self); 4] = [
+    pub const NAMED: [(&'static str, Self); 5] = [
         ("viewer", Self::Viewer),
         ("auditor", Self::Auditor),
         ("operator", Self::Operator),
         ("engineer", Self::Engineer),
+        ("witness", Self::Witness),
     ];
 
     /// The name in configurations and records.
@@ -95,6 +102,7 @@ impl Role {
             Self::Auditor => "auditor",
             Self::Operator => "operator",
             Self::Engineer => "engineer",
+            Self::Witness => "witness",
         }
     }
 }
@@ -147,6 +155,22 @@ pub enum Which {
     All,
 }
 
+/// A box, or a management station, that keeps this box's checkpoints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WitnessBox {
+    /// Name in messages.
+    pub name: String,
+    /// `HOST:PORT` of its remote API; port 7443 where absent.
+    pub address: String,
+    /// The authority that issued its certificate (PEM).
+    pub ca: PathBuf,
+    /// This box's certificate (PEM): a user of the role `witness` there.
+    pub certificate: PathBuf,
+    /// Its secret key (PEM).
+    pub key: PathBuf,
+}
+
 /// Counters for Prometheus.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -168,6 +192,7 @@ pub(super) fn console(table: &Table<'_>) -> Console {
         directory: path(table, "directory").unwrap_or(default.directory),
         users: users(table),
         syslog: receivers(table),
+        witnesses: witnesses(table),
         metrics: table.table("metrics").map_or_else(Metrics::default, |table| {
             let listen = table.take("listen").and_then(|value| socket_address(&value));
             table.finish();
@@ -228,7 +253,8 @@ fn users(table: &Table<'_>) -> Vec<User> {
             }
             Some(text.to_owned())
         });
-        let role = table.require("role", "write role = \"viewer\", \"auditor\", \"operator\" or \"engineer\"");
+        let role =
+            table.require("role", "write role = \"viewer\", \"auditor\", \"operator\", \"engineer\" or \"witness\"");
         let role = role.and_then(|value| value.choice(&Role::NAMED));
         let mend = "write the line that `vambrace console keygen user` printed";
         let certificate = table.require("certificate", mend).and_then(|value| {
@@ -250,6 +276,42 @@ fn users(table: &Table<'_>) -> Vec<User> {
         }
     }
     users
+}
+
+fn witnesses(table: &Table<'_>) -> Vec<WitnessBox> {
+    let mut witnesses: Vec<WitnessBox> = Vec::new();
+    for table in table.tables("witness") {
+        let name = table.require("name", "write name = \"...\"").and_then(|value| {
+            let text = value.string()?;
+            if text.is_empty() || witnesses.iter().any(|other| other.name == text) {
+                value.problem(format!("\"{text}\" is no name of its own"), "give every witness its own name");
+                return None;
+            }
+            Some(text.to_owned())
+        });
+        let address = table.require("address", "write address = \"HOST:PORT\"").and_then(|value| {
+            let text = value.string()?;
+            let whole = crate::document::with_port(text, 7443);
+            if whole.is_none() {
+                value.problem(format!("\"{text}\" names no witness"), "write a host or address, and a port");
+            }
+            whole
+        });
+        let file = |key: &'static str| {
+            table.has(key).then(|| path(&table, key)).flatten().or_else(|| {
+                let _ = table.require(key, "both ends show certificates, see `vambrace console keygen --help`");
+                None
+            })
+        };
+        let (ca, certificate, key) = (file("ca"), file("certificate"), file("key"));
+        table.finish();
+        if let (Some(name), Some(address), Some(ca), Some(certificate), Some(key)) =
+            (name, address, ca, certificate, key)
+        {
+            witnesses.push(WitnessBox { name, address, ca, certificate, key });
+        }
+    }
+    witnesses
 }
 
 fn receivers(table: &Table<'_>) -> Vec<Syslog> {
@@ -321,6 +383,7 @@ mod tests {
              [[console.user]]\nname = \"eve\"\nrole = \"auditor\"\ncertificate = \"{print}\"\n\
              [[console.syslog]]\nname = \"soc\"\naddress = \"siem.example\"\nca = \"/ca\"\nevents = \"all\"\n\
              [[console.syslog]]\nname = \"near\"\naddress = \"[::1]:601\"\ntransport = \"tcp\"\n\
+             [[console.witness]]\nname = \"station\"\naddress = \"10.1.1.2\"\nca = \"/ca\"\ncertificate = \"/c\"\nkey = \"/k\"\n\
              [console.metrics]\nlisten = \"[::1]:9464\"\n"
         ))
         .unwrap();
@@ -329,6 +392,7 @@ mod tests {
         assert_eq!(console.syslog[0].address, "siem.example:6514");
         assert_eq!((console.syslog[0].events, console.syslog[1].events), (Which::All, Which::Security));
         assert_eq!(console.syslog[1].address, "[::1]:601");
+        assert_eq!(console.witnesses[0].address, "10.1.1.2:7443");
         assert_eq!(console.metrics.listen.unwrap().port(), 9464);
         assert_eq!(read("").unwrap(), Console::default());
     }
@@ -345,6 +409,10 @@ mod tests {
             ("[[console.syslog]]\nname = \"a/b\"\naddress = \"h\"\nca = \"c\"\n", "\"a/b\" is no usable name"),
             ("[[console.syslog]]\nname = \"a\"\naddress = \"h\"\n", "by TLS without `ca`"),
             ("[[console.syslog]]\nname = \"a\"\naddress = \"h:x\"\nca = \"c\"\n", "names no receiver"),
+            (
+                "[[console.witness]]\nname = \"a\"\naddress = \"h\"\nca = \"c\"\nkey = \"k\"\n",
+                "`certificate` is missing",
+            ),
             ("[console.metrics]\nport = 1\n", "unknown key `port`"),
         ] {
             let problems = read(text).unwrap_err();

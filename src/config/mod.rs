@@ -17,7 +17,7 @@ use serde::Serialize;
 
 pub use crate::document::{Problem, Problems};
 pub use account::Account;
-pub use console::{Console, Metrics, Role, Syslog, Transport, User, Which};
+pub use console::{Console, Metrics, Role, Syslog, Transport, User, Which, WitnessBox};
 pub use sample::SAMPLE;
 pub use size::Size;
 

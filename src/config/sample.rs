@@ -106,7 +106,7 @@ directory = "/var/lib/vambrace/console"
 # client_ca = "/etc/vambrace/ca.pem"
 
 # Who may use it: viewer (status, events, policy), auditor (and evidence), operator (and modes that do not weaken),
-# engineer (everything).
+# engineer (everything), witness (another box that pushes its checkpoints here).
 # [[console.user]]
 # name = "eva"
 # role = "viewer"
@@ -120,6 +120,15 @@ directory = "/var/lib/vambrace/console"
 # transport = "tls"              # tls | tcp
 # events = "security"            # security | all: allowed commands and connections as well
 # ca = "/etc/vambrace/siem-ca.pem"
+# certificate = "/etc/vambrace/box.pem"
+# key = "/etc/vambrace/box.key"
+
+# Other boxes, or management stations, that keep this box's checkpoints, every ten seconds: where this one's disk is put
+# back or cut, they prove it. There this box's certificate is a user with the role witness.
+# [[console.witness]]
+# name = "cell5"
+# address = "cell5.plant.example:7443"
+# ca = "/etc/vambrace/ca.pem"
 # certificate = "/etc/vambrace/box.pem"
 # key = "/etc/vambrace/box.key"
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::remote::Outcomes;
 use super::sender::Progress;
+use super::witness::Pushed;
 use crate::config::Mode;
 use crate::control::{Client, Request, Response, Status};
 use crate::event::Reason;
@@ -21,6 +22,7 @@ const REQUEST: u64 = 8 << 10;
 pub(super) struct Metrics {
     pub(super) socket: PathBuf,
     pub(super) senders: Vec<(String, Arc<Progress>)>,
+    pub(super) witnesses: Vec<(String, Arc<Pushed>)>,
     pub(super) outcomes: Option<Arc<Outcomes>>,
 }
 
@@ -96,6 +98,26 @@ impl Metrics {
             of(page, "vambrace_syslog_events_lost_total", "counter", help, |it| it.lost.load(Ordering::Relaxed));
             let help = "Connections that could not be made or broke.";
             of(page, "vambrace_syslog_failures_total", "counter", help, |it| it.failures.load(Ordering::Relaxed));
+        }
+        let of = |page: &mut Page, name: &'static str, help, value: fn(&Pushed) -> u64| {
+            page.family(name, "counter", help);
+            for (witness, pushed) in &self.witnesses {
+                page.put(&labels(&[("witness", witness)]), value(pushed));
+            }
+        };
+        if !self.witnesses.is_empty() {
+            of(page, "vambrace_witness_checkpoints_total", "Checkpoints that the witness took.", |it| {
+                it.taken.load(Ordering::Relaxed)
+            });
+            of(page, "vambrace_witness_failures_total", "Attempts to push a checkpoint that failed.", |it| {
+                it.failures.load(Ordering::Relaxed)
+            });
+            page.family("vambrace_witness_age_seconds", "gauge", "Since the witness took a checkpoint.");
+            for (witness, pushed) in &self.witnesses {
+                if let Some(age) = pushed.age() {
+                    page.put_seconds(&labels(&[("witness", witness)]), age.as_secs_f64());
+                }
+            }
         }
         if let Some(outcomes) = &self.outcomes {
             let name = "vambrace_remote_connections_total";

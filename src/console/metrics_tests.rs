@@ -130,7 +130,10 @@ pub(crate) fn page(name: &str, up: bool) -> String {
     let socket = directory.join("control.sock");
     let _server = up.then(|| Server::start(&socket, Arc::new(Box4)).unwrap());
     let senders = vec![("soc".to_owned(), Arc::new(Progress::default()))];
-    let page = Metrics { socket, senders, outcomes: Some(Arc::default()) }.text();
+    let pushed = Arc::new(Pushed::default());
+    pushed.took();
+    let witnesses = vec![("station".to_owned(), pushed)];
+    let page = Metrics { socket, senders, witnesses, outcomes: Some(Arc::default()) }.text();
     let _ = std::fs::remove_dir_all(directory);
     page
 }
@@ -171,7 +174,12 @@ fn a_dead_packet_process_is_zero_and_no_error() {
 fn requests_are_answered_and_bounded() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let metrics = Metrics { socket: "/nonexistent/control.sock".into(), senders: Vec::new(), outcomes: None };
+    let metrics = Metrics {
+        socket: "/nonexistent/control.sock".into(),
+        senders: Vec::new(),
+        witnesses: Vec::new(),
+        outcomes: None,
+    };
     let server = std::thread::spawn(move || {
         for _ in 0..4 {
             let (stream, _) = listener.accept().unwrap();

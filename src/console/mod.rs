@@ -18,6 +18,7 @@ mod rights;
 mod roles;
 mod sender;
 mod syslog;
+mod witness;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use self::listen::{Bounds, listen};
 use self::metrics::Metrics;
 use self::remote::Remote;
 use self::sender::Sender;
+use self::witness::Pusher;
 use crate::config::{Account, Config};
 
 /// Most connections at once to the remote API: people, scripts, a few that follow events.
@@ -43,7 +45,9 @@ const METRICS: Bounds = Bounds { all: 4, each: 2 };
 #[derive(Debug, thiserror::Error)]
 pub enum ConsoleError {
     /// The configuration gives it nothing to do.
-    #[error("[console] has no `listen`, no [[console.syslog]] and no `metrics.listen`: there is nothing to do")]
+    #[error(
+        "[console] has no `listen`, [[console.syslog]], [[console.witness]] or `metrics.listen`: there is nothing to do"
+    )]
     Nothing,
     /// Something that it needs.
     #[error("{what}: {source}")]
@@ -72,7 +76,8 @@ pub fn test(config: &Config) -> Vec<(String, std::io::Result<()>)> {
 /// There is nothing to do, an address or a folder can't be used, or rights can't be given up.
 pub fn run(config: &Config) -> Result<(), ConsoleError> {
     let console = &config.console;
-    if console.listen.is_none() && console.syslog.is_empty() && console.metrics.listen.is_none() {
+    let sends = !console.syslog.is_empty() || !console.witnesses.is_empty();
+    if console.listen.is_none() && !sends && console.metrics.listen.is_none() {
         return Err(ConsoleError::Nothing);
     }
     let stop = Arc::new(AtomicBool::new(false));
@@ -106,6 +111,7 @@ pub fn run(config: &Config) -> Result<(), ConsoleError> {
         Sender::new(to, records, &console.directory, Arc::clone(&stop)).map_err(needs(format!("receiver {}", to.name)))
     });
     let senders = senders.collect::<Result<Vec<_>, _>>()?;
+    let pushers = console.witnesses.iter().map(|to| Pusher::new(to, records, Arc::clone(&stop))).collect::<Vec<_>>();
     if let Some(account) = account
         && rustix::process::geteuid().is_root()
     {
@@ -116,7 +122,9 @@ pub fn run(config: &Config) -> Result<(), ConsoleError> {
     let metrics = metrics.map(|listener| {
         let senders = console.syslog.iter().zip(&senders).map(|(to, sender)| (to.name.clone(), sender.progress()));
         let outcomes = remote.as_ref().map(|(remote, _)| Arc::clone(&remote.outcomes));
-        (Metrics { socket: socket.clone(), senders: senders.collect(), outcomes }, listener)
+        let witnesses = console.witnesses.iter().zip(&pushers).map(|(to, pusher)| (to.name.clone(), pusher.pushed()));
+        let (senders, witnesses) = (senders.collect(), witnesses.collect());
+        (Metrics { socket: socket.clone(), senders, witnesses, outcomes }, listener)
     });
     let mut threads = Vec::new();
     let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
@@ -124,6 +132,9 @@ pub fn run(config: &Config) -> Result<(), ConsoleError> {
     };
     for sender in senders {
         threads.push(spawn("sender", Box::new(move || sender.run()))?);
+    }
+    for pusher in pushers {
+        threads.push(spawn("pusher", Box::new(move || pusher.run()))?);
     }
     if let Some((remote, listener)) = remote {
         tracing::info!(address = ?listener.local_addr(), "the remote API listens");

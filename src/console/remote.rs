@@ -11,6 +11,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::lockout::Lockout;
 use super::roles;
+use super::witness::Kept;
 use crate::config::{Console, User};
 use crate::control::tls::{self, TlsError};
 use crate::control::{
@@ -58,6 +59,7 @@ pub(super) struct Remote {
     socket: PathBuf,
     records: PathBuf,
     lockout: Lockout,
+    kept: Kept,
     /// Requests that wait for the packet process.
     asking: (Mutex<usize>, Condvar),
     pub(super) outcomes: Arc<Outcomes>,
@@ -84,6 +86,7 @@ impl Remote {
             socket: socket.to_owned(),
             records: records.to_owned(),
             lockout: Lockout::default(),
+            kept: Kept::new(&console.directory),
             asking: Default::default(),
             outcomes: Arc::default(),
             stop,
@@ -177,7 +180,7 @@ impl Remote {
         person: &Person,
     ) -> io::Result<()> {
         let mut reader = BufReader::new(stream);
-        let mut reads_events = false;
+        let mut told = false;
         while !self.stop.load(Ordering::Relaxed) {
             let Some(line) = read_line(&mut reader)? else { return Ok(()) };
             let begun = Instant::now();
@@ -185,7 +188,7 @@ impl Remote {
             let response = match serde_json::from_slice::<RequestLine>(&line) {
                 Ok(RequestLine { protocol: VERSION, person: None, request }) => {
                     paced = !matches!(request, Request::EventLines { .. });
-                    self.obey(request, user, person, &mut reads_events)
+                    self.obey(request, user, person, &mut told)
                 }
                 Ok(RequestLine { protocol: VERSION, .. }) => {
                     Response::failed(FailureKind::Usage, "who asks is in the certificate, not in the request")
@@ -204,20 +207,33 @@ impl Remote {
         Ok(())
     }
 
-    fn obey(&self, request: Request, user: &User, person: &Person, reads_events: &mut bool) -> Response {
+    fn obey(&self, request: Request, user: &User, person: &Person, told: &mut bool) -> Response {
         if let Err(why) = roles::may(user.role, &request) {
             self.deny(&request.summary(), &why, person);
             return Response::failed(FailureKind::Failed, why);
         }
-        if let Request::EventLines { after, wait } = &request {
-            // That somebody reads events is recorded once a connection, not once a page.
-            if !*reads_events {
+        if let Request::EventLines { .. } | Request::Witness { .. } = &request {
+            // That somebody reads events, or pushes checkpoints, is recorded once a connection, not once a page.
+            if !*told {
                 if let Err(error) = self.ask(&request, person) {
                     return unreachable(&error);
                 }
-                *reads_events = true;
+                *told = true;
             }
-            return self.lines(after, *wait);
+        }
+        match &request {
+            Request::EventLines { after, wait } => return self.lines(after, *wait),
+            Request::Witness { checkpoint } => {
+                return match self.kept.keep(&user.name, checkpoint) {
+                    Ok(()) => Response::Done,
+                    Err(why) => {
+                        tracing::error!(user = user.name, why, "a checkpoint was refused");
+                        self.deny("witness", &why, person);
+                        Response::failed(FailureKind::Failed, why)
+                    }
+                };
+            }
+            _ => {}
         }
         match self.ask(&request, person) {
             Ok(response) => response,

@@ -19,8 +19,14 @@ use crate::export::event_files;
 pub(super) fn share(account: Account, records: &Path, socket: &Path, own: &Path) -> io::Result<()> {
     fs::create_dir_all(records)?;
     share_folder(account, records)?;
-    for path in event_files(records)? {
-        give(&path, None, account.gid, 0o640)?;
+    let segments = fs::read_dir(records)?.filter_map(Result::ok).map(|entry| entry.path());
+    let segments = segments.filter(|path| path.extension().is_some_and(|it| it == "pcapng"));
+    for path in event_files(records)?.into_iter().chain(segments) {
+        match give(&path, None, account.gid, 0o640) {
+            // Removed meanwhile, to keep to the budget.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            given => given?,
+        }
     }
     if let Some(folder) = socket.parent()
         && fs::metadata(folder).is_ok_and(|it| it.mode() & 0o1000 == 0)
@@ -36,7 +42,7 @@ pub(super) fn share(account: Account, records: &Path, socket: &Path, own: &Path)
     give(own, Some(account.uid), account.gid, 0o750)?;
     for entry in fs::read_dir(own)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|it| it == "json") {
+        if path.extension().is_some_and(|it| it == "json" || it == "checkpoints") {
             give(&path, Some(account.uid), account.gid, 0o640)?;
         }
     }

@@ -14,6 +14,11 @@ const GUARDING: [&str; 2] = ["enforce", "lockdown"];
 /// # Errors
 /// A sentence for the one who asked.
 pub(super) fn may(role: Role, request: &Request) -> Result<(), String> {
+    if role == Role::Witness || matches!(request, Request::Witness { .. }) {
+        let fine = role == Role::Witness && matches!(request, Request::Witness { .. });
+        let why = "the role witness pushes checkpoints and does nothing else, and no other role does";
+        return if fine { Ok(()) } else { Err(why.to_owned()) };
+    }
     let least = match request {
         Request::Status
         | Request::PolicyShow
@@ -28,7 +33,9 @@ pub(super) fn may(role: Role, request: &Request) -> Result<(), String> {
         | Request::PolicyRollback
         | Request::LearnStart
         | Request::LearnStop => Role::Engineer,
-        Request::Denied { .. } => return Err("only the management process tells who was refused".to_owned()),
+        Request::Witness { .. } | Request::Denied { .. } => {
+            return Err("only the management process tells who was refused".to_owned());
+        }
     };
     // An auditor looks and changes nothing.
     let fine = match least {
@@ -50,24 +57,25 @@ mod tests {
         let mode = |mode: &str| Request::Mode { mode: mode.into(), for_seconds: None };
         let apply = Request::PolicyApply { text: String::new(), name: String::new() };
         let lines = Request::EventLines { after: String::new(), wait: false };
-        // Viewer, auditor, operator, engineer.
+        // Viewer, auditor, operator, engineer, witness.
         for (request, wanted) in [
-            (Request::Status, [true; 4]),
-            (Request::PolicyShow, [true; 4]),
-            (lines, [true; 4]),
-            (Request::Patches { again: false }, [true; 4]),
-            (Request::Patches { again: true }, [false, false, true, true]),
-            (mode("lockdown"), [false, false, true, true]),
-            (mode("enforce"), [false, false, true, true]),
-            (mode("shadow"), [false, false, false, true]),
-            (mode("observe"), [false, false, false, true]),
-            (mode("learn"), [false, false, false, true]),
-            (mode("nonsense"), [false, false, false, true]),
-            (apply, [false, false, false, true]),
-            (Request::PolicyRollback, [false, false, false, true]),
-            (Request::LearnStart, [false, false, false, true]),
-            (Request::LearnStop, [false, false, false, true]),
-            (Request::Denied { what: String::new(), why: String::new() }, [false; 4]),
+            (Request::Status, [true, true, true, true, false]),
+            (Request::PolicyShow, [true, true, true, true, false]),
+            (lines, [true, true, true, true, false]),
+            (Request::Patches { again: false }, [true, true, true, true, false]),
+            (Request::Patches { again: true }, [false, false, true, true, false]),
+            (mode("lockdown"), [false, false, true, true, false]),
+            (mode("enforce"), [false, false, true, true, false]),
+            (mode("shadow"), [false, false, false, true, false]),
+            (mode("observe"), [false, false, false, true, false]),
+            (mode("learn"), [false, false, false, true, false]),
+            (mode("nonsense"), [false, false, false, true, false]),
+            (apply, [false, false, false, true, false]),
+            (Request::PolicyRollback, [false, false, false, true, false]),
+            (Request::LearnStart, [false, false, false, true, false]),
+            (Request::LearnStop, [false, false, false, true, false]),
+            (Request::Denied { what: String::new(), why: String::new() }, [false; 5]),
+            (Request::Witness { checkpoint: String::new() }, [false, false, false, false, true]),
         ] {
             let found = Role::NAMED.map(|(_, role)| may(role, &request).is_ok());
             assert_eq!(found, wanted, "{request:?}");

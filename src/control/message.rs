@@ -53,6 +53,11 @@ pub enum Request {
         #[serde(default)]
         wait: bool,
     },
+    /// Another box's newest checkpoint, to be kept; only over the remote API.
+    Witness {
+        /// The signed note.
+        checkpoint: String,
+    },
     /// Somebody was refused at the remote API: for the records. Only the management process may say so.
     Denied {
         /// What was asked for.
@@ -80,6 +85,7 @@ impl Request {
             Self::Patches { again: false } => "patches status".to_owned(),
             Self::Patches { again: true } => "patches test".to_owned(),
             Self::EventLines { .. } => "events".to_owned(),
+            Self::Witness { .. } => "witness".to_owned(),
             Self::Denied { what, .. } => what.clone(),
         }
     }

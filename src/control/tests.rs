@@ -135,3 +135,30 @@ fn seventeenth_client_is_told_to_wait() {
     let Response::Failed { messages, .. } = &answer else { panic!("{answer:?}") };
     assert!(messages.iter().any(|message| message.contains("too many clients")), "{answer:?}");
 }
+
+struct Wary;
+
+impl Handler for Wary {
+    fn handle(&self, _: Request, caller: &Caller) -> Response {
+        assert_eq!(caller.person, None);
+        Response::Done
+    }
+
+    fn trusts(&self, _: u32) -> bool {
+        false
+    }
+}
+
+#[test]
+fn not_everybody_says_for_whom_they_ask() {
+    let path = socket("wary");
+    let _server = Server::start(&path, Arc::new(Wary)).unwrap();
+    let mut client = Client::connect(&path).unwrap();
+    assert_eq!(client.ask(&Request::Status).unwrap(), Response::Done);
+    let boss = Person { user: "boss".into(), role: "engineer".into(), address: [10, 0, 0, 1].into() };
+    let denied = Request::Denied { what: "a".into(), why: "b".into() };
+    for answer in [client.ask_for(&Request::Status, Some(&boss)), client.ask(&denied)] {
+        let Response::Failed { kind: FailureKind::Usage, messages } = answer.unwrap() else { panic!("believed") };
+        assert!(messages.concat().contains("only root and the management process"));
+    }
+}
