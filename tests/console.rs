@@ -303,7 +303,7 @@ fn wireshark_reads_what_is_sent() {
     wait_for("three messages", || String::from_utf8_lossy(&received.lock().unwrap()).matches("CEF:0").count() == 3);
     drop(console);
     let test = vambrace().args(["console", "test", "--config"]).arg(&config).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&test.stdout), "soc: has the test event, as far as TCP can tell\n", "{test:?}");
+    assert_eq!(String::from_utf8_lossy(&test.stdout), "soc: taken, as far as the connection can tell\n", "{test:?}");
     wait_for("the test event", || String::from_utf8_lossy(&received.lock().unwrap()).contains("|notice.test|"));
     let bytes = received.lock().unwrap().clone();
     // Wireshark before 4.2 reads syslog of UDP alone, so each message becomes a datagram once its frame is read.

@@ -29,7 +29,7 @@ enum ConsoleCommand {
                            gets box.pem, box.key and ca.pem; a user gets NAME.pem, NAME.key and ca.pem."
     )]
     Keygen(KeygenCommand),
-    /// Sends a test event to each receiver of events and says what became of it.
+    /// Sends each receiver of events a test event, and a test mail, and says what became of them.
     Test {
         /// Configuration file.
         #[arg(long, value_name = "FILE")]
@@ -102,13 +102,13 @@ pub(super) fn run(args: &ConsoleArgs) -> Exit {
 fn test(config: &Config) -> Exit {
     let results = crate::console::test(config);
     if results.is_empty() {
-        return fail(Exit::Usage, &"the configuration has no [[console.syslog]]");
+        return fail(Exit::Usage, &"the configuration has no [[console.syslog]] and no [console.mail]");
     }
     let mut exit = Exit::Fine;
     for (name, result) in results {
         match result {
             Ok(()) => {
-                super::print(&format!("{name}: has the test event, as far as TCP can tell"));
+                super::print(&format!("{name}: taken, as far as the connection can tell"));
             }
             Err(error) => exit = fail(Exit::Failed, &format!("{name}: {error}")),
         }

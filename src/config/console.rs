@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::mail::{MailTo, mail};
 use super::read::path;
 use crate::document::{Table, Value};
 
@@ -34,6 +35,8 @@ pub struct Console {
     /// Other boxes, or management stations, that keep this box's checkpoints.
     #[serde(rename = "witness")]
     pub witnesses: Vec<WitnessBox>,
+    /// Digests by mail.
+    pub mail: Option<MailTo>,
     /// Counters for Prometheus.
     pub metrics: Metrics,
 }
@@ -50,6 +53,7 @@ impl Default for Console {
             users: Vec::new(),
             syslog: Vec::new(),
             witnesses: Vec::new(),
+            mail: None,
             metrics: Metrics::default(),
         }
     }
@@ -193,6 +197,7 @@ pub(super) fn console(table: &Table<'_>) -> Console {
         users: users(table),
         syslog: receivers(table),
         witnesses: witnesses(table),
+        mail: if table.has("mail") { table.table("mail").and_then(|table| mail(&table)) } else { None },
         metrics: table.table("metrics").map_or_else(Metrics::default, |table| {
             let listen = table.take("listen").and_then(|value| socket_address(&value));
             table.finish();

@@ -5,6 +5,7 @@
 
 mod account;
 mod console;
+mod mail;
 mod read;
 mod sample;
 mod size;
@@ -17,7 +18,9 @@ use serde::Serialize;
 
 pub use crate::document::{Problem, Problems};
 pub use account::Account;
+
 pub use console::{Console, Metrics, Role, Syslog, Transport, User, Which, WitnessBox};
+pub use mail::{MailTo, Security};
 pub use sample::SAMPLE;
 pub use size::Size;
 

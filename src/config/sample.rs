@@ -132,6 +132,19 @@ directory = "/var/lib/vambrace/console"
 # certificate = "/etc/vambrace/box.pem"
 # key = "/etc/vambrace/box.key"
 
+# A digest by mail when something of note happened: refusals, scans, lost records. At least so many minutes lie between
+# two, so that an incident is one mail, and at most so many go out a day, since more are not read.
+# [console.mail]
+# relay = "mail.example:587"
+# security = "starttls"          # starttls | tls | none
+# ca = "/etc/vambrace/mail-ca.pem"
+# from = "cell4@plant.example"
+# to = ["maintenance@plant.example"]
+# user = "cell4"
+# password_file = "/etc/vambrace/mail.password"
+# every_minutes = 60
+# per_day = 4
+
 [console.metrics]
 # Optional: Prometheus reads http://ADDRESS/metrics. Plain HTTP: only on the management port.
 # listen = "192.168.1.5:9464"

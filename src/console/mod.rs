@@ -10,6 +10,7 @@ mod certificates;
 pub mod keys;
 mod listen;
 mod lockout;
+mod mail;
 mod metrics;
 #[cfg(test)]
 mod monitoring_tests;
@@ -17,6 +18,7 @@ mod remote;
 mod rights;
 mod roles;
 mod sender;
+mod smtp;
 mod syslog;
 mod witness;
 
@@ -29,6 +31,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use self::listen::{Bounds, listen};
+use self::mail::Mailer;
 use self::metrics::Metrics;
 use self::remote::Remote;
 use self::sender::Sender;
@@ -46,7 +49,7 @@ const METRICS: Bounds = Bounds { all: 4, each: 2 };
 pub enum ConsoleError {
     /// The configuration gives it nothing to do.
     #[error(
-        "[console] has no `listen`, [[console.syslog]], [[console.witness]] or `metrics.listen`: there is nothing to do"
+        "[console] has no `listen`, [[console.syslog]], [[console.witness]], [console.mail] or `metrics.listen`: there is nothing to do"
     )]
     Nothing,
     /// Something that it needs.
@@ -64,10 +67,12 @@ fn needs(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> ConsoleError
     move |source| ConsoleError::Needs { what, source }
 }
 
-/// Sends a test event to each receiver of events; their names, each with what became of it.
+/// Sends a test event to each receiver of events, and a test mail; their names, each with what became of it.
 #[must_use]
 pub fn test(config: &Config) -> Vec<(String, std::io::Result<()>)> {
-    config.console.syslog.iter().map(|to| (to.name.clone(), sender::send_test(to))).collect()
+    let receivers = config.console.syslog.iter().map(|to| (to.name.clone(), sender::send_test(to)));
+    let mail = config.console.mail.iter().map(|to| (format!("mail by {}", to.relay), mail::send_test(to)));
+    receivers.chain(mail).collect()
 }
 
 /// Runs until SIGTERM or Ctrl-C.
@@ -76,7 +81,7 @@ pub fn test(config: &Config) -> Vec<(String, std::io::Result<()>)> {
 /// There is nothing to do, an address or a folder can't be used, or rights can't be given up.
 pub fn run(config: &Config) -> Result<(), ConsoleError> {
     let console = &config.console;
-    let sends = !console.syslog.is_empty() || !console.witnesses.is_empty();
+    let sends = !console.syslog.is_empty() || !console.witnesses.is_empty() || console.mail.is_some();
     if console.listen.is_none() && !sends && console.metrics.listen.is_none() {
         return Err(ConsoleError::Nothing);
     }
@@ -111,6 +116,8 @@ pub fn run(config: &Config) -> Result<(), ConsoleError> {
         Sender::new(to, records, &console.directory, Arc::clone(&stop)).map_err(needs(format!("receiver {}", to.name)))
     });
     let senders = senders.collect::<Result<Vec<_>, _>>()?;
+    let mailer = console.mail.as_ref().map(|to| Mailer::new(to, records, &console.directory, Arc::clone(&stop)));
+    let mailer = mailer.transpose().map_err(needs("[console.mail]"))?;
     let pushers = console.witnesses.iter().map(|to| Pusher::new(to, records, Arc::clone(&stop))).collect::<Vec<_>>();
     if let Some(account) = account
         && rustix::process::geteuid().is_root()
@@ -132,6 +139,9 @@ pub fn run(config: &Config) -> Result<(), ConsoleError> {
     };
     for sender in senders {
         threads.push(spawn("sender", Box::new(move || sender.run()))?);
+    }
+    if let Some(mailer) = mailer {
+        threads.push(spawn("mailer", Box::new(move || mailer.run()))?);
     }
     for pusher in pushers {
         threads.push(spawn("pusher", Box::new(move || pusher.run()))?);

@@ -177,13 +177,16 @@ impl Sender {
                 return Ok(());
             }
             sent?;
-            self.saved.before = at;
             self.saved.cursor = batch.after.to_string();
-            self.saved.again = false;
-            self.saved.sent = self.saved.sent.saturating_add(messages);
             self.saved.lost = self.saved.lost.saturating_add(batch.lost);
+            if messages > 0 {
+                self.saved.before = at;
+                self.saved.again = false;
+                self.saved.sent = self.saved.sent.saturating_add(messages);
+                // Lines that the receiver does not want may be read again.
+                self.save()?;
+            }
             at = self.saved.cursor.clone();
-            self.save()?;
             self.progress.sent.store(self.saved.sent, Ordering::Relaxed);
             self.progress.lost.store(self.saved.lost, Ordering::Relaxed);
         }
