@@ -4,6 +4,7 @@ pub mod appliance;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod console;
 pub mod control;
 pub mod document;
 pub mod engine;

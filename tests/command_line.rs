@@ -26,6 +26,7 @@ fn help_lists_every_command_of_the_contract() {
     let mut expected = vec![
         "completions",
         "config",
+        "console",
         "doctor",
         "events",
         "explain",

@@ -8,13 +8,13 @@ use super::learner::{Frames, Learner};
 use super::patches::{Job, Keeper, Limits, Loaded, try_all};
 use super::plan;
 use super::standing::Standing;
-use crate::config::{Config, Side};
+use crate::config::{Account, Config, Side};
 use crate::control::{
-    FailureKind, Handler, InputStatus, Learned, Learning, Outcome, PolicyText, PortStatus, RecordStatus, Request,
-    Response, RobotStatus, Status, TrafficStatus,
+    Caller, FailureKind, Handler, InputStatus, Learned, Learning, Outcome, Person, PolicyText, PortStatus,
+    RecordStatus, Request, Response, RobotStatus, Status, TrafficStatus,
 };
 use crate::engine::{Mode, Rules, WorkerShared};
-use crate::event::Notice;
+use crate::event::{Notice, Text};
 use crate::export::Names;
 use crate::learn::ProposalOptions;
 use crate::patches::Version;
@@ -32,6 +32,8 @@ pub(super) struct Orders {
     begun: Instant,
     patches: Arc<Keeper>,
     looked: Mutex<Option<Instant>>,
+    /// Uid of the management process, where it has an account of its own.
+    console_uid: Option<u32>,
     state: Mutex<State>,
 }
 
@@ -82,6 +84,7 @@ impl Orders {
             begun: Instant::now(),
             patches,
             looked: Mutex::new(None),
+            console_uid: config.console.account.as_deref().and_then(|name| Account::named(name).ok()).map(|it| it.uid),
             state: Mutex::new(State { standing, own, learner: None, before_learning: None }),
         });
         orders.begin_patches(version);
@@ -367,6 +370,10 @@ impl Orders {
                 frames: sum(counters.received),
                 forwarded: sum(counters.forwarded).saturating_add(sum(counters.absorbed)),
                 dropped: counters.dropped.iter().fold(0, |total, count| total.saturating_add(*count)),
+                dropped_by: counters
+                    .dropped_by_reason()
+                    .map(|(reason, count)| (reason.name().to_owned(), count))
+                    .collect(),
                 allowed: counters.commands[0],
                 refused: counters.commands[1],
                 flows: u64::try_from(snapshot.flows).unwrap_or(0),
@@ -491,25 +498,67 @@ fn seconds_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-impl Handler for Orders {
-    fn handle(&self, request: Request, peer_uid: u32) -> Response {
+impl Orders {
+    fn obey(&self, request: Request, uid: u32) -> Response {
         match request {
             Request::Status => Response::Status(Box::new(self.status())),
-            Request::Mode { mode, for_seconds } => self.mode(&mode, for_seconds, peer_uid),
-            Request::PolicyApply { text, name } => self.apply(text, name, peer_uid),
-            Request::PolicyRollback => self.roll_back(peer_uid),
+            Request::Mode { mode, for_seconds } => self.mode(&mode, for_seconds, uid),
+            Request::PolicyApply { text, name } => self.apply(text, name, uid),
+            Request::PolicyRollback => self.roll_back(uid),
             Request::PolicyShow => {
                 let state = self.state();
                 Response::Policy(policy_text(&state.standing, &self.rules().policy, true))
             }
-            Request::LearnStart => self.learn_start(peer_uid),
-            Request::LearnStop => self.learn_stop(peer_uid),
+            Request::LearnStart => self.learn_start(uid),
+            Request::LearnStop => self.learn_stop(uid),
             Request::LearnStatus => match &self.state().learner {
                 Some(learner) => Response::Learn(learning(&self.config, learner, true)),
                 None => Response::Learn(Learning::default()),
             },
             Request::Patches { again } => self.patch_report(again),
-            Request::Events => Response::Events { directory: self.config.record.directory.display().to_string() },
+            // Of somebody far away the management process hands out the lines itself; that they were asked for is
+            // recorded here.
+            Request::Events | Request::EventLines { .. } => {
+                Response::Events { directory: self.config.record.directory.display().to_string() }
+            }
+            // The management process keeps them.
+            Request::Witness { .. } | Request::Denied { .. } => Response::Done,
         }
+    }
+}
+
+/// The record of what somebody asked for over the remote API, and of what became of it.
+fn asked(person: &Person, request: &Request, response: &Response) -> Notice {
+    let (answer, why) = match (request, response) {
+        (Request::Denied { why, .. }, _) => ("denied", why.as_str()),
+        (_, Response::Failed { messages, .. }) => ("failed", messages.first().map_or("", String::as_str)),
+        _ => ("done", ""),
+    };
+    Notice::Asked {
+        user: Text::new(person.user.as_bytes()),
+        role: Text::new(person.role.as_bytes()),
+        address: person.address,
+        request: Text::new(request.summary().as_bytes()),
+        answer,
+        why: Text::new(why.as_bytes()),
+    }
+}
+
+impl Handler for Orders {
+    fn handle(&self, request: Request, caller: &Caller) -> Response {
+        let Some(person) = &caller.person else { return self.obey(request, caller.uid) };
+        // Nothing is done for somebody far away that could not be recorded.
+        if self.shared.notices.is_full() {
+            return Response::failed(FailureKind::Failed, "too much waits to be recorded; try again");
+        }
+        let response = self.obey(request.clone(), caller.uid);
+        if self.shared.notices.push(asked(person, &request, &response)).is_err() {
+            tracing::error!(?person, ?request, "what was asked could not be recorded");
+        }
+        response
+    }
+
+    fn trusts(&self, uid: u32) -> bool {
+        uid == 0 || self.console_uid == Some(uid)
     }
 }

@@ -154,6 +154,15 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
     let server = crate::control::Server::start(&config.control.socket, orders.clone())
         .map_err(|error| Failure::new(1, format!("control socket {}: {error}", config.control.socket.display())))?;
 
+    // The management process asks under an account of its own.
+    if let Some(name) = &config.console.account {
+        let given = crate::config::Account::named(name)
+            .and_then(|account| std::os::unix::fs::lchown(&config.control.socket, None, Some(account.gid)));
+        if let Err(error) = given {
+            tracing::error!(%error, "console.account can't use the control socket");
+        }
+    }
+
     let ended = AtomicFlags::register().map_err(|error| memory("signal handlers", error))?;
     let polling = match config.fast_path.polling {
         crate::config::Polling::Busy => Polling::Busy,

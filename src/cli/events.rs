@@ -1,8 +1,7 @@
 #![expect(clippy::indexing_slicing, reason = "a JSON value answers null for what it does not hold")]
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,10 +12,13 @@ use super::output::{Output, Paint, time_of_day};
 use super::{Context, Exit, fail, mistakes, told};
 use crate::config::Config;
 use crate::control::{Client, Request, Response};
-use crate::record::{EVENT_FILE, event_files};
+use crate::export::{Batch, Cursor, event_files, read_after};
 
 /// How often a followed file is looked at: what a person takes for at once.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// Bytes of event files that are read at once.
+const PAGE: usize = 1 << 20;
 
 /// Arguments of `events`.
 #[derive(Debug, clap::Args)]
@@ -51,14 +53,41 @@ pub(super) fn run(context: &Context, args: &EventsArgs) -> Exit {
         Ok(filter) => filter,
         Err(error) => return fail(Exit::Usage, &error),
     };
+    let printer = Printer { json: context.json, filter, output: Output::new() };
+    if context.remote.is_some() && args.records.is_none() && args.config.is_none() {
+        let mut client = match context.connect() {
+            Ok(client) => client,
+            Err(error) => return fail(super::unreachable_or_failed(&error), &error),
+        };
+        let mut caught_up = false;
+        let mut pages = |cursor: &Cursor| {
+            let batch = page(&mut client, cursor, caught_up && args.follow)?;
+            caught_up |= batch.lines.is_empty();
+            Ok(batch)
+        };
+        return print_all(&mut pages, args, &printer).err().unwrap_or(Exit::Fine);
+    }
     let directory = match directory(context, args.config.as_deref(), args.records.as_deref()) {
         Ok(directory) => directory,
         Err(exit) => return exit,
     };
-    let printer = Printer { json: context.json, filter, output: Output::new() };
-    match print_all(&directory, args, &printer) {
-        Ok(()) => Exit::Fine,
-        Err(error) => fail(Exit::Failed, &format!("{}: {error}", directory.display())),
+    let mut pages = |cursor: &Cursor| {
+        let read = read_after(&directory, cursor, PAGE);
+        read.map_err(|error| fail(Exit::Failed, &format!("{}: {error}", directory.display())))
+    };
+    print_all(&mut pages, args, &printer).err().unwrap_or(Exit::Fine)
+}
+
+/// Event lines of a box, as its management process hands them out.
+fn page(client: &mut Client, cursor: &Cursor, wait: bool) -> Result<Batch, Exit> {
+    let request = Request::EventLines { after: cursor.to_string(), wait };
+    match client.ask(&request).map_err(|error| fail(super::unreachable_or_failed(&error), &error))? {
+        Response::EventLines { lines, after, lost } => {
+            let after = after.parse().map_err(|error| fail(Exit::Failed, &error))?;
+            Ok(Batch { lines, after, removed: lost.is_some(), lost: lost.unwrap_or(0) })
+        }
+        Response::Failed { kind, messages } => Err(super::failed(kind, &messages)),
+        _ => Err(fail(Exit::Failed, &"the box answered something else")),
     }
 }
 
@@ -70,6 +99,11 @@ pub(super) fn directory(context: &Context, config: Option<&Path>, named: Option<
             Ok(config) => config.record.directory,
             Err(problems) => return Err(mistakes(&problems)),
         },
+        (None, None) if context.remote.is_some() => {
+            let what = "this works on event files at hand: copy them, or those of `vambrace --box HOST --json events` as \
+                        eve.json, and name their folder with --records DIR";
+            return Err(fail(Exit::Usage, &what));
+        }
         (None, None) => match Client::connect(&context.socket).and_then(|mut client| client.ask(&Request::Events)) {
             Ok(Response::Events { directory }) => PathBuf::from(directory),
             Ok(_) => return Err(fail(Exit::Failed, &"the appliance answered something else")),
@@ -112,118 +146,55 @@ struct Printer {
 }
 
 impl Printer {
-    /// The line as it is printed; `None` where it is not asked for.
-    fn shown(&self, line: &str, value: &Value) -> Option<String> {
-        let asked = self.filter.as_ref().is_none_or(|filter| filter.matches(value));
-        asked.then(|| if self.json { line.to_owned() } else { brief(value, self.output) })
-    }
-
-    fn print(&self, line: &str) {
-        if let Ok(value) = serde_json::from_str(line)
-            && let Some(shown) = self.shown(line, &value)
-        {
-            super::print(&shown);
-        }
+    /// The line as it is printed; `None` where it is no event or not asked for.
+    fn shown(&self, line: &str) -> Option<String> {
+        let value = serde_json::from_str(line).ok()?;
+        let asked = self.filter.as_ref().is_none_or(|filter| filter.matches(&value));
+        asked.then(|| if self.json { line.to_owned() } else { brief(&value, self.output) })
     }
 }
 
-fn print_all(directory: &Path, args: &EventsArgs, printer: &Printer) -> std::io::Result<()> {
-    // Taken before the files are read: what is written meanwhile is followed, not missed.
-    let growing = directory.join(EVENT_FILE);
-    let mut followed = args.follow.then(|| Followed::end_of(&growing));
-    let mut last = std::collections::VecDeque::new();
-    for_each_until(directory, followed.as_ref(), |line, value| {
-        let Some(shown) = printer.shown(line, &value) else { return };
-        match args.tail {
-            None => {
+/// Event lines after a place, from a folder or from a box.
+type Pages<'a> = dyn FnMut(&Cursor) -> Result<Batch, Exit> + 'a;
+
+fn print_all(pages: &mut Pages<'_>, args: &EventsArgs, printer: &Printer) -> Result<(), Exit> {
+    let (mut cursor, mut last) = (Cursor::default(), std::collections::VecDeque::new());
+    let mut caught_up = false;
+    loop {
+        let batch = pages(&cursor)?;
+        if batch.removed {
+            eprintln!(
+                "vambrace: old event files were removed while they were read: up to {} events are missing",
+                batch.lost
+            );
+        }
+        let at_end = batch.lines.is_empty();
+        for line in &batch.lines {
+            let Some(shown) = printer.shown(line) else { continue };
+            match args.tail.filter(|_| !caught_up) {
+                None => {
+                    super::print(&shown);
+                }
+                Some(count) => {
+                    last.push_back(shown);
+                    if last.len() > count {
+                        last.pop_front();
+                    }
+                }
+            }
+        }
+        cursor = batch.after;
+        if at_end {
+            caught_up = true;
+            last.drain(..).for_each(|shown| {
                 super::print(&shown);
-            }
-            Some(count) => {
-                last.push_back(shown);
-                if last.len() > count {
-                    last.pop_front();
-                }
-            }
-        }
-    })?;
-    for shown in &last {
-        super::print(shown);
-    }
-    while let Some(followed) = &mut followed {
-        followed.read(&growing, |line| printer.print(line))?;
-        std::thread::sleep(LOOK);
-    }
-    Ok(())
-}
-
-/// As [`for_each`], but of the growing file only what was there when `followed` was made.
-fn for_each_until(
-    directory: &Path,
-    followed: Option<&Followed>,
-    mut each: impl FnMut(&str, Value),
-) -> std::io::Result<()> {
-    let Some(followed) = followed else { return for_each(directory, each) };
-    for path in event_files(directory)? {
-        let Ok(file) = File::open(&path) else { continue };
-        let limit = if file.metadata()?.ino() == followed.inode { followed.position } else { u64::MAX };
-        for line in BufReader::new(std::io::Read::take(file, limit)).lines() {
-            let line = line?;
-            if let Ok(value) = serde_json::from_str(&line) {
-                each(&line, value);
-            }
-        }
-    }
-    Ok(())
-}
-
-/// How far a growing file was read.
-struct Followed {
-    inode: u64,
-    position: u64,
-    file: Option<File>,
-}
-
-impl Followed {
-    fn end_of(path: &Path) -> Self {
-        let file = File::open(path).ok();
-        let meta = file.as_ref().and_then(|file| file.metadata().ok());
-        let (inode, position) = meta.map_or((0, 0), |meta| (meta.ino(), whole(path, meta.len())));
-        Self { inode, position, file }
-    }
-
-    /// Hands out whole lines that were written since; goes on with the next file when this one was turned over.
-    fn read(&mut self, path: &Path, mut each: impl FnMut(&str)) -> std::io::Result<()> {
-        loop {
-            // Looked at before reading: a file that was turned over after the last read is read to its end first.
-            let current = std::fs::metadata(path).map_or(0, |meta| meta.ino());
-            if let Some(file) = &mut self.file {
-                file.seek(SeekFrom::Start(self.position))?;
-                let mut reader = BufReader::new(file);
-                let mut line = Vec::new();
-                while reader.read_until(b'\n', &mut line)? > 0 && line.last() == Some(&b'\n') {
-                    self.position = self.position.saturating_add(u64::try_from(line.len()).unwrap_or(0));
-                    each(String::from_utf8_lossy(&line).trim_end());
-                    line.clear();
-                }
-            }
-            if current == 0 || current == self.inode {
+            });
+            if !args.follow {
                 return Ok(());
             }
-            (self.inode, self.position, self.file) = (current, 0, File::open(path).ok());
+            std::thread::sleep(LOOK);
         }
     }
-}
-
-/// Length of the whole lines among the first `len` bytes.
-fn whole(path: &Path, len: u64) -> u64 {
-    let Ok(file) = File::open(path) else { return 0 };
-    let mut reader = BufReader::new(std::io::Read::take(file, len));
-    let (mut position, mut line) = (0_u64, Vec::new());
-    while reader.read_until(b'\n', &mut line).unwrap_or(0) > 0 && line.last() == Some(&b'\n') {
-        position = position.saturating_add(u64::try_from(line.len()).unwrap_or(0));
-        line.clear();
-    }
-    position
 }
 
 /// One line for people: time, id, what became of it, who and what.
@@ -273,41 +244,4 @@ pub(super) fn brief(line: &Value, output: Output) -> String {
         _ => output.paint(Paint::Dim, kind),
     };
     format!("{} {id:<6} {action} {what}", output.paint(Paint::Dim, &time))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-    use std::io::Write;
-
-    #[test]
-    fn following_goes_on_over_a_turned_file() {
-        let directory = std::env::temp_dir().join(format!("vambrace-follow-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&directory);
-        fs::create_dir_all(&directory).unwrap();
-        let path = directory.join(EVENT_FILE);
-        fs::write(&path, "{\"n\":1}\n{\"n\"").unwrap();
-        let mut followed = Followed::end_of(&path);
-        let mut before = Vec::new();
-        for_each_until(&directory, Some(&followed), |line, _| before.push(line.to_owned())).unwrap();
-        assert_eq!(before, ["{\"n\":1}"]);
-        let read = |followed: &mut Followed| {
-            let mut lines = Vec::new();
-            followed.read(&path, |line| lines.push(line.to_owned())).unwrap();
-            lines
-        };
-        assert!(read(&mut followed).is_empty());
-        let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
-        file.write_all(b":2}\n{\"n\":3}\n").unwrap();
-        assert_eq!(read(&mut followed), ["{\"n\":2}", "{\"n\":3}"]);
-        file.write_all(b"{\"n\":4}\n").unwrap();
-        fs::rename(&path, directory.join("eve-00000001-x.json")).unwrap();
-        fs::write(&path, "{\"n\":5}\n").unwrap();
-        assert_eq!(read(&mut followed), ["{\"n\":4}", "{\"n\":5}"]);
-        let mut all = Vec::new();
-        for_each(&directory, |line, _| all.push(line.to_owned())).unwrap();
-        assert_eq!(all.len(), 5);
-        fs::remove_dir_all(&directory).unwrap();
-    }
 }

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand, one line an error, exit codes that scripts can rely on.
 
 mod config;
+mod console;
 mod doctor;
 mod events;
 mod explain;
@@ -11,19 +12,20 @@ mod mode;
 mod output;
 mod patches;
 mod policy;
+mod remote;
 mod replay;
 mod rule_text;
 mod run;
 mod status;
-mod told;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::control::{Client, ControlError, FailureKind, Request, Response};
+use crate::control::{Client, ControlError, FailureKind, RemoteBox, Request, Response};
 use crate::document::Problems;
+use crate::export::told;
 
 /// Lets through to a robot exactly the commands that its work needs.
 #[derive(Debug, Parser)]
@@ -38,6 +40,8 @@ pub struct Cli {
     /// Say less: errors only.
     #[arg(short, long, global = true)]
     quiet: bool,
+    #[command(flatten)]
+    remote: remote::RemoteArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -46,6 +50,8 @@ pub struct Cli {
 enum Command {
     /// Bridge, judge and record.
     Run(run::RunArgs),
+    /// The management process: remote API, senders of events, metrics.
+    Console(console::ConsoleArgs),
     /// Check, describe or print configurations.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -121,16 +127,32 @@ impl From<Exit> for ExitCode {
 pub(crate) struct Context {
     socket: PathBuf,
     json: bool,
+    remote: Option<RemoteBox>,
+}
+
+impl Context {
+    /// Reaches the appliance that is meant.
+    pub(crate) fn connect(&self) -> Result<Client, ControlError> {
+        match &self.remote {
+            Some(remote) => Client::connect_remote(remote),
+            None => Client::connect(&self.socket),
+        }
+    }
 }
 
 /// Parses the arguments and runs one command.
 #[must_use]
 pub fn main() -> ExitCode {
-    let Cli { socket, json, quiet, command } = Cli::parse();
-    let context = Context { socket, json };
+    let Cli { socket, json, quiet, remote, command } = Cli::parse();
     start_log(quiet);
+    let remote = match remote.resolve() {
+        Ok(remote) => remote,
+        Err(exit) => return exit.into(),
+    };
+    let context = Context { socket, json, remote };
     let exit = match command {
         Command::Run(args) => run::run(&args),
+        Command::Console(args) => console::run(&args),
         Command::Config(command) => config::run(&command),
         Command::Policy(command) => policy::run(&context, &command),
         Command::Patches(command) => patches::run(&context, &command),
@@ -184,26 +206,28 @@ fn complain(line: &str) {
 
 /// Asks the running appliance; failures are printed and become an exit.
 pub(crate) fn ask(context: &Context, request: &Request) -> Result<Response, Exit> {
-    let answer = Client::connect(&context.socket).and_then(|mut client| client.ask(request));
-    match answer {
-        Ok(Response::Failed { kind, messages }) => {
-            let exit = match kind {
-                FailureKind::Usage => Exit::Usage,
-                FailureKind::Unsafe => Exit::Unsafe,
-                FailureKind::Findings => Exit::Findings,
-                FailureKind::Failed => Exit::Failed,
-            };
-            messages.iter().for_each(|message| complain(message));
-            Err(exit)
-        }
+    match context.connect().and_then(|mut client| client.ask(request)) {
+        Ok(Response::Failed { kind, messages }) => Err(failed(kind, &messages)),
         Ok(response) => Ok(response),
         Err(error) => Err(fail(unreachable_or_failed(&error), &error)),
     }
 }
 
+/// Prints why something was not done.
+pub(crate) fn failed(kind: FailureKind, messages: &[String]) -> Exit {
+    messages.iter().for_each(|message| complain(message));
+    match kind {
+        FailureKind::Usage => Exit::Usage,
+        FailureKind::Unsafe => Exit::Unsafe,
+        FailureKind::Findings => Exit::Findings,
+        FailureKind::Unreachable => Exit::Unreachable,
+        FailureKind::Failed => Exit::Failed,
+    }
+}
+
 fn unreachable_or_failed(error: &ControlError) -> Exit {
     match error {
-        ControlError::Unreachable { .. } => Exit::Unreachable,
+        ControlError::Unreachable { .. } | ControlError::Remote { .. } => Exit::Unreachable,
         _ => Exit::Failed,
     }
 }

@@ -3,6 +3,9 @@
 //! Only `mode`, `ports.plant`, `ports.robot` and one asset with `side = "robot"` are required; `vambrace config
 //! defaults` prints [`SAMPLE`], where every default stands with its reason.
 
+mod account;
+mod console;
+mod mail;
 mod read;
 mod sample;
 mod size;
@@ -14,6 +17,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use crate::document::{Problem, Problems};
+pub use account::Account;
+
+pub use console::{Console, Metrics, Role, Syslog, Transport, User, Which, WitnessBox};
+pub use mail::{MailTo, Security};
 pub use sample::SAMPLE;
 pub use size::Size;
 
@@ -55,6 +62,9 @@ pub struct Config {
     /// Virtual patches beside those that are built in.
     #[serde(default)]
     pub patches: Patches,
+    /// The management process: remote API, senders, metrics.
+    #[serde(default)]
+    pub console: Console,
 }
 
 /// What is done with traffic.

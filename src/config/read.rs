@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use super::{
-    Asset, Config, Control, DcpSet, Fail, FailState, FastPath, Guard, Ipv6, Layer2, Layer2Protocol, MidStream, Mode,
-    OnMidStream, OnMidStreamText, Patches, PolicyFile, Polling, Ports, Profile, Record, Side, Size,
+    Asset, Config, Console, Control, DcpSet, Fail, FailState, FastPath, Guard, Ipv6, Layer2, Layer2Protocol, MidStream,
+    Mode, OnMidStream, OnMidStreamText, Patches, PolicyFile, Polling, Ports, Profile, Record, Side, Size,
 };
 use crate::document::{Problems, Source, Table, Value};
 
@@ -43,6 +43,7 @@ pub(super) fn config(name: &str, text: &str) -> Result<Config, Problems> {
         Control { socket }
     });
     let patches = root.table("patches").map_or_else(Patches::default, |table| patches(&table));
+    let console = root.table("console").map_or_else(Console::default, |table| super::console::console(&table));
     root.finish();
     let whole = mode.zip(ports).map(|(mode, ports)| Config {
         mode,
@@ -57,6 +58,7 @@ pub(super) fn config(name: &str, text: &str) -> Result<Config, Problems> {
         policy,
         control,
         patches,
+        console,
     });
     source.finish(whole)
 }
@@ -237,7 +239,7 @@ fn patches(table: &Table<'_>) -> Patches {
     Patches { file, key }
 }
 
-fn path(table: &Table<'_>, key: &'static str) -> Option<std::path::PathBuf> {
+pub(super) fn path(table: &Table<'_>, key: &'static str) -> Option<std::path::PathBuf> {
     let value = table.take(key)?;
     let text = value.string()?;
     if text.is_empty() {
@@ -385,6 +387,7 @@ mod tests {
         assert_eq!(sample.policy, least.policy);
         assert_eq!(sample.control, least.control);
         assert_eq!(sample.patches, least.patches);
+        assert_eq!(sample.console, least.console);
         assert_eq!(sample.robot().unwrap().profile, least.robot().unwrap().profile);
     }
 

@@ -91,4 +91,61 @@ socket = "/run/vambrace/control.sock"
 # and the public key of whoever issued it. Without them the built-in pack is in force.
 # file = "/etc/vambrace/pack.toml"
 # key = "ed25519:..."
+
+[console]
+# The management process, `vambrace console --config FILE`: a process of its own without rights on the data ports.
+# Where it remembers how far events were sent.
+directory = "/var/lib/vambrace/console"
+# Optional: the account that it becomes after it has opened what needs root. It shares nothing with the guard.
+# account = "vambrace-console"
+# Optional, the four together: the remote API for `vambrace --box HOST`, on the management port. Both ends show
+# certificates; there is no password and no secret by default. `vambrace console keygen` makes them.
+# listen = "192.168.1.5:7443"
+# certificate = "/etc/vambrace/box.pem"
+# key = "/etc/vambrace/box.key"
+# client_ca = "/etc/vambrace/ca.pem"
+
+# Who may use it: viewer (status, events, policy), auditor (and evidence), operator (and modes that do not weaken),
+# engineer (everything), witness (another box that pushes its checkpoints here).
+# [[console.user]]
+# name = "eva"
+# role = "viewer"
+# certificate = "sha256:..."     # as `vambrace console keygen user` prints it
+
+# Receivers of events: CEF in RFC 5424, over TLS (RFC 5425) or TCP. The event files are the queue: what was not sent is
+# sent after an outage, as far as record.size_budget keeps it.
+# [[console.syslog]]
+# name = "soc"
+# address = "siem.example:6514"
+# transport = "tls"              # tls | tcp
+# events = "security"            # security | all: allowed commands and connections as well
+# ca = "/etc/vambrace/siem-ca.pem"
+# certificate = "/etc/vambrace/box.pem"
+# key = "/etc/vambrace/box.key"
+
+# Other boxes, or management stations, that keep this box's checkpoints, every ten seconds: where this one's disk is put
+# back or cut, they prove it. There this box's certificate is a user with the role witness.
+# [[console.witness]]
+# name = "cell5"
+# address = "cell5.plant.example:7443"
+# ca = "/etc/vambrace/ca.pem"
+# certificate = "/etc/vambrace/box.pem"
+# key = "/etc/vambrace/box.key"
+
+# A digest by mail when something of note happened: refusals, scans, lost records. At least so many minutes lie between
+# two, so that an incident is one mail, and at most so many go out a day, since more are not read.
+# [console.mail]
+# relay = "mail.example:587"
+# security = "starttls"          # starttls | tls | none
+# ca = "/etc/vambrace/mail-ca.pem"
+# from = "cell4@plant.example"
+# to = ["maintenance@plant.example"]
+# user = "cell4"
+# password_file = "/etc/vambrace/mail.password"
+# every_minutes = 60
+# per_day = 4
+
+[console.metrics]
+# Optional: Prometheus reads http://ADDRESS/metrics. Plain HTTP: only on the management port.
+# listen = "192.168.1.5:9464"
 "##;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{MAX_LINE, Request, Response, VERSION};
+use super::{MAX_LINE, Person, RemoteBox, Request, Response, VERSION};
 
 /// How long an answer may take: compiling a large policy and running its tests is the slowest request.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,6 +29,14 @@ pub enum ControlError {
         /// What happened.
         source: io::Error,
     },
+    /// The box can't be talked to over its remote API.
+    #[error("{address}: {what}")]
+    Remote {
+        /// Host and port.
+        address: String,
+        /// What happened, and what to do about it.
+        what: String,
+    },
     /// The other end speaks something else.
     #[error("{path}: {what}; is the running vambrace of the same version as this one?", path = .path.display())]
     Protocol {
@@ -48,27 +56,43 @@ fn hint(source: &io::Error) -> &'static str {
 
 /// The line that carries a request.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct RequestLine {
+pub struct RequestLine {
     /// [`VERSION`]; not called `version`, since that of the program stands beside it.
-    pub(super) protocol: u32,
+    pub protocol: u32,
+    /// Who asks, where the management process passes on what somebody asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<Person>,
+    /// What is asked.
     #[serde(flatten)]
-    pub(super) request: Request,
+    pub request: Request,
 }
 
 /// The line that carries a response.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct ResponseLine {
+pub struct ResponseLine {
     /// [`VERSION`]; not called `version`, since that of the program stands beside it.
-    pub(super) protocol: u32,
+    pub protocol: u32,
+    /// What came of it.
     #[serde(flatten)]
-    pub(super) response: Response,
+    pub response: Response,
 }
 
-/// One end of the control socket: the one that asks.
-#[derive(Debug)]
+/// What a conversation runs over.
+pub(super) trait Duplex: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Duplex for T {}
+
+/// One end of the control socket or of the remote API: the one that asks.
 pub struct Client {
     path: PathBuf,
-    stream: BufReader<UnixStream>,
+    stream: BufReader<Box<dyn Duplex>>,
+    remote: bool,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -81,7 +105,16 @@ impl Client {
         let stream = UnixStream::connect(path).map_err(unreachable)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(unreachable)?;
         stream.set_write_timeout(Some(PATIENCE)).map_err(unreachable)?;
-        Ok(Self { path: path.to_owned(), stream: BufReader::new(stream) })
+        Ok(Self { path: path.to_owned(), stream: BufReader::new(Box::new(stream)), remote: false })
+    }
+
+    /// Connects to the remote API of a box; both ends show their certificates.
+    ///
+    /// # Errors
+    /// [`ControlError::Remote`]: it can't be reached, is not who it should be, or does not know the certificate.
+    pub fn connect_remote(remote: &RemoteBox) -> Result<Self, ControlError> {
+        let stream = remote.connect(PATIENCE)?;
+        Ok(Self { path: PathBuf::from(&remote.address), stream: BufReader::new(stream), remote: true })
     }
 
     /// Asks and waits for the answer, at most half a minute.
@@ -89,15 +122,31 @@ impl Client {
     /// # Errors
     /// The conversation broke, or the other end speaks another version.
     pub fn ask(&mut self, request: &Request) -> Result<Response, ControlError> {
-        let broken = |source| ControlError::Broken { path: self.path.clone(), source };
+        self.ask_for(request, None)
+    }
+
+    /// Asks for somebody; the other end believes it of root and of the management process.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub fn ask_for(&mut self, request: &Request, person: Option<&Person>) -> Result<Response, ControlError> {
+        let (path, remote) = (self.path.clone(), self.remote);
+        let broken = |source: io::Error| {
+            if remote {
+                super::remote::ended(&path, &source)
+            } else {
+                ControlError::Broken { path: path.clone(), source }
+            }
+        };
         let protocol = |what: String| ControlError::Protocol { path: self.path.clone(), what };
-        let line = RequestLine { protocol: VERSION, request: request.clone() };
+        let line = RequestLine { protocol: VERSION, person: person.cloned(), request: request.clone() };
         let mut text = serde_json::to_string(&line).map_err(|error| protocol(error.to_string()))?;
         text.push('\n');
         if text.len() > MAX_LINE {
             return Err(protocol(format!("the request is {} bytes long; at most {MAX_LINE} are taken", text.len())));
         }
-        match self.stream.get_mut().write_all(text.as_bytes()) {
+        let stream = self.stream.get_mut();
+        match stream.write_all(text.as_bytes()).and_then(|()| stream.flush()) {
             // Who closed before the question came has said why: the answer can still be read.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(broken(error)),
             _ => {}
@@ -115,7 +164,10 @@ impl Client {
 }
 
 /// One line without its end, at most [`MAX_LINE`] bytes; `None` at the end of the stream.
-pub(super) fn read_line(stream: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
+///
+/// # Errors
+/// The stream broke or ended inside the line, or the line is longer (`InvalidData`).
+pub fn read_line(stream: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     let limit = u64::try_from(MAX_LINE).unwrap_or(u64::MAX);
     if stream.by_ref().take(limit).read_until(b'\n', &mut line)? == 0 {

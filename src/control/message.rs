@@ -44,6 +44,63 @@ pub enum Request {
         #[serde(default)]
         again: bool,
     },
+    /// Event lines after a place; only over the remote API, where the folder is not at hand.
+    EventLines {
+        /// The place as the answer before said it; empty = from the oldest.
+        #[serde(default)]
+        after: String,
+        /// Wait a few seconds for new ones where there are none.
+        #[serde(default)]
+        wait: bool,
+    },
+    /// Another box's newest checkpoint, to be kept; only over the remote API.
+    Witness {
+        /// The signed note.
+        checkpoint: String,
+    },
+    /// Somebody was refused at the remote API: for the records. Only the management process may say so.
+    Denied {
+        /// What was asked for.
+        what: String,
+        /// Why it was refused.
+        why: String,
+    },
+}
+
+impl Request {
+    /// What is asked for in a few words, for records; nothing longer than a name of a mode or file stands in it.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        match self {
+            Self::Status => "status".to_owned(),
+            Self::Mode { mode, for_seconds: None } => format!("mode {mode}"),
+            Self::Mode { mode, for_seconds: Some(seconds) } => format!("mode {mode} for {seconds} s"),
+            Self::PolicyApply { name, .. } => format!("policy apply {name}"),
+            Self::PolicyRollback => "policy rollback".to_owned(),
+            Self::PolicyShow => "policy show".to_owned(),
+            Self::LearnStart => "learn start".to_owned(),
+            Self::LearnStop => "learn stop".to_owned(),
+            Self::LearnStatus => "learn status".to_owned(),
+            Self::Events => "events".to_owned(),
+            Self::Patches { again: false } => "patches status".to_owned(),
+            Self::Patches { again: true } => "patches test".to_owned(),
+            Self::EventLines { .. } => "events".to_owned(),
+            Self::Witness { .. } => "witness".to_owned(),
+            Self::Denied { what, .. } => what.clone(),
+        }
+    }
+}
+
+/// Who asks over the remote API, as the management process knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Person {
+    /// Name of the user; empty where it is not known.
+    pub user: String,
+    /// The user's role; empty where it is not known.
+    pub role: String,
+    /// Where from.
+    pub address: std::net::IpAddr,
 }
 
 /// What came of a request.
@@ -65,6 +122,18 @@ pub enum Response {
     },
     /// Answer to [`Request::Patches`].
     Patches(Box<PatchReport>),
+    /// Answer to [`Request::EventLines`].
+    EventLines {
+        /// Lines of the event files; none where there are no new ones.
+        lines: Vec<String>,
+        /// The place behind them.
+        after: String,
+        /// Whether unread event files were removed, and how many events at most are missing for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lost: Option<u64>,
+    },
+    /// It was done, and there is nothing to say of it.
+    Done,
     /// It was not done.
     Failed {
         /// What kind of failure; decides the exit code.
@@ -92,6 +161,8 @@ pub enum FailureKind {
     Unsafe,
     /// A test of the policy failed. Exit code 3.
     Findings,
+    /// The management process answers, but the packet process does not. Exit code 5.
+    Unreachable,
     /// Anything else. Exit code 1.
     Failed,
 }
@@ -263,6 +334,9 @@ pub struct TrafficStatus {
     pub forwarded: u64,
     /// Frames that did not.
     pub dropped: u64,
+    /// The same by reason, those that occurred.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub dropped_by: std::collections::BTreeMap<String, u64>,
     /// Commands toward the robot that were allowed.
     pub allowed: u64,
     /// Commands that were refused, or would have been in shadow mode.

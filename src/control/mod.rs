@@ -4,19 +4,25 @@
 //! [`MAX_LINE`] bytes long. The server learns the uid of its peer from the kernel (`SO_PEERCRED`, unix(7)) and hands it
 //! to its [`Handler`], so that every change is recorded with who asked for it. No credential crosses the socket: who may
 //! open it may use it.
+//!
+//! The same lines travel over the remote API, where both ends show certificates ([`tls`]). The management process reads
+//! them there and passes them on to the socket with the [`Person`] who asks.
 
 mod client;
 mod message;
 mod patches;
+mod remote;
 mod server;
+pub mod tls;
 
-pub use client::{Client, ControlError};
+pub use client::{Client, ControlError, RequestLine, ResponseLine, read_line};
 pub use message::{
-    FailureKind, InputStatus, Learned, Learning, Outcome, PolicyText, PortStatus, RecordStatus, Request, Response,
-    RobotStatus, Status, TrafficStatus, VERSION,
+    FailureKind, InputStatus, Learned, Learning, Outcome, Person, PolicyText, PortStatus, RecordStatus, Request,
+    Response, RobotStatus, Status, TrafficStatus, VERSION,
 };
 pub use patches::{PatchReport, PatchState, PatchStatus};
-pub use server::{Handler, Server};
+pub use remote::{REMOTE_PORT, RemoteBox};
+pub use server::{Caller, Handler, Server, answer};
 
 /// Where the socket is, unless configured otherwise.
 pub const DEFAULT_PATH: &str = "/run/vambrace/control.sock";

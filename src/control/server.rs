@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::client::{RequestLine, ResponseLine, read_line};
-use super::{FailureKind, Request, Response, VERSION};
+use super::{FailureKind, Person, Request, Response, VERSION};
 
 /// Most clients at once: a person, a few scripts, a monitor. Each costs a thread and at most two lines of memory.
 const MAX_CLIENTS: usize = 16;
@@ -22,10 +22,24 @@ const IDLE: Duration = Duration::from_secs(60);
 /// How often the accept loop looks whether it shall stop.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Uid of the peer on the socket, from the kernel.
+    pub uid: u32,
+    /// The person for whom the management process asks.
+    pub person: Option<Person>,
+}
+
 /// What answers requests.
 pub trait Handler: Send + Sync + 'static {
     /// Does what is asked, and says what came of it. Called on a client's own thread, for several clients at once.
-    fn handle(&self, request: Request, peer_uid: u32) -> Response;
+    fn handle(&self, request: Request, caller: &Caller) -> Response;
+
+    /// Whether a peer with this uid may say for whom it asks, and who was refused.
+    fn trusts(&self, uid: u32) -> bool {
+        uid == 0
+    }
 }
 
 /// One end of the control socket: the one that answers, on threads of its own. Ends with its value.
@@ -134,7 +148,14 @@ fn serve(stream: UnixStream, handler: &dyn Handler, stop: &AtomicBool) -> io::Re
             }
         };
         let response = match serde_json::from_slice::<RequestLine>(&line) {
-            Ok(RequestLine { protocol: VERSION, request }) => handler.handle(request, uid),
+            Ok(RequestLine { protocol: VERSION, person, request }) => {
+                if (person.is_some() || matches!(request, Request::Denied { .. })) && !handler.trusts(uid) {
+                    let what = "only root and the management process may say for whom they ask";
+                    Response::failed(FailureKind::Usage, what)
+                } else {
+                    handler.handle(request, &Caller { uid, person })
+                }
+            }
             Ok(RequestLine { protocol, .. }) => Response::failed(
                 FailureKind::Usage,
                 format!("protocol {protocol} asked, protocol {VERSION} runs; use the vambrace that runs"),
@@ -146,12 +167,17 @@ fn serve(stream: UnixStream, handler: &dyn Handler, stop: &AtomicBool) -> io::Re
     Ok(())
 }
 
-fn answer(mut stream: &UnixStream, response: Response) -> io::Result<()> {
+/// Writes the line that carries `response`.
+///
+/// # Errors
+/// The stream broke.
+pub fn answer(mut stream: impl Write, response: Response) -> io::Result<()> {
     let mut text = serde_json::to_string(&ResponseLine { protocol: VERSION, response })?;
     if text.len() >= super::MAX_LINE {
         let response = Response::failed(FailureKind::Failed, "the answer is longer than the control socket takes");
         text = serde_json::to_string(&ResponseLine { protocol: VERSION, response })?;
     }
     text.push('\n');
-    stream.write_all(text.as_bytes())
+    stream.write_all(text.as_bytes())?;
+    stream.flush()
 }

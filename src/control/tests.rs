@@ -9,9 +9,9 @@ use super::*;
 struct Echo;
 
 impl Handler for Echo {
-    fn handle(&self, request: Request, peer_uid: u32) -> Response {
+    fn handle(&self, request: Request, caller: &Caller) -> Response {
         match request {
-            Request::Status => Response::Status(Box::new(Status { restarts: peer_uid, ..Status::default() })),
+            Request::Status => Response::Status(Box::new(Status { restarts: caller.uid, ..Status::default() })),
             Request::Mode { mode, for_seconds } => {
                 Response::Mode(Outcome { from: "learn".into(), to: mode, for_seconds })
             }
@@ -134,4 +134,31 @@ fn seventeenth_client_is_told_to_wait() {
     let answer = late.ask(&Request::Status).unwrap();
     let Response::Failed { messages, .. } = &answer else { panic!("{answer:?}") };
     assert!(messages.iter().any(|message| message.contains("too many clients")), "{answer:?}");
+}
+
+struct Wary;
+
+impl Handler for Wary {
+    fn handle(&self, _: Request, caller: &Caller) -> Response {
+        assert_eq!(caller.person, None);
+        Response::Done
+    }
+
+    fn trusts(&self, _: u32) -> bool {
+        false
+    }
+}
+
+#[test]
+fn not_everybody_says_for_whom_they_ask() {
+    let path = socket("wary");
+    let _server = Server::start(&path, Arc::new(Wary)).unwrap();
+    let mut client = Client::connect(&path).unwrap();
+    assert_eq!(client.ask(&Request::Status).unwrap(), Response::Done);
+    let boss = Person { user: "boss".into(), role: "engineer".into(), address: [10, 0, 0, 1].into() };
+    let denied = Request::Denied { what: "a".into(), why: "b".into() };
+    for answer in [client.ask_for(&Request::Status, Some(&boss)), client.ask(&denied)] {
+        let Response::Failed { kind: FailureKind::Usage, messages } = answer.unwrap() else { panic!("believed") };
+        assert!(messages.concat().contains("only root and the management process"));
+    }
 }

@@ -4,8 +4,10 @@
 //! The configuration and the policy share it. A `Table` hands out the `Value`s of the keys that it is asked for;
 //! what nobody asked for is an unknown key, reported with the nearest key that was asked for.
 
+mod address;
 mod problem;
 mod reader;
 
+pub use address::{host_of, with_port};
 pub use problem::{Problem, Problems, has_place};
 pub(crate) use reader::{Source, Table, Value, nearest};

@@ -396,6 +396,21 @@ pub enum Notice {
         /// Uid of who asked.
         uid: u32,
     },
+    /// Somebody asked for something over the remote API.
+    Asked {
+        /// Name of the user; empty where it is not known.
+        user: Text<32>,
+        /// The user's role; empty where it is not known.
+        role: Text<12>,
+        /// Where from.
+        address: IpAddr,
+        /// What was asked for.
+        request: Text<48>,
+        /// What became of it: `done`, `failed` or `denied`.
+        answer: &'static str,
+        /// Why it failed or was denied.
+        why: Text<64>,
+    },
     /// Other virtual patches have their deny rules in force, beside the policy.
     Patches {
         /// Version of the pack.

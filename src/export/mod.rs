@@ -1,8 +1,11 @@
 //! One event, several renderings. EVE JSON is the first; its own types are described in the manual, `eve-events.md`.
+//! Others, such as CEF, are made from its lines by who reads the event files.
 
 mod attack;
+mod cef;
 mod community;
 pub mod eve;
+mod files;
 mod json;
 mod names;
 mod registers;
@@ -10,9 +13,12 @@ mod sentence;
 mod sid;
 mod stats;
 mod summary;
+pub mod told;
 
 pub use attack::{Technique, technique};
+pub use cef::{cef, severity as cef_severity};
 pub use community::community_id;
+pub use files::{Batch, Cursor, GROWING, event_files, read_after};
 pub use names::Names;
 pub use registers::register_words;
 pub use sentence::sentence;
@@ -20,5 +26,7 @@ pub use sid::signature_id;
 pub use stats::Stats;
 pub use summary::Summary;
 
+#[cfg(test)]
+mod rules_tests;
 #[cfg(test)]
 mod tests;

@@ -194,6 +194,11 @@ fn of_notice(notice: &Notice, names: &Names) -> String {
         Notice::Policy { generation, uid, .. } => {
             format!("Policy generation {generation} is in force, asked for by uid {uid}.")
         }
+        Notice::Asked { user, role, address, request, answer, why } => {
+            let who = if user.is_empty() { "Somebody".to_owned() } else { format!("{user} ({role})") };
+            let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+            format!("{who} asked from {address} for {request}: {answer}{why}.")
+        }
         Notice::Patches { pack, in_force, generation, version } => {
             let of = match version {
                 Some((major, minor, bugfix)) => format!("software {major}.{minor}.{bugfix}"),

@@ -26,12 +26,12 @@ fn names() -> Names {
 /// A robot whose program runs, and of which nothing else is known.
 const CONTEXT: RobotContext = RobotContext { program: Some(2), robot_mode: None, safety_mode: None, control: None };
 
-fn key(service_port: u16) -> FlowKey {
+pub(super) fn key(service_port: u16) -> FlowKey {
     let end = |last, port| Endpoint::new(IpAddr::from([10, 20, 0, last]), port);
     FlowKey::new(end(21, 49152), end(40, service_port), 6, 4)
 }
 
-fn command(service: Service, class: Class, reason: Reason, enforced: bool, detail: Detail) -> Event {
+pub(super) fn command(service: Service, class: Class, reason: Reason, enforced: bool, detail: Detail) -> Event {
     let allowed = matches!(reason, Reason::Allowed | Reason::SessionWord);
     let action = if allowed { Action::Forward } else { Action::Reset };
     let verdict = Verdict { action, reason, rule: RuleId(2), generation: 3 };
@@ -63,7 +63,7 @@ fn command(service: Service, class: Class, reason: Reason, enforced: bool, detai
     }
 }
 
-fn write_register(function: u8, values: &[u16]) -> Detail {
+pub(super) fn write_register(function: u8, values: &[u16]) -> Detail {
     let mut all = [0; 16];
     all[..values.len()].copy_from_slice(values);
     Detail::Modbus(ModbusDetail {
@@ -78,11 +78,32 @@ fn write_register(function: u8, values: &[u16]) -> Detail {
     })
 }
 
-fn line(event: &Event, answer: Option<&Answer>, repeats: Option<&Repeats>, capture: bool) -> Value {
+pub(super) fn line(event: &Event, answer: Option<&Answer>, repeats: Option<&Repeats>, capture: bool) -> Value {
     let mut out = String::new();
     render(event, &Context { names: &names(), answer, repeats, capture }, &mut out);
     assert!(!out.contains('\n'));
     serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"))
+}
+
+/// A notice as an event.
+pub(super) fn notice(notice: Notice) -> Event {
+    let record = Record::Notice(notice);
+    Event { id: EventId(78), monotonic_ns: 5, wall_ns: 1_795_442_282_114_209_987, frame: 0, record }
+}
+
+/// A refused fragment.
+pub(super) fn drop_frame() -> Event {
+    let verdict = Verdict { action: Action::Drop, reason: Reason::Fragment, rule: RuleId::NONE, generation: 3 };
+    let record = Record::Frame(FrameRecord {
+        toward: Toward::Robot,
+        key: None,
+        macs: (Mac([1; 6]), Mac([2; 6])),
+        ether_type: 0x0800,
+        verdict,
+        enforced: true,
+        repeats: 1,
+    });
+    Event { record, ..notice(Notice::Started) }
 }
 
 fn assert_known(value: &Value, known: &[&str]) {

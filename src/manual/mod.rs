@@ -44,6 +44,9 @@ pub mod eve_events {}
 #[doc = include_str!("known-attacks.md")]
 pub mod known_attacks {}
 
+#[doc = include_str!("console.md")]
+pub mod console {}
+
 /// Decisions that shaped the code, each with what was given up for it.
 pub mod decisions {
     #[doc = include_str!("decisions/0001-the-gate-asks-a-judge.md")]

@@ -10,6 +10,7 @@ pub mod ethtool;
 pub mod interface;
 pub mod packet;
 pub mod ring;
+pub mod socket;
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};

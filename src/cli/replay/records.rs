@@ -14,12 +14,13 @@ use serde_json::{Value, json};
 
 use super::{Exit, ReplayArgs, Scene, fail, mistakes};
 use crate::cli::output::Output;
-use crate::cli::{Context, events, told};
+use crate::cli::{Context, events};
 use crate::command::Service;
 use crate::document::Problems;
 use crate::engine::again::{Again, Recorded, Untold};
 use crate::engine::{Checksums, Mode, Rules};
 use crate::event::{Reason, RobotContext};
+use crate::export::told;
 use crate::policy::{Asset, Moment, Policy};
 
 /// Lines that are held back, so that they come in the order of their events: records wait some seconds for answers.

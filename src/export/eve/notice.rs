@@ -27,6 +27,20 @@ impl Line<'_> {
                     object.text("digest", &hex(digest));
                     object.number("uid", *uid);
                 }
+                Notice::Asked { user, role, address, request, answer, why } => {
+                    object.text("kind", if *answer == "denied" { "denied" } else { "asked" });
+                    for (key, text) in [("user", user.as_bytes()), ("role", role.as_bytes())] {
+                        if !text.is_empty() {
+                            object.text(key, &String::from_utf8_lossy(text));
+                        }
+                    }
+                    object.text("address", &address.to_string());
+                    super::wire(object, "request", request);
+                    object.text("answer", answer);
+                    if !why.is_empty() {
+                        super::wire(object, "why", why);
+                    }
+                }
                 Notice::Patches { pack, in_force, generation, version } => {
                     object.text("kind", "patches");
                     object.number("pack", *pack);

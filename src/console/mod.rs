@@ -1,0 +1,175 @@
+//! The management process, `vambrace console`: what people and other machines reach of a box.
+//!
+//! It has no right on the data ports. It follows the event files like any reader and asks the packet process over the
+//! control socket like anybody, but says for whom. Three things run in it, each where it is configured: senders of
+//! events to syslog receivers, the remote API, and counters for Prometheus. When it dies, the wire goes on, and so do
+//! the records. The manual's chapter is `console.md`.
+
+#[cfg(test)]
+mod certificates;
+pub mod keys;
+mod listen;
+mod lockout;
+mod mail;
+mod metrics;
+#[cfg(test)]
+mod monitoring_tests;
+mod remote;
+mod rights;
+mod roles;
+mod sender;
+mod smtp;
+mod syslog;
+mod witness;
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use self::listen::{Bounds, listen};
+use self::mail::Mailer;
+use self::metrics::Metrics;
+use self::remote::Remote;
+use self::sender::Sender;
+use self::witness::Pusher;
+use crate::config::{Account, Config};
+
+/// Most connections at once to the remote API: people, scripts, a few that follow events.
+const REMOTE: Bounds = Bounds { all: 32, each: 16 };
+
+/// The same for metrics: two scrapers and somebody who looks.
+const METRICS: Bounds = Bounds { all: 4, each: 2 };
+
+/// Why the management process does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsoleError {
+    /// The configuration gives it nothing to do.
+    #[error(
+        "[console] has no `listen`, [[console.syslog]], [[console.witness]], [console.mail] or `metrics.listen`: there is nothing to do"
+    )]
+    Nothing,
+    /// Something that it needs.
+    #[error("{what}: {source}")]
+    Needs {
+        /// What.
+        what: String,
+        /// Why it is not to be had.
+        source: std::io::Error,
+    },
+}
+
+fn needs(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> ConsoleError {
+    let what = what.into();
+    move |source| ConsoleError::Needs { what, source }
+}
+
+/// Sends a test event to each receiver of events, and a test mail; their names, each with what became of it.
+#[must_use]
+pub fn test(config: &Config) -> Vec<(String, std::io::Result<()>)> {
+    let receivers = config.console.syslog.iter().map(|to| (to.name.clone(), sender::send_test(to)));
+    let mail = config.console.mail.iter().map(|to| (format!("mail by {}", to.relay), mail::send_test(to)));
+    receivers.chain(mail).collect()
+}
+
+/// Runs until SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// There is nothing to do, an address or a folder can't be used, or rights can't be given up.
+pub fn run(config: &Config) -> Result<(), ConsoleError> {
+    let console = &config.console;
+    let sends = !console.syslog.is_empty() || !console.witnesses.is_empty() || console.mail.is_some();
+    if console.listen.is_none() && !sends && console.metrics.listen.is_none() {
+        return Err(ConsoleError::Nothing);
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(needs("signal handler"))?;
+    }
+    let (records, socket) = (&config.record.directory, &config.control.socket);
+    let account = console.account.as_deref().map(Account::named).transpose().map_err(needs("console.account"))?;
+
+    // What root may open and the account may not: ports below 1024, secret keys.
+    let bind = |address: SocketAddr| TcpListener::bind(address).map_err(needs(address.to_string()));
+    let remote = match console.listen {
+        None => {
+            tracing::info!("the remote API is off: [console] has no `listen`");
+            None
+        }
+        Some(address) => match Remote::new(console, socket, records, Arc::clone(&stop)) {
+            Ok(Some(remote)) => Some((remote, bind(address)?)),
+            Ok(None) => {
+                tracing::error!("the remote API does not listen: it has no certificates");
+                None
+            }
+            Err(error) => {
+                tracing::error!(%error, "the remote API does not listen: see `vambrace console keygen --help`");
+                None
+            }
+        },
+    };
+    let metrics = console.metrics.listen.map(bind).transpose()?;
+    let senders = console.syslog.iter().map(|to| {
+        Sender::new(to, records, &console.directory, Arc::clone(&stop)).map_err(needs(format!("receiver {}", to.name)))
+    });
+    let senders = senders.collect::<Result<Vec<_>, _>>()?;
+    let mailer = console.mail.as_ref().map(|to| Mailer::new(to, records, &console.directory, Arc::clone(&stop)));
+    let mailer = mailer.transpose().map_err(needs("[console.mail]"))?;
+    let pushers = console.witnesses.iter().map(|to| Pusher::new(to, records, Arc::clone(&stop))).collect::<Vec<_>>();
+    if let Some(account) = account
+        && rustix::process::geteuid().is_root()
+    {
+        rights::share(account, records, socket, &console.directory).map_err(needs("console.account"))?;
+    }
+    rights::give_up(account).map_err(needs("giving up rights"))?;
+
+    let metrics = metrics.map(|listener| {
+        let senders = console.syslog.iter().zip(&senders).map(|(to, sender)| (to.name.clone(), sender.progress()));
+        let outcomes = remote.as_ref().map(|(remote, _)| Arc::clone(&remote.outcomes));
+        let witnesses = console.witnesses.iter().zip(&pushers).map(|(to, pusher)| (to.name.clone(), pusher.pushed()));
+        let (senders, witnesses) = (senders.collect(), witnesses.collect());
+        (Metrics { socket: socket.clone(), senders, witnesses, outcomes }, listener)
+    });
+    let mut threads = Vec::new();
+    let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+        thread::Builder::new().name(name.to_owned()).spawn(work).map_err(needs(format!("thread {name}")))
+    };
+    for sender in senders {
+        threads.push(spawn("sender", Box::new(move || sender.run()))?);
+    }
+    if let Some(mailer) = mailer {
+        threads.push(spawn("mailer", Box::new(move || mailer.run()))?);
+    }
+    for pusher in pushers {
+        threads.push(spawn("pusher", Box::new(move || pusher.run()))?);
+    }
+    if let Some((remote, listener)) = remote {
+        tracing::info!(address = ?listener.local_addr(), "the remote API listens");
+        let (remote, stop) = (Arc::new(remote), Arc::clone(&stop));
+        let serve: Arc<dyn Fn(TcpStream, SocketAddr) + Send + Sync> =
+            Arc::new(move |stream, peer| remote.serve(stream, peer));
+        threads.push(spawn("remote", Box::new(move || listen(&listener, "remote", REMOTE, &stop, &serve)))?);
+    }
+    if let Some((metrics, listener)) = metrics {
+        tracing::info!(address = ?listener.local_addr(), "metrics are served");
+        let stop = Arc::clone(&stop);
+        let serve: Arc<dyn Fn(TcpStream, SocketAddr) + Send + Sync> = Arc::new(move |stream, _| {
+            let _ = metrics.serve(&stream);
+        });
+        threads.push(spawn("metrics", Box::new(move || listen(&listener, "metrics", METRICS, &stop, &serve)))?);
+    }
+    wait(&stop, threads);
+    Ok(())
+}
+
+fn wait(stop: &AtomicBool, threads: Vec<JoinHandle<()>>) {
+    while !stop.load(Ordering::Relaxed) {
+        thread::sleep(Duration::from_millis(100));
+    }
+    for thread in threads {
+        let _ = thread.join();
+    }
+}

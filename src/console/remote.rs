@@ -1,0 +1,282 @@
+//! The remote API: the lines of the control socket over TLS, with the user's certificate in the place of the peer's uid.
+
+use std::io::{self, BufReader};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use super::lockout::Lockout;
+use super::roles;
+use super::witness::Kept;
+use crate::config::{Console, User};
+use crate::control::tls::{self, TlsError};
+use crate::control::{
+    Client, ControlError, FailureKind, Person, Request, RequestLine, Response, VERSION, answer, read_line,
+};
+use crate::export::{Cursor, read_after};
+
+/// How long showing certificates may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Who says nothing for so long is let go.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// How long a request for new events waits for some.
+const WAIT: Duration = Duration::from_secs(5);
+
+/// How often it looks meanwhile.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Time between two requests of a connection: each is recorded, and nobody shall fill the records by asking. Pages of
+/// events, which are not recorded one by one, come as fast as they can.
+const PACE: Duration = Duration::from_millis(50);
+
+/// Most requests that wait for the packet process at once: of its places for clients some are left for those at the box.
+const ASKING: usize = 8;
+
+/// Bytes of event lines in an answer: escaped they are at most four times as many, below the longest line.
+const PAGE: usize = 192 << 10;
+
+/// What became of connections.
+#[derive(Debug, Default)]
+pub(super) struct Outcomes {
+    /// A known user.
+    pub(super) accepted: AtomicU64,
+    /// No certificate, a wrong one, or one of nobody's.
+    pub(super) refused: AtomicU64,
+    /// Not listened to, after too many failures.
+    pub(super) locked_out: AtomicU64,
+}
+
+/// The remote API of one box.
+pub(super) struct Remote {
+    tls: Arc<ServerConfig>,
+    users: Vec<User>,
+    socket: PathBuf,
+    records: PathBuf,
+    lockout: Lockout,
+    kept: Kept,
+    /// Requests that wait for the packet process.
+    asking: (Mutex<usize>, Condvar),
+    pub(super) outcomes: Arc<Outcomes>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Remote {
+    /// Reads the certificates; `None` where none are configured.
+    ///
+    /// # Errors
+    /// They can't be used.
+    pub(super) fn new(
+        console: &Console,
+        socket: &Path,
+        records: &Path,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Option<Self>, TlsError> {
+        let (Some(certificate), Some(key), Some(ca)) = (&console.certificate, &console.key, &console.client_ca) else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            tls: tls::server(certificate, key, ca)?,
+            users: console.users.clone(),
+            socket: socket.to_owned(),
+            records: records.to_owned(),
+            lockout: Lockout::default(),
+            kept: Kept::new(&console.directory),
+            asking: Default::default(),
+            outcomes: Arc::default(),
+            stop,
+        }))
+    }
+
+    /// Serves one connection.
+    pub(super) fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+        let address = peer.ip().to_canonical();
+        if !self.lockout.is_open(address, Instant::now()) {
+            self.outcomes.locked_out.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let mut stream = match self.shake_hands(stream) {
+            Ok(stream) => stream,
+            Err(error) => return self.refuse(address, &format!("no certificate: {error}")),
+        };
+        let print = stream.conn.peer_certificates().and_then(|chain| chain.first()).map(|it| tls::fingerprint(it));
+        let print = print.unwrap_or_default();
+        let Some(user) = self.users.iter().find(|user| user.certificate == print) else {
+            let what = format!("the certificate {print} is no user's; write it into [[console.user]]");
+            let _ = answer(&mut stream, Response::failed(FailureKind::Failed, what));
+            stream.conn.send_close_notify();
+            let _ = stream.conn.complete_io(&mut stream.sock);
+            // Records hold 64 bytes of a reason; 16 digits are enough to find the certificate by.
+            return self.refuse(address, &format!("unknown certificate {}", print.get(..23).unwrap_or(&print)));
+        };
+        self.lockout.succeeded(address);
+        self.outcomes.accepted.fetch_add(1, Ordering::Relaxed);
+        let person = Person { user: user.name.clone(), role: user.role.name().to_owned(), address };
+        if let Err(error) = self.converse(stream, user, &person) {
+            tracing::debug!(%error, user = user.name, "left");
+        }
+    }
+
+    fn shake_hands(&self, stream: TcpStream) -> io::Result<StreamOwned<ServerConnection, TcpStream>> {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(LOOK))?;
+        stream.set_write_timeout(Some(LOOK))?;
+        let connection = ServerConnection::new(Arc::clone(&self.tls)).map_err(io::Error::other)?;
+        let mut stream = StreamOwned::new(connection, stream);
+        let begun = Instant::now();
+        while stream.conn.is_handshaking() {
+            match stream.conn.complete_io(&mut stream.sock) {
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+                Err(error) => return Err(error),
+            }
+            if begun.elapsed() > HANDSHAKE || self.stop.load(Ordering::Relaxed) {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "no certificate in time"));
+            }
+        }
+        stream.sock.set_read_timeout(Some(IDLE))?;
+        stream.sock.set_write_timeout(Some(IDLE))?;
+        Ok(stream)
+    }
+
+    fn refuse(&self, address: IpAddr, why: &str) {
+        self.lockout.failed(address, Instant::now());
+        self.outcomes.refused.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(%address, why, "refused");
+        let nobody = Person { user: String::new(), role: String::new(), address };
+        self.deny("connection", why, &nobody);
+    }
+
+    /// Has it recorded that somebody was refused.
+    fn deny(&self, what: &str, why: &str, person: &Person) {
+        let request = Request::Denied { what: what.to_owned(), why: why.to_owned() };
+        if let Err(error) = self.ask(&request, person) {
+            tracing::error!(%error, what, why, user = person.user, "a refusal could not be recorded");
+        }
+    }
+
+    fn ask(&self, request: &Request, person: &Person) -> Result<Response, ControlError> {
+        let (count, left) = &self.asking;
+        let taken = count.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = left.wait_while(taken, |taken| *taken >= ASKING).unwrap_or_else(PoisonError::into_inner);
+        *taken = taken.saturating_add(1);
+        drop(taken);
+        let answer = Client::connect(&self.socket).and_then(|mut client| client.ask_for(request, Some(person)));
+        let mut taken = count.lock().unwrap_or_else(PoisonError::into_inner);
+        *taken = taken.saturating_sub(1);
+        left.notify_one();
+        answer
+    }
+
+    fn converse(
+        &self,
+        stream: StreamOwned<ServerConnection, TcpStream>,
+        user: &User,
+        person: &Person,
+    ) -> io::Result<()> {
+        let mut reader = BufReader::new(stream);
+        let mut told = false;
+        while !self.stop.load(Ordering::Relaxed) {
+            let Some(line) = read_line(&mut reader)? else { return Ok(()) };
+            let begun = Instant::now();
+            let mut paced = true;
+            let response = match serde_json::from_slice::<RequestLine>(&line) {
+                Ok(RequestLine { protocol: VERSION, person: None, request }) => {
+                    paced = !matches!(request, Request::EventLines { .. });
+                    self.obey(request, user, person, &mut told)
+                }
+                Ok(RequestLine { protocol: VERSION, .. }) => {
+                    Response::failed(FailureKind::Usage, "who asks is in the certificate, not in the request")
+                }
+                Ok(RequestLine { protocol, .. }) => Response::failed(
+                    FailureKind::Usage,
+                    format!("protocol {protocol} asked, protocol {VERSION} runs; use the vambrace that runs"),
+                ),
+                Err(error) => Response::failed(FailureKind::Usage, format!("request not understood: {error}")),
+            };
+            answer(reader.get_mut(), response)?;
+            if paced {
+                std::thread::sleep(PACE.saturating_sub(begun.elapsed()));
+            }
+        }
+        Ok(())
+    }
+
+    fn obey(&self, request: Request, user: &User, person: &Person, told: &mut bool) -> Response {
+        if let Err(why) = roles::may(user.role, &request) {
+            self.deny(&request.summary(), &why, person);
+            return Response::failed(FailureKind::Failed, why);
+        }
+        if let Request::EventLines { .. } | Request::Witness { .. } = &request {
+            // That somebody reads events, or pushes checkpoints, is recorded once a connection, not once a page.
+            if !*told {
+                if let Err(error) = self.ask(&request, person) {
+                    return unreachable(&error);
+                }
+                *told = true;
+            }
+        }
+        match &request {
+            Request::EventLines { after, wait } => return self.lines(after, *wait),
+            Request::Witness { checkpoint } => {
+                return match self.kept.keep(&user.name, checkpoint) {
+                    Ok(()) => Response::Done,
+                    Err(why) => {
+                        tracing::error!(user = user.name, why, "a checkpoint was refused");
+                        self.deny("witness", &why, person);
+                        Response::failed(FailureKind::Failed, why)
+                    }
+                };
+            }
+            _ => {}
+        }
+        match self.ask(&request, person) {
+            Ok(response) => response,
+            Err(error) => unreachable(&error),
+        }
+    }
+
+    fn lines(&self, after: &str, wait: bool) -> Response {
+        let cursor = if after.is_empty() { Ok(Cursor::default()) } else { after.parse::<Cursor>() };
+        let cursor = match cursor {
+            Ok(cursor) => cursor,
+            Err(error) => return Response::failed(FailureKind::Usage, error),
+        };
+        let begun = Instant::now();
+        loop {
+            match read_after(&self.records, &cursor, PAGE) {
+                Ok(batch)
+                    if batch.lines.is_empty()
+                        && wait
+                        && begun.elapsed() < WAIT
+                        && !self.stop.load(Ordering::Relaxed) => {}
+                Ok(batch) => {
+                    let lost = batch.removed.then_some(batch.lost);
+                    return Response::EventLines { lines: batch.lines, after: batch.after.to_string(), lost };
+                }
+                Err(error) => {
+                    let what = format!("{}: {error}", self.records.display());
+                    return Response::failed(FailureKind::Failed, what);
+                }
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+fn unreachable(error: &ControlError) -> Response {
+    let kind = match error {
+        ControlError::Unreachable { .. } => FailureKind::Unreachable,
+        _ => FailureKind::Failed,
+    };
+    Response::failed(kind, format!("the box answers, its packet process does not: {error}"))
+}
+
+#[cfg(test)]
+#[path = "remote_tests.rs"]
+mod tests;

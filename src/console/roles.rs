@@ -1,0 +1,86 @@
+//! What each role may ask for over the remote API.
+//!
+//! An operator stops things in an incident and lets the cell work again: lockdown and enforce. The other modes let every
+//! frame pass, so they are the engineer's, as are policies: who may change what is allowed may allow anything.
+
+use crate::config::Role;
+use crate::control::Request;
+
+/// Modes in which nothing passes that the engineer's policy does not allow.
+const GUARDING: [&str; 2] = ["enforce", "lockdown"];
+
+/// Whether `role` may ask for `request`.
+///
+/// # Errors
+/// A sentence for the one who asked.
+pub(super) fn may(role: Role, request: &Request) -> Result<(), String> {
+    if role == Role::Witness || matches!(request, Request::Witness { .. }) {
+        let fine = role == Role::Witness && matches!(request, Request::Witness { .. });
+        let why = "the role witness pushes checkpoints and does nothing else, and no other role does";
+        return if fine { Ok(()) } else { Err(why.to_owned()) };
+    }
+    let least = match request {
+        Request::Status
+        | Request::PolicyShow
+        | Request::LearnStatus
+        | Request::Events
+        | Request::EventLines { .. }
+        | Request::Patches { again: false } => return Ok(()),
+        Request::Patches { again: true } => Role::Operator,
+        Request::Mode { mode, .. } if GUARDING.contains(&mode.as_str()) => Role::Operator,
+        Request::Mode { .. }
+        | Request::PolicyApply { .. }
+        | Request::PolicyRollback
+        | Request::LearnStart
+        | Request::LearnStop => Role::Engineer,
+        Request::Witness { .. } | Request::Denied { .. } => {
+            return Err("only the management process tells who was refused".to_owned());
+        }
+    };
+    // An auditor looks and changes nothing.
+    let fine = match least {
+        Role::Operator => matches!(role, Role::Operator | Role::Engineer),
+        _ => role == Role::Engineer,
+    };
+    if fine {
+        return Ok(());
+    }
+    Err(format!("your role is {}; this takes the role {}", role.name(), least.name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_role_may_what_it_is_for() {
+        let mode = |mode: &str| Request::Mode { mode: mode.into(), for_seconds: None };
+        let apply = Request::PolicyApply { text: String::new(), name: String::new() };
+        let lines = Request::EventLines { after: String::new(), wait: false };
+        // Viewer, auditor, operator, engineer, witness.
+        for (request, wanted) in [
+            (Request::Status, [true, true, true, true, false]),
+            (Request::PolicyShow, [true, true, true, true, false]),
+            (lines, [true, true, true, true, false]),
+            (Request::Patches { again: false }, [true, true, true, true, false]),
+            (Request::Patches { again: true }, [false, false, true, true, false]),
+            (mode("lockdown"), [false, false, true, true, false]),
+            (mode("enforce"), [false, false, true, true, false]),
+            (mode("shadow"), [false, false, false, true, false]),
+            (mode("observe"), [false, false, false, true, false]),
+            (mode("learn"), [false, false, false, true, false]),
+            (mode("nonsense"), [false, false, false, true, false]),
+            (apply, [false, false, false, true, false]),
+            (Request::PolicyRollback, [false, false, false, true, false]),
+            (Request::LearnStart, [false, false, false, true, false]),
+            (Request::LearnStop, [false, false, false, true, false]),
+            (Request::Denied { what: String::new(), why: String::new() }, [false; 5]),
+            (Request::Witness { checkpoint: String::new() }, [false, false, false, false, true]),
+        ] {
+            let found = Role::NAMED.map(|(_, role)| may(role, &request).is_ok());
+            assert_eq!(found, wanted, "{request:?}");
+        }
+        let told = may(Role::Viewer, &mode("lockdown")).unwrap_err();
+        assert_eq!(told, "your role is viewer; this takes the role operator");
+    }
+}

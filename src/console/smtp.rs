@@ -1,0 +1,216 @@
+//! A mail to a relay: RFC 5321, with TLS from the start or by STARTTLS (RFC 3207), and AUTH PLAIN (RFC 4616) inside TLS
+//! alone.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+use crate::config::Security;
+use crate::control::tls;
+use crate::document::host_of;
+
+/// How long the relay may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Longest answer: RFC 5321 has 512 bytes a line; EHLO lists a few dozen.
+const ANSWER: u64 = 16 << 10;
+
+/// Where mails go first.
+pub(super) struct Relay {
+    /// `HOST:PORT`.
+    pub(super) address: String,
+    /// How the conversation is protected.
+    pub(super) security: Security,
+    /// What TLS needs; absent without.
+    pub(super) tls: Option<Arc<ClientConfig>>,
+    /// User and password, where the relay asks for them.
+    pub(super) login: Option<(String, String)>,
+}
+
+/// A mail of plain text.
+pub(super) struct Mail<'a> {
+    pub(super) from: &'a str,
+    pub(super) to: &'a [String],
+    pub(super) subject: &'a str,
+    pub(super) body: &'a str,
+}
+
+trait Stream: Read + Write {}
+
+impl<T: Read + Write> Stream for T {}
+
+/// Hands the mail to the relay.
+///
+/// # Errors
+/// It can't be reached, is not who it should be, or refuses: with its words.
+pub(super) fn send(relay: &Relay, mail: &Mail<'_>) -> io::Result<()> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut socket = None;
+    for address in relay.address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, Duration::from_secs(5)) {
+            Ok(stream) => {
+                socket = Some(stream);
+                break;
+            }
+            Err(error) => last = error,
+        }
+    }
+    let Some(socket) = socket else { return Err(last) };
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    match relay.security {
+        Security::None => Talk::new(Box::new(socket)).whole(relay, mail, true),
+        Security::Tls => Talk::new(Box::new(relay.secured(socket)?)).whole(relay, mail, true),
+        Security::Starttls => {
+            let mut talk = Talk::new(Box::new(socket.try_clone()?));
+            talk.greeted()?;
+            talk.ask("STARTTLS", 220)?;
+            // What came in the clear behind the answer is of nobody known.
+            if !talk.stream.buffer().is_empty() {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "the relay spoke before TLS began"));
+            }
+            drop(talk);
+            Talk::new(Box::new(relay.secured(socket)?)).whole(relay, mail, false)
+        }
+    }
+}
+
+impl Relay {
+    fn secured(&self, socket: TcpStream) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+        let config = self.tls.as_ref().ok_or_else(|| io::Error::other("no certificates for TLS"))?;
+        let name = tls::server_name(host_of(&self.address)).map_err(io::Error::other)?;
+        let connection = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+        Ok(StreamOwned::new(connection, socket))
+    }
+}
+
+struct Talk {
+    stream: BufReader<Box<dyn Stream>>,
+}
+
+impl Talk {
+    fn new(stream: Box<dyn Stream>) -> Self {
+        Self { stream: BufReader::new(stream) }
+    }
+
+    /// The relay's greeting, and ours.
+    fn greeted(&mut self) -> io::Result<()> {
+        self.answer(220)?;
+        self.hello()
+    }
+
+    fn hello(&mut self) -> io::Result<()> {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let host: String = host.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.')).collect();
+        self.ask(&format!("EHLO {}", if host.is_empty() { "vambrace" } else { &host }), 250)
+    }
+
+    fn whole(mut self, relay: &Relay, mail: &Mail<'_>, greets: bool) -> io::Result<()> {
+        if greets {
+            self.greeted()?
+        } else {
+            self.hello()?
+        }
+        if let Some((user, password)) = &relay.login {
+            if relay.security == Security::None {
+                return Err(io::Error::other("a password does not travel without TLS"));
+            }
+            let text = base64(format!("\0{user}\0{password}").as_bytes(), usize::MAX);
+            self.ask(&format!("AUTH PLAIN {}", text.trim_end()), 235)?;
+        }
+        self.ask(&format!("MAIL FROM:<{}>", mail.from), 250)?;
+        for to in mail.to {
+            self.ask(&format!("RCPT TO:<{to}>"), 250)?;
+        }
+        self.ask("DATA", 354)?;
+        // Base64 has no dots and no long lines, so nothing in it can end the mail or be wrapped.
+        self.ask(&format!("{}\r\n{}.", head(mail), base64(mail.body.as_bytes(), 76)), 250)?;
+        self.ask("QUIT", 221)
+    }
+
+    /// Says a line; any answer but `wanted` is an error.
+    fn ask(&mut self, line: &str, wanted: u16) -> io::Result<()> {
+        let stream = self.stream.get_mut();
+        stream.write_all(format!("{line}\r\n").as_bytes())?;
+        stream.flush()?;
+        self.answer(wanted)
+    }
+
+    fn answer(&mut self, wanted: u16) -> io::Result<()> {
+        let mut limited = self.stream.by_ref().take(ANSWER);
+        loop {
+            let mut line = String::new();
+            if limited.read_line(&mut line)? == 0 {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the relay ended the conversation"));
+            }
+            let code = line.get(..3).and_then(|code| code.parse::<u16>().ok());
+            if line.as_bytes().get(3) == Some(&b'-') && code == Some(wanted) {
+                continue;
+            }
+            if code == Some(wanted) {
+                return Ok(());
+            }
+            let said: String = line.trim_end().chars().filter(|c| !c.is_control()).take(200).collect();
+            return Err(io::Error::other(format!("the relay refused: {said}")));
+        }
+    }
+}
+
+fn head(mail: &Mail<'_>) -> String {
+    let now = jiff::Timestamp::now();
+    let subject: String =
+        mail.subject.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect();
+    format!(
+        "From: <{from}>\r\nTo: {to}\r\nSubject: {subject}\r\nDate: {date}\r\nMessage-ID: <{id}.{pid}@{domain}>\r\n\
+         Auto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\
+         Content-Transfer-Encoding: base64\r\n",
+        from = mail.from,
+        to = mail.to.iter().map(|to| format!("<{to}>")).collect::<Vec<_>>().join(",\r\n "),
+        date = now.strftime("%a, %d %b %Y %H:%M:%S +0000"),
+        id = now.as_nanosecond(),
+        pid = std::process::id(),
+        domain = mail.from.rsplit_once('@').map_or("vambrace", |(_, domain)| domain),
+    )
+}
+
+/// RFC 4648, in lines of `width` characters, a multiple of four.
+fn base64(bytes: &[u8], width: usize) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    let mut column = 0_usize;
+    for three in bytes.chunks(3) {
+        let byte = |place: usize| u32::from(three.get(place).copied().unwrap_or(0));
+        let number = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for place in 0..4_usize {
+            let shift = 18_usize.saturating_sub(place.saturating_mul(6));
+            let digit = DIGITS.get(usize::try_from(number >> shift & 63).unwrap_or(0)).copied().unwrap_or(b'A');
+            out.push(if place > three.len() { '=' } else { char::from(digit) });
+        }
+        column = column.saturating_add(4);
+        if column >= width {
+            out.push_str("\r\n");
+            column = 0;
+        }
+    }
+    if column > 0 {
+        out.push_str("\r\n");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_that_of_the_rfc() {
+        for (text, wanted) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
+            assert_eq!(base64(text.as_bytes(), 76).trim_end(), wanted);
+        }
+        assert!(base64(&[255; 500], 76).lines().all(|line| line.len() <= 76));
+        assert_eq!(base64(&[0xfb, 0xff], 76), "+/8=\r\n");
+    }
+}

@@ -1,0 +1,124 @@
+//! Certificates: how both ends of the remote API, and receivers of events, know each other. TLS 1.2 and 1.3 by `rustls`
+//! with the `ring` provider.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use sha2::{Digest, Sha256};
+
+/// Why certificates can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file is missing or holds something else.
+    #[error("{path}: {what}", path = .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Certificate and key don't fit, or the library refuses them.
+    #[error("{path}: {source}", path = .path.display())]
+    Refused {
+        /// The certificate's file.
+        path: PathBuf,
+        /// The library's word.
+        source: rustls::Error,
+    },
+    /// A name that no certificate could bear.
+    #[error("\"{0}\" is no host name or address")]
+    Name(String),
+}
+
+fn file(path: &Path, what: impl ToString) -> TlsError {
+    TlsError::File { path: path.to_owned(), what: what.to_string() }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let found = read.map_err(|error| file(path, error))?;
+    if found.is_empty() {
+        return Err(file(path, "holds no certificate in PEM"));
+    }
+    Ok(found)
+}
+
+fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(path).map_err(|error| file(path, error))
+}
+
+fn roots(path: &Path) -> Result<Arc<RootCertStore>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|source| TlsError::Refused { path: path.to_owned(), source })?;
+    }
+    Ok(Arc::new(roots))
+}
+
+/// What a client needs: the authority of the server's certificate, and its own certificate with its key where the
+/// server asks for one.
+///
+/// # Errors
+/// A file can't be used.
+pub fn client(ca: &Path, own: Option<(&Path, &Path)>) -> Result<Arc<ClientConfig>, TlsError> {
+    let verifier =
+        WebPkiServerVerifier::builder_with_provider(roots(ca)?, provider()).build().map_err(|error| file(ca, error))?;
+    let refused = |source| TlsError::Refused { path: ca.to_owned(), source };
+    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    let builder = builder.map_err(refused)?.with_webpki_verifier(verifier);
+    let mut config = match own {
+        None => builder.with_no_client_auth(),
+        Some((certificate, secret)) => builder
+            .with_client_auth_cert(certificates(certificate)?, key(secret)?)
+            .map_err(|source| TlsError::Refused { path: certificate.to_owned(), source })?,
+    };
+    // Connections last for days: nothing is gained by resuming, and a certificate is looked at each time.
+    config.resumption = rustls::client::Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+/// What a server needs: its certificate with its key, and the authority of the clients' certificates. A client without
+/// one is refused.
+///
+/// # Errors
+/// A file can't be used.
+pub fn server(certificate: &Path, secret: &Path, client_ca: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots(client_ca)?, provider())
+        .build()
+        .map_err(|error| file(client_ca, error))?;
+    let refused = |source| TlsError::Refused { path: certificate.to_owned(), source };
+    let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    let mut config = builder
+        .map_err(refused)?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(certificates(certificate)?, key(secret)?)
+        .map_err(refused)?;
+    // Each connection shows its certificate: no tickets.
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
+}
+
+/// The name that the server's certificate must bear.
+///
+/// # Errors
+/// It is no host name or address.
+pub fn server_name(host: &str) -> Result<ServerName<'static>, TlsError> {
+    ServerName::try_from(host.to_owned()).map_err(|_| TlsError::Name(host.to_owned()))
+}
+
+/// SHA-256 of a certificate as configurations have it: `sha256:` and 64 hexadecimal digits.
+#[must_use]
+pub fn fingerprint(certificate: &[u8]) -> String {
+    let digits = Sha256::digest(certificate).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    format!("sha256:{digits}")
+}
