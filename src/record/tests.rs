@@ -429,6 +429,60 @@ fn a_full_queue_is_told_of_under_the_id_of_the_last_lost() {
 }
 
 #[test]
+fn a_flood_loses_nothing_that_is_not_told_of() {
+    let directory = folder("flood");
+    let queue = Arc::new(Queue::new(512, 16));
+    let recorder = recorder(&directory, 1 << 30, &queue);
+    let about = |event| Refused {
+        event: EventId(event),
+        wall_ns: event,
+        toward: Toward::Robot,
+        verdict: verdict(Reason::NoRule),
+        wire_len: 1500,
+    };
+    let total = 100_000;
+    for id in 1..=total {
+        queue.try_push(command(id, id, Reason::NoRule, write(1, 1)));
+        if id % 8 == 0 {
+            queue.try_push_frame(&about(id), &[7; 1500]);
+        }
+    }
+    recorder.stop();
+    let sound = evidence::tests::check::check(&directory).unwrap();
+    let gaps = |which: &str| -> u64 { sound.words("gap").iter().map(|gap| gap[which].as_u64().unwrap()).sum() };
+    let notices = sound.records.iter().filter(|record| record["lost"].as_u64().is_some_and(|lost| lost > 0)).count();
+    assert!(gaps("records") > 0 && gaps("frames") > 0, "the flood was none");
+    assert_eq!(sound.events().len() as u64 - notices as u64 + gaps("records"), total);
+    assert_eq!(sound.packets.len() as u64 + gaps("frames"), total / 8);
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn a_successor_takes_up_what_a_killed_process_left() {
+    let directory = folder("successor");
+    let queue = Arc::new(Queue::new(64, 1));
+    drop(recorder(&directory, 1 << 30, &queue));
+    // As a killed process leaves it: without close, the last block cut short.
+    let path = evidence::segment_files(&directory).unwrap().remove(0);
+    let bytes = fs::read(&path).unwrap();
+    let close = bytes.windows(19).position(|window| window == b"{\"evidence\":\"close\"").unwrap_or(0);
+    assert!(close > 0);
+    fs::write(&path, &bytes[..close + 5]).unwrap();
+    queue.try_push(command(8, 1, Reason::NoRule, write(1, 1)));
+    let around = Arc::new(Quiet);
+    let options = options(&directory, 1 << 30);
+    let successor = Recorder::start_behind(options, Arc::clone(&queue), Box::new(Ids), around).unwrap();
+    let counters = successor.counters();
+    wait("the event to be written", || counters.written() == 1);
+    successor.stop();
+    let sound = evidence::tests::check::check(&directory).unwrap();
+    let told: Vec<_> = sound.records.iter().filter_map(|record| record["evidence"].as_str()).collect();
+    assert_eq!(told, ["open", "open", "recovered", "close"]);
+    assert_eq!(sound.events(), [8]);
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
 fn refused_frames_stand_in_the_evidence_with_verdict_and_comment() {
     let directory = folder("frames");
     let queue = Arc::new(Queue::new(16, 4));

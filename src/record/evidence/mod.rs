@@ -77,4 +77,4 @@ pub struct Moment {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -81,7 +81,11 @@ impl Evidence {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            self.closed.retain(|closed| closed.number != pruned.number);
+            // They are removed in their order, so it is the first; unless a removal was tried before and failed half way.
+            if let Some(closed) = self.closed.front().filter(|closed| closed.number == pruned.number) {
+                self.closed_bytes = self.closed_bytes.saturating_sub(closed.bytes);
+                self.closed.pop_front();
+            }
             self.oldest = pruned.next;
             self.state_is_due();
         }

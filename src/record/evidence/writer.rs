@@ -129,6 +129,8 @@ pub struct Evidence {
     pub(super) oldest: Start,
     pub(super) newest: Start,
     pub(super) closed: VecDeque<Closed>,
+    /// Bytes of those: there can be ten thousands of them.
+    pub(super) closed_bytes: u64,
     /// Segments whose removal is recorded, or about to be.
     pub(super) pruned: Vec<Pruned>,
     pub(super) waiting: Waiting,
@@ -190,6 +192,7 @@ impl Evidence {
             next_number: opened.next_number,
             oldest: opened.oldest,
             newest,
+            closed_bytes: opened.closed.iter().fold(0, |sum, closed| sum.saturating_add(closed.bytes)),
             closed: opened.closed,
             pruned: Vec::new(),
             waiting: Waiting::default(),
@@ -264,8 +267,7 @@ impl Evidence {
     /// Bytes of all segments.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        let closed = self.closed.iter().fold(0u64, |sum, closed| sum.saturating_add(closed.bytes));
-        closed.saturating_add(self.segment.as_ref().map_or(0, |segment| segment.place.len))
+        self.closed_bytes.saturating_add(self.segment.as_ref().map_or(0, |segment| segment.place.len))
     }
 
     /// What the disk refuses with, while it does.
@@ -468,6 +470,7 @@ impl Evidence {
         self.sync()?;
         let Some(segment) = self.segment.as_mut() else { return Ok(()) };
         segment.end()?;
+        self.closed_bytes = self.closed_bytes.saturating_add(segment.place.len);
         self.closed.push_back(Closed {
             number: segment.number,
             bytes: segment.place.len,

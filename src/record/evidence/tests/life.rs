@@ -271,7 +271,51 @@ fn witnesses_get_a_checkpoint_every_ten_seconds_and_at_the_end() {
     fs::remove_dir_all(directory).unwrap();
 }
 
-/// Fails where tshark is missing: CI has it.
+#[test]
+fn opening_reads_the_last_segment_only() {
+    let (directory, of) = (folder("many"), Box_::default());
+    let options = options(&directory);
+    let mut evidence = open(&options, &of);
+    for number in 1..=410 {
+        evidence.record(event(number).as_bytes());
+        of.pass(Duration::from_secs(601));
+        evidence.tick();
+    }
+    evidence.kill();
+    let paths = segment_files(&directory).unwrap();
+    assert!(paths.len() >= 200, "{}", paths.len());
+    let middle_path = &paths[paths.len() / 2];
+    // Whoever reads this one can't go on.
+    let middle = fs::read(middle_path).unwrap();
+    fs::write(middle_path, b"nothing").unwrap();
+    let start = std::time::Instant::now();
+    open(&options, &of).close();
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(check(&directory).is_err(), "but a verifier sees it");
+    fs::write(middle_path, &middle).unwrap();
+    // A short cut that lies is not followed: all are read.
+    let state = fs::read_to_string(directory.join("evidence.state")).unwrap();
+    let lies = [
+        state.replacen("\"leaves\":", "\"leaves\":1", 1),
+        state.replacen("\"segment\":2", "\"segment\":1", 1),
+        flip_first_root(&state),
+    ];
+    for lie in lies {
+        assert_ne!(lie, state);
+        fs::write(directory.join("evidence.state"), lie).unwrap();
+        open(&options, &of).close();
+        sound(&directory);
+    }
+    fs::remove_dir_all(directory).unwrap();
+}
+
+fn flip_first_root(state: &str) -> String {
+    let at = state.find("\"frontier\":[\"").unwrap() + 13;
+    let digit = if &state[at..=at] == "0" { "1" } else { "0" };
+    format!("{}{digit}{}", &state[..at], &state[at + 1..])
+}
+
+/// Says so where tshark is missing; CI has it.
 #[test]
 fn tshark_reads_a_segment_without_a_complaint() {
     let (directory, of) = (folder("tshark"), Box_::default());

@@ -1,6 +1,6 @@
 #![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
-mod check;
+pub(in crate::record) mod check;
 mod cuts;
 mod faults;
 mod life;
