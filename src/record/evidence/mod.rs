@@ -8,6 +8,7 @@
 mod block;
 mod disk;
 mod files;
+mod losses;
 mod note;
 mod open;
 mod retention;

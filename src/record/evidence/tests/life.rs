@@ -123,6 +123,41 @@ fn segments_turn_and_the_oldest_go() {
 }
 
 #[test]
+fn damage_in_old_segments_stops_no_recording() {
+    let (directory, of) = (folder("damage"), Box_::default());
+    let options = EvidenceOptions { budget: 2 << 20, ..options(&directory) };
+    let write = |evidence: &mut Evidence, count: u64| {
+        for number in 1..=count {
+            evidence.record(format!("{{\"event_id\":{number},\"text\":\"{}\"}}", "x".repeat(9000)).as_bytes());
+            live(evidence, &of, Duration::from_millis(100));
+        }
+    };
+    let mut evidence = open(&options, &of);
+    write(&mut evidence, 200);
+    evidence.close();
+    // One is cut in two, one is replaced by something else, one can't be read at all.
+    let paths = segment_files(&directory).unwrap();
+    assert!(paths.len() > 4, "{}", paths.len());
+    let bytes = fs::read(&paths[0]).unwrap();
+    fs::write(&paths[0], &bytes[..bytes.len() / 2]).unwrap();
+    fs::write(&paths[1], b"nothing").unwrap();
+    fs::remove_file(&paths[2]).unwrap();
+    fs::create_dir(&paths[2]).unwrap();
+    let mut evidence = open(&options, &of);
+    write(&mut evidence, 400);
+    assert_eq!((evidence.error(), evidence.lost()), (None, 0));
+    evidence.close();
+    // What can't be removed is left, and recording goes on.
+    assert!(!paths[0].exists() && !paths[1].exists() && paths[2].is_dir());
+    fs::remove_dir(&paths[2]).unwrap();
+    assert!(check(&directory).is_err());
+    // With a hole in it, the next start puts the store aside and begins another one.
+    open(&options, &of).close();
+    assert_eq!(sound(&directory).words("open")[0]["counter"], 3);
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
 fn what_is_too_old_goes_whatever_the_clock_said_for_a_while() {
     let (directory, of) = (folder("age"), Box_::default());
     let options = EvidenceOptions { max_age: Some(Duration::from_secs(3600)), ..options(&directory) };
