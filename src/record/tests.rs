@@ -457,6 +457,67 @@ fn a_flood_loses_nothing_that_is_not_told_of() {
     fs::remove_dir_all(directory).unwrap();
 }
 
+/// A PLC that reads and writes every 10 ms, three minutes long: what each of its commands costs on the disk.
+#[test]
+fn a_command_of_a_busy_plc_costs_few_bytes() {
+    use crate::export::{Names, eve::EveRender};
+    let directory = evidence::tests::folder("bytes");
+    let of = evidence::tests::Box_::default();
+    let mut store = evidence::tests::open(&evidence::tests::options(&directory), &of);
+    let names = Names::new("cell4".to_owned(), [("10.20.0.21".parse().unwrap(), "plc".to_owned())]);
+    let mut render = EveRender { names: Arc::new(names), capture: false };
+    let (cycle, minutes) = (SECOND / 100, 3);
+    let measure = |settling: Settling, store: &mut evidence::Evidence, render: &mut EveRender| {
+        let mut settler = Settler::new(settling);
+        let before = store.bytes();
+        let mut commands = 0u64;
+        for at in 1..=minutes * 60 * SECOND / cycle {
+            let now = at * cycle;
+            let read = Detail::Modbus(ModbusDetail {
+                transaction: at as u16,
+                unit: 1,
+                function: 3,
+                sub_function: None,
+                read: Some((258, 8)),
+                write: None,
+                values: [0; 16],
+                values_len: 0,
+            });
+            let (one, two) = (2 * at, 2 * at + 1);
+            let events = [
+                command(one, now, Reason::Allowed, read),
+                answer(one, now + 1, 0),
+                command(two, now + 2, Reason::Allowed, write(at as u16, (at % 40) as u16)),
+                answer(two, now + 3, 0),
+            ];
+            let mut lines = Vec::new();
+            let mut tell = |settled: Settled| {
+                let mut line = String::new();
+                render.line(&settled, &mut line);
+                lines.push(line);
+            };
+            for event in events {
+                settler.take(event, &mut tell);
+            }
+            settler.expire(now + 4, &mut tell);
+            for line in lines {
+                store.record(line.as_bytes());
+            }
+            of.pass(Duration::from_millis(10));
+            store.tick();
+            commands += 2;
+        }
+        (store.bytes() - before) as f64 / commands as f64
+    };
+    let repeated = measure(Settling::default(), &mut store, &mut render);
+    let single = measure(Settling::one_by_one(), &mut store, &mut render);
+    store.close();
+    println!("bytes of evidence a command: {repeated:.2}, and {single:.1} where each is told of by itself");
+    assert!(repeated < 5.0 && single < 1500.0, "{repeated} {single}");
+    evidence::tests::sound(&directory);
+    fs::remove_dir_all(directory).unwrap();
+}
+
 #[test]
 fn a_successor_takes_up_what_a_killed_process_left() {
     let directory = folder("successor");
