@@ -33,10 +33,12 @@ pub(super) struct Pruned {
 }
 
 impl Evidence {
-    /// Removes the oldest segments until another whole one fits into the budget.
+    /// Removes the oldest segments until another whole one fits into the budget, and onto the disk where that is smaller:
+    /// of a box that records for ever, the newest is worth more than the oldest.
     pub(super) fn make_room(&mut self, now: Moment) -> io::Result<()> {
-        let budget = self.options.budget.saturating_sub(self.limit());
         let mut bytes = self.bytes();
+        let missing = self.limit().saturating_sub(self.disk.free(&self.options.directory));
+        let budget = self.options.budget.saturating_sub(self.limit()).min(bytes.saturating_sub(missing));
         let mut count = 0usize;
         for closed in &self.closed {
             if bytes <= budget || count >= AT_ONCE {

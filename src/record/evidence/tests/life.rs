@@ -123,6 +123,24 @@ fn segments_turn_and_the_oldest_go() {
 }
 
 #[test]
+fn a_disk_smaller_than_the_budget_keeps_the_newest() {
+    let (directory, of, disk) = (folder("small"), Box_::default(), FaultyDisk::default());
+    let options = EvidenceOptions { budget: 8 << 20, ..options(&directory) };
+    disk.set(Faults { size: Some(2 << 20), ..Faults::default() });
+    let mut evidence = open_on(disk, &options, &of);
+    for number in 1..=600u64 {
+        evidence.record(format!("{{\"event_id\":{number},\"text\":\"{}\"}}", "x".repeat(9000)).as_bytes());
+        live(&mut evidence, &of, Duration::from_millis(100));
+    }
+    assert!(evidence.bytes() <= 2 << 20 && evidence.bytes() > 1 << 20, "{}", evidence.bytes());
+    evidence.close();
+    let sound = sound(&directory);
+    assert_eq!(sound.events().last(), Some(&600));
+    assert!(sound.words("prune").iter().all(|prune| prune["why"] == "size"));
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
 fn damage_in_old_segments_stops_no_recording() {
     let (directory, of) = (folder("damage"), Box_::default());
     let options = EvidenceOptions { budget: 2 << 20, ..options(&directory) };

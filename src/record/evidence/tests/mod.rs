@@ -59,7 +59,7 @@ pub(in crate::record) fn folder(name: &str) -> PathBuf {
 pub(in crate::record) fn options(directory: &Path) -> EvidenceOptions {
     EvidenceOptions {
         directory: directory.to_owned(),
-        budget: 1 << 30,
+        budget: 64 << 20,
         max_age: None,
         witnesses: Vec::new(),
         counter: None,
