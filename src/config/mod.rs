@@ -4,6 +4,7 @@
 //! defaults` prints [`SAMPLE`], where every default stands with its reason.
 
 mod account;
+mod age;
 mod console;
 mod mail;
 mod read;
@@ -18,7 +19,7 @@ use serde::Serialize;
 
 pub use crate::document::{Problem, Problems};
 pub use account::Account;
-
+pub use age::Age;
 pub use console::{Console, Metrics, Role, Syslog, Transport, User, Which, WitnessBox};
 pub use mail::{MailTo, Security};
 pub use sample::SAMPLE;
@@ -370,11 +371,23 @@ pub struct Record {
     pub directory: PathBuf,
     /// The most that the store may take; the oldest segments go first.
     pub size_budget: Size,
+    /// Evidence that is older is removed; without it, only the budget counts.
+    pub max_age: Option<Age>,
+    /// Files on other media that get a signed checkpoint every ten seconds.
+    pub witness: Vec<PathBuf>,
+    /// The file that counts how often the store was opened; beside the store where absent.
+    pub counter: Option<PathBuf>,
 }
 
 impl Default for Record {
     fn default() -> Self {
-        Self { directory: PathBuf::from("/var/lib/vambrace/evidence"), size_budget: Size::gib(8) }
+        Self {
+            directory: PathBuf::from("/var/lib/vambrace/evidence"),
+            size_budget: Size::gib(8),
+            max_age: None,
+            witness: Vec::new(),
+            counter: None,
+        }
     }
 }
 

@@ -257,10 +257,36 @@ fn folder(name: &str) -> PathBuf {
     path
 }
 
+/// A box in which nothing happens.
+#[derive(Debug)]
+struct Quiet;
+
+impl evidence::Surroundings for Quiet {
+    fn frames(&self) -> evidence::FrameCounts {
+        evidence::FrameCounts::default()
+    }
+
+    fn clock(&self) -> evidence::ClockState {
+        evidence::ClockState::Unknown
+    }
+}
+
+fn options(directory: &std::path::Path, size_budget: u64) -> RecordOptions {
+    RecordOptions {
+        directory: directory.to_owned(),
+        size_budget,
+        max_age: None,
+        witnesses: Vec::new(),
+        counter: None,
+        host: "cell4".into(),
+        names: Vec::new(),
+        settling: Settling::one_by_one(),
+        beat: Duration::MAX,
+    }
+}
+
 fn recorder(directory: &std::path::Path, size_budget: u64, queue: &Arc<Queue>) -> Recorder {
-    let (directory, settling) = (directory.to_owned(), Settling::one_by_one());
-    let options = RecordOptions { directory, size_budget, settling, beat: Duration::MAX };
-    Recorder::start(options, Arc::clone(queue), Box::new(Ids)).unwrap()
+    Recorder::start(options(directory, size_budget), Arc::clone(queue), Box::new(Ids), Arc::new(Quiet)).unwrap()
 }
 
 /// Beats, and nothing else.
@@ -282,13 +308,9 @@ impl Render for Beats {
 #[test]
 fn the_heart_beats_while_nothing_happens() {
     let directory = folder("beat");
-    let options = RecordOptions {
-        directory: directory.clone(),
-        size_budget: 1 << 20,
-        settling: Settling::one_by_one(),
-        beat: Duration::from_millis(30),
-    };
-    let recorder = Recorder::start(options, Arc::new(Queue::new(8, 1)), Box::new(Beats(0))).unwrap();
+    let options = RecordOptions { beat: Duration::from_millis(30), ..options(&directory, 1 << 20) };
+    let queue = Arc::new(Queue::new(8, 1));
+    let recorder = Recorder::start(options, queue, Box::new(Beats(0)), Arc::new(Quiet)).unwrap();
     let counters = recorder.counters();
     wait("three beats", || counters.written() >= 3);
     recorder.stop();
@@ -334,7 +356,8 @@ fn ids_go_on_after_a_restart_and_a_torn_line_is_cut() {
 fn files_turn_over_within_the_budget() {
     let directory = folder("budget");
     let queue = Arc::new(Queue::new(4096, 4));
-    let budget = 300_000;
+    // A quarter is for event lines.
+    let budget = 1_200_000;
     let recorder = recorder(&directory, budget, &queue);
     for id in 1..=40_000 {
         while queue.len() >= 4096 {
@@ -348,7 +371,10 @@ fn files_turn_over_within_the_budget() {
     let files = event_files(&directory).unwrap();
     assert!(files.len() >= 3, "{files:?}");
     let bytes: u64 = files.iter().map(|path| fs::metadata(path).unwrap().len()).sum();
-    assert!(bytes <= budget && bytes > budget / 2, "{bytes}");
+    assert!(bytes <= budget / 4 && bytes > budget / 8, "{bytes}");
+    let all: u64 = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+    assert!(all <= budget, "{all}");
+    assert!(!evidence::segment_files(&directory).unwrap()[0].ends_with("evidence-00000001.pcapng"));
     let text: String = files.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
     let ids: Vec<u64> = text
         .lines()
@@ -406,7 +432,122 @@ fn a_full_queue_is_told_of_under_the_id_of_the_last_lost() {
 }
 
 #[test]
-fn refused_frames_are_pcapng_with_verdict_and_comment() {
+fn a_flood_loses_nothing_that_is_not_told_of() {
+    let directory = folder("flood");
+    let queue = Arc::new(Queue::new(512, 16));
+    let recorder = recorder(&directory, 1 << 30, &queue);
+    let about = |event| Refused {
+        event: EventId(event),
+        wall_ns: event,
+        toward: Toward::Robot,
+        verdict: verdict(Reason::NoRule),
+        wire_len: 1500,
+    };
+    let total = 100_000;
+    for id in 1..=total {
+        queue.try_push(command(id, id, Reason::NoRule, write(1, 1)));
+        if id % 8 == 0 {
+            queue.try_push_frame(&about(id), &[7; 1500]);
+        }
+    }
+    recorder.stop();
+    let sound = evidence::tests::check::check(&directory).unwrap();
+    let gaps = |which: &str| -> u64 { sound.words("gap").iter().map(|gap| gap[which].as_u64().unwrap()).sum() };
+    let notices = sound.records.iter().filter(|record| record["lost"].as_u64().is_some_and(|lost| lost > 0)).count();
+    assert!(gaps("records") > 0 && gaps("frames") > 0, "the flood was none");
+    assert_eq!(sound.events().len() as u64 - notices as u64 + gaps("records"), total);
+    assert_eq!(sound.packets.len() as u64 + gaps("frames"), total / 8);
+    fs::remove_dir_all(directory).unwrap();
+}
+
+/// A PLC that reads and writes every 10 ms, three minutes long: what each of its commands costs on the disk.
+#[test]
+fn a_command_of_a_busy_plc_costs_few_bytes() {
+    use crate::export::{Names, eve::EveRender};
+    let directory = evidence::tests::folder("bytes");
+    let of = evidence::tests::Box_::default();
+    let mut store = evidence::tests::open(&evidence::tests::options(&directory), &of);
+    let names = Names::new("cell4".to_owned(), [("10.20.0.21".parse().unwrap(), "plc".to_owned())]);
+    let mut render = EveRender { names: Arc::new(names), capture: false };
+    let (cycle, minutes) = (SECOND / 100, 3);
+    let measure = |settling: Settling, store: &mut evidence::Evidence, render: &mut EveRender| {
+        let mut settler = Settler::new(settling);
+        let before = store.bytes();
+        let mut commands = 0u64;
+        for at in 1..=minutes * 60 * SECOND / cycle {
+            let now = at * cycle;
+            let read = Detail::Modbus(ModbusDetail {
+                transaction: at as u16,
+                unit: 1,
+                function: 3,
+                sub_function: None,
+                read: Some((258, 8)),
+                write: None,
+                values: [0; 16],
+                values_len: 0,
+            });
+            let (one, two) = (2 * at, 2 * at + 1);
+            let events = [
+                command(one, now, Reason::Allowed, read),
+                answer(one, now + 1, 0),
+                command(two, now + 2, Reason::Allowed, write(at as u16, (at % 40) as u16)),
+                answer(two, now + 3, 0),
+            ];
+            let mut lines = Vec::new();
+            let mut tell = |settled: Settled| {
+                let mut line = String::new();
+                render.line(&settled, &mut line);
+                lines.push(line);
+            };
+            for event in events {
+                settler.take(event, &mut tell);
+            }
+            settler.expire(now + 4, &mut tell);
+            for line in lines {
+                store.record(line.as_bytes());
+            }
+            of.pass(Duration::from_millis(10));
+            store.tick();
+            commands += 2;
+        }
+        (store.bytes() - before) as f64 / commands as f64
+    };
+    let repeated = measure(Settling::default(), &mut store, &mut render);
+    let single = measure(Settling::one_by_one(), &mut store, &mut render);
+    store.close();
+    println!("bytes of evidence a command: {repeated:.2}, and {single:.1} where each is told of by itself");
+    assert!(repeated < 5.0 && single < 1500.0, "{repeated} {single}");
+    evidence::tests::sound(&directory);
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn a_successor_takes_up_what_a_killed_process_left() {
+    let directory = folder("successor");
+    let queue = Arc::new(Queue::new(64, 1));
+    drop(recorder(&directory, 1 << 30, &queue));
+    // As a killed process leaves it: without close, the last block cut short.
+    let path = evidence::segment_files(&directory).unwrap().remove(0);
+    let bytes = fs::read(&path).unwrap();
+    let close = bytes.windows(19).position(|window| window == b"{\"evidence\":\"close\"").unwrap_or(0);
+    assert!(close > 0);
+    fs::write(&path, &bytes[..close + 5]).unwrap();
+    queue.try_push(command(8, 1, Reason::NoRule, write(1, 1)));
+    let around = Arc::new(Quiet);
+    let options = options(&directory, 1 << 30);
+    let successor = Recorder::start_behind(options, Arc::clone(&queue), Box::new(Ids), around).unwrap();
+    let counters = successor.counters();
+    wait("the event to be written", || counters.written() == 1);
+    successor.stop();
+    let sound = evidence::tests::check::check(&directory).unwrap();
+    let told: Vec<_> = sound.records.iter().filter_map(|record| record["evidence"].as_str()).collect();
+    assert_eq!(told, ["open", "open", "recovered", "close"]);
+    assert_eq!(sound.events(), [8]);
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn refused_frames_stand_in_the_evidence_with_verdict_and_comment() {
     let directory = folder("frames");
     let queue = Arc::new(Queue::new(16, 4));
     let recorder = recorder(&directory, 1 << 30, &queue);
@@ -421,9 +562,9 @@ fn refused_frames_are_pcapng_with_verdict_and_comment() {
     queue.try_push_frame(&about(5, Toward::Robot, 61), &[1; 61]);
     queue.try_push_frame(&about(0, Toward::Plant, 9000), &[2; 9000]);
     recorder.stop();
-    let path = directory.join(FRAME_FILE);
-    let mut reader = PcapNGReader::new(1 << 16, fs::File::open(&path).unwrap()).unwrap();
-    let (mut names, mut packets, mut counted) = (Vec::new(), Vec::new(), Vec::new());
+    let path = &evidence::segment_files(&directory).unwrap()[0];
+    let mut reader = PcapNGReader::new(1 << 16, fs::File::open(path).unwrap()).unwrap();
+    let (mut names, mut packets, mut lines) = (Vec::new(), Vec::new(), Vec::new());
     while let Ok((used, block)) = reader.next() {
         match block {
             PcapBlockOwned::NG(Block::InterfaceDescription(interface)) => {
@@ -439,32 +580,33 @@ fn refused_frames_are_pcapng_with_verdict_and_comment() {
                 packets.push((packet.if_id, packet.caplen, packet.origlen, time));
                 assert_eq!(option(7), b"\0value_not_allowed");
                 let comment = String::from_utf8(option(1)).unwrap();
-                if packet.if_id == 0 {
+                if packet.if_id == 2 {
                     assert_eq!((comment.as_str(), option(5)), ("plc wrote, event 5", 5u64.to_le_bytes().to_vec()));
                 } else {
                     assert!(comment.starts_with("Refused (value_not_allowed, policy generation 3)"), "{comment}");
                 }
             }
-            PcapBlockOwned::NG(Block::InterfaceStatistics(statistics)) => counted.push(statistics.if_id),
+            PcapBlockOwned::NG(Block::Custom(custom)) => {
+                assert_eq!((custom.pen, &custom.data[..4]), (32473, &b"VBR1"[..]));
+                let length = u32::from_le_bytes(custom.data[8..12].try_into().unwrap()) as usize;
+                if custom.data[4] == 1 {
+                    lines.push(String::from_utf8(custom.data[12..12 + length].to_vec()).unwrap());
+                }
+            }
             PcapBlockOwned::NG(Block::SectionHeader(_)) => {}
             _ => panic!("a block of another kind"),
         }
         reader.consume(used);
     }
     let time = 1_764_000_000_123_456_789;
-    assert_eq!(names, ["plant.dropped", "robot.dropped"]);
-    assert_eq!(packets, [(0, 61, 61, time), (1, SNAP_LEN as u32, 9000, time)]);
-    assert_eq!(counted, [0, 1]);
-    // A crash cut the last block: what is whole stays, and the next run begins a file of its own.
-    let bytes = fs::read(&path).unwrap();
-    fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
-    drop(super::tests::recorder(&directory, 1 << 30, &queue));
-    let older: Vec<_> = fs::read_dir(&directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("refused-"))
-        .collect();
-    assert_eq!(older.len(), 1);
-    let mended = fs::read(&older[0]).unwrap();
-    assert!(mended.len() < bytes.len() - 3 && bytes.starts_with(&mended));
+    assert_eq!(names, ["plant", "robot", "plant.dropped", "robot.dropped"]);
+    assert_eq!(packets, [(2, 61, 61, time), (3, SNAP_LEN as u32, 9000, time)]);
+    // The same lines as in the event file, between the store's own words.
+    let events = fs::read_to_string(directory.join(EVENT_FILE)).unwrap();
+    assert_eq!(lines.len(), 3);
+    assert!(lines[0].starts_with("{\"evidence\":\"open\"") && lines[2].starts_with("{\"evidence\":\"close\""));
+    assert_eq!(events, format!("{}\n", lines[1]));
+    assert_eq!(evidence::segments_around(&directory, 0).unwrap(), [path.clone()]);
+    assert_eq!(pcapng::packets_with_id(fs::File::open(path).unwrap(), 5).unwrap(), [vec![1; 61]]);
+    fs::remove_dir_all(directory).unwrap();
 }
