@@ -75,3 +75,14 @@ fn the_service_may_write_where_the_sample_configuration_writes() {
     }
     assert!(unit.contains("ExecStart=/usr/bin/vambrace run --config /etc/vambrace/vambrace.toml"));
 }
+
+#[test]
+fn the_management_process_has_a_service_of_its_own() {
+    let unit = text("appliance-image/vambrace-console.service");
+    assert!(unit.contains("ExecStart=/usr/bin/vambrace console --config /etc/vambrace/vambrace.toml"));
+    let has = |directive: &str| unit.lines().any(|line| line == directive);
+    // No right on the ports: neither raw sockets nor their family.
+    let rights = unit.lines().find(|line| line.starts_with("CapabilityBoundingSet=")).unwrap();
+    assert!(!rights.contains("CAP_NET_RAW") && !rights.contains("CAP_NET_ADMIN") && !unit.contains("AF_PACKET"));
+    assert!(has("ReadWritePaths=/var/lib/vambrace /run/vambrace") && has("NoNewPrivileges=yes"));
+}

@@ -18,6 +18,8 @@ struct Manner {
     slow: Duration,
     /// Ends the connection after so many messages, unread ones lost.
     close_after: Option<usize>,
+    /// So many connections are ended after half a second without reading from them.
+    deaf: usize,
 }
 
 /// A receiver by RFC 5425, section 4.3: `MSG-LEN SP SYSLOG-MSG`, written from the RFC.
@@ -37,11 +39,17 @@ impl Receiver {
         let thread = {
             let (messages, stop) = (Arc::clone(&messages), Arc::clone(&stop));
             std::thread::spawn(move || {
+                let mut deaf = manner.deaf;
                 while !stop.load(Ordering::Relaxed) {
                     let Ok((stream, _)) = listener.accept() else {
                         std::thread::sleep(Duration::from_millis(5));
                         continue;
                     };
+                    if deaf > 0 {
+                        deaf -= 1;
+                        std::thread::sleep(Duration::from_millis(500));
+                        continue;
+                    }
                     stream.set_nonblocking(false).unwrap();
                     stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
                     let _ = match &manner.tls {
@@ -290,6 +298,27 @@ fn a_receiver_that_closes_loses_nothing() {
     let repeated = repeated(&closing.end(), 1000);
     assert!(failures >= 2, "it closed {failures} times");
     assert!(repeated <= usize::try_from(failures).unwrap() * IN_BATCH, "{repeated} in {failures} connections");
+}
+
+/// What TCP acknowledged lay in the receiver's memory and went with it.
+#[test]
+fn a_receiver_that_dies_with_what_it_has_not_read_gets_it_again() {
+    let records = Records::new("deaf");
+    records.write(1..101);
+    let receiver = Receiver::start(anywhere(), Manner { deaf: 2, ..Manner::default() });
+    let sender = records.start(plain(receiver.address));
+    // The second time after a restart: what is to be sent again is remembered.
+    let begun = Instant::now();
+    while sender.progress.failures.load(Ordering::Relaxed) == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(sender.progress.sent.load(Ordering::Relaxed), 100, "as far as TCP can tell");
+    sender.end();
+    let sender = records.start(plain(receiver.address));
+    receiver.wait_for(|it| it.ids().len() >= 100);
+    sender.end();
+    assert_eq!(repeated(&receiver.end(), 100), 0);
 }
 
 #[test]
