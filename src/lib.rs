@@ -22,3 +22,4 @@ pub mod policy;
 pub mod record;
 pub mod robot;
 pub mod sys;
+pub mod verify;

@@ -41,6 +41,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "patches",
             "policy",
             "record",
+            "verify",
         ],
     ),
     (
@@ -69,6 +70,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("flow", &[]),
     ("manual", &[]),
     ("sys", &[]),
+    // Shares nothing with the writer: what it knows stands in the manual.
+    ("verify", &[]),
 ];
 
 /// Rooms that compute and do nothing else: no files, sockets, threads, clocks or log.
