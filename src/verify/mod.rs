@@ -114,6 +114,9 @@ pub fn verify(store: &dyn Store, question: &Question, mut progress: impl FnMut(u
     if own.as_ref().is_some_and(|own| *own != key) {
         findings.push(Finding::of_file(PUBLIC_KEY, "the store's key is not the one that was given"));
     }
+    if manifest.as_ref().is_some_and(|manifest| manifest.name != key.name()) {
+        findings.push(Finding::of_file(MANIFEST, "names another box than the key"));
+    }
     let base = match base_of(store, first, *first_number, manifest.as_ref().and_then(|it| it.before.as_ref()))? {
         Ok(base) => base,
         Err(finding) => {

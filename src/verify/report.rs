@@ -178,7 +178,9 @@ pub struct Report {
     pub signatures: u64,
     /// What the last one says.
     pub signed: Option<Signed>,
-    /// Records behind it: chained, but signed by nothing.
+    /// What the last one before the first finding says: so far the store holds.
+    pub holds: Option<Signed>,
+    /// Records behind the last one: chained, but signed by nothing.
     pub unsigned_records: u64,
     /// Evidence blocks behind it.
     pub unsigned_leaves: u64,

@@ -114,7 +114,13 @@ impl Export {
         let mut archive = tar::Archive::new(File::open(path)?);
         let mut end = 0;
         for entry in archive.entries_with_seek()? {
-            let entry = entry?;
+            // What the library says of garbage quotes it.
+            let entry = entry.map_err(|_| {
+                wrong(match entries.last() {
+                    None => "is neither a folder nor a tar file".into(),
+                    Some(last) => format!("is no whole tar file: what stands behind {} is none of its files", last.name),
+                })
+            })?;
             let name = entry.path()?.to_str().map(str::to_owned).unwrap_or_default();
             if !entry.header().entry_type().is_file() || name.is_empty() || name.contains('/') {
                 return Err(wrong(format!("holds something that is no plain file: {name:?}")));

@@ -182,6 +182,9 @@ impl Verifier {
 
     /// Notes something that is wrong outside of the segments.
     pub fn complain(&mut self, finding: Finding) {
+        if self.report.findings.is_empty() {
+            self.report.holds = self.report.signed;
+        }
         self.report.findings.push(finding);
     }
 
@@ -666,6 +669,9 @@ impl Verifier {
             self.ask_for_the_end();
         }
         self.report.sound = self.report.findings.is_empty();
+        if self.report.sound {
+            self.report.holds = self.report.signed;
+        }
         self.report
     }
 
@@ -710,6 +716,9 @@ impl Verifier {
             file: None,
             what,
         };
+        if self.report.findings.is_empty() {
+            self.report.holds = self.report.signed;
+        }
         if self.report.findings.len() < super::report::KEPT {
             self.report.findings.push(finding);
         }

@@ -385,7 +385,7 @@ def manifest_of(files):
         named = [(it["name"], it["bytes"], it["sha256"]) for it in manifest["files"]]
         there = [(name, len(data), sha256(data).hex()) for name, data in list(files.items())[1:]]
         demand(named == there, "the manifest names other files than those that are there")
-        return manifest["before"]
+        return manifest["before"], manifest["name"]
     except (ValueError, KeyError, TypeError) as error:
         raise NotSound(f"manifest.json is malformed: {error}") from error
 
@@ -404,7 +404,7 @@ def notes_of(path, key):
 
 def verify(path, pinned, witness_files, counter):
     files, is_export = files_of(path)
-    before = manifest_of(files) if is_export else None
+    before, name = manifest_of(files) if is_export else (None, None)
     own = files.get("evidence.pub")
     if own is None and pinned is None:
         raise CannotRead(f"{path}: holds no evidence.pub")
@@ -417,6 +417,7 @@ def verify(path, pinned, witness_files, counter):
         own = Key(text[:-1])
     demand(own is None or pinned is None or own.line == pinned.line, "the store's key is not the one that was given")
     key = pinned or own
+    demand(name in (None, key.name), "the manifest names another box than the key")
     pattern = re.compile(r"evidence-(\d{8,})\.pcapng")
     segments = sorted((int(match[1]), data) for name, data in files.items() if (match := pattern.fullmatch(name)))
     if not segments:
