@@ -6,6 +6,8 @@ use crate::engine::WorkerShared;
 use crate::event::{Event, Render, Settled};
 use crate::export::Stats;
 use crate::export::eve::EveRender;
+use crate::record::evidence::{ClockState, FrameCounts, Surroundings};
+use crate::sys;
 
 /// Time between two `stats` lines: with 8,640 lines of 0.3 kB a day they are no burden, and who watches the event file
 /// learns within ten seconds that the box has died.
@@ -31,6 +33,31 @@ impl Beating {
             forwarded: sum(&counters.forwarded).saturating_add(sum(&counters.absorbed)),
             dropped: sum(&counters.dropped),
             flows: u64::try_from(snapshot.flows).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// What the evidence store asks of the box.
+#[derive(Debug)]
+pub(super) struct Around(pub(super) Arc<WorkerShared>);
+
+impl Surroundings for Around {
+    fn frames(&self) -> FrameCounts {
+        let snapshot = self.0.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        let counters = &snapshot.counters;
+        let sum = |counts: &[u64]| counts.iter().fold(0_u64, |total, count| total.saturating_add(*count));
+        FrameCounts {
+            received: sum(&counters.received),
+            sent: sum(&counters.forwarded).saturating_add(sum(&counters.crafted)),
+            refused: sum(&counters.dropped),
+        }
+    }
+
+    fn clock(&self) -> ClockState {
+        match sys::clock::synchronised() {
+            Ok(true) => ClockState::Synchronised,
+            Ok(false) => ClockState::Free,
+            Err(_) => ClockState::Unknown,
         }
     }
 }

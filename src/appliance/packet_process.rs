@@ -8,7 +8,7 @@ use signal_hook::flag;
 
 use super::control::{Begun, Orders};
 use super::hang::{Hang, Thread};
-use super::heart_beat::{BEAT, Beating};
+use super::heart_beat::{Around, BEAT, Beating};
 use super::learner::{Frames, LearnerTap};
 use super::patches::Loaded;
 use super::standing::Standing;
@@ -106,7 +106,7 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
     let policy = Arc::new(pack.tighten(&own, version, standing.generation, plan::now()));
     let rules = Arc::new(plan::rules(&config, mode, policy));
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let names = Arc::new(Names::new(host, config.assets.iter().map(|asset| (asset.ip, asset.name.clone()))));
+    let names = Arc::new(Names::new(host.clone(), config.assets.iter().map(|asset| (asset.ip, asset.name.clone()))));
     names.set_rules(rules.policy.generation(), rules.policy.rule_ids().map(str::to_owned).collect());
     let queue = Arc::new(Queue::new(QUEUE.0, QUEUE.1));
     let shared = Arc::new(WorkerShared::new(Arc::clone(&rules)));
@@ -114,16 +114,23 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
     let options = RecordOptions {
         directory: config.record.directory.clone(),
         size_budget: config.record.size_budget.0,
+        max_age: config.record.max_age.map(crate::config::Age::time),
+        witnesses: config.record.witness.clone(),
+        counter: config.record.counter.clone(),
+        host,
+        names: config.assets.iter().map(|asset| (asset.ip, asset.name.clone())).collect(),
         settling: crate::record::Settling::default(),
         beat: BEAT,
     };
     let render = Box::new(Beating { eve, shared: Arc::clone(&shared), begun: Instant::now() });
+    let around = Arc::new(Around(Arc::clone(&shared)));
     let recorder = if known && arena.last_event > 0 {
         // Frames wait in the rings: they must not wait for a disk as well.
-        Recorder::start_behind(options, Arc::clone(&queue), render).map_err(|error| memory("recorder", error))?
+        Recorder::start_behind(options, Arc::clone(&queue), render, around)
+            .map_err(|error| memory("recorder", error))?
     } else {
-        let recorder =
-            Recorder::start(options, Arc::clone(&queue), render).map_err(|error| Failure::new(1, error.to_string()))?;
+        let recorder = Recorder::start(options, Arc::clone(&queue), render, around)
+            .map_err(|error| Failure::new(1, error.to_string()))?;
         arena.last_event = recorder.first_event_id().0.saturating_sub(1);
         recorder
     };

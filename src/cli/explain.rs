@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::events::{brief, directory, for_each};
 use super::output::{Output, Paint};
 use super::{Context, Exit, fail, rule_text, told};
-use crate::record::{FRAME_FILE, pcapng};
+use crate::record::{evidence, pcapng};
 
 /// Events of the same conversation that are shown before the one in question.
 const HISTORY: usize = 8;
@@ -86,7 +86,7 @@ fn event(context: &Context, args: &ExplainArgs, id: u64) -> Exit {
     if let Err(error) = for_each(&directory, |_, other| around.add(other)) {
         return fail(Exit::Failed, &format!("{}: {error}", directory.display()));
     }
-    let frames = frames(&directory, id);
+    let frames = frames(&directory, &line, id);
     show(context, &line, &around, &frames)
 }
 
@@ -307,17 +307,12 @@ fn registers(line: &Value) -> Vec<String> {
     ["read", "write"].into_iter().filter_map(words).collect()
 }
 
-/// The refused frames of an event, from all frame files.
-fn frames(directory: &Path, id: u64) -> Vec<Vec<u8>> {
-    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
-    let mut paths: Vec<PathBuf> = entries
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| {
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            name == FRAME_FILE || (name.starts_with("refused-") && name.ends_with(".pcapng"))
-        })
-        .collect();
-    paths.sort();
+/// The refused frames of an event, from the evidence of its time.
+fn frames(directory: &Path, line: &Value, id: u64) -> Vec<Vec<u8>> {
+    let timestamp = line["timestamp"].as_str().unwrap_or_default();
+    let Ok(time) = jiff::Timestamp::strptime("%Y-%m-%dT%H:%M:%S%.f%z", timestamp) else { return Vec::new() };
+    let time_ns = u64::try_from(time.as_nanosecond()).unwrap_or(0);
+    let paths = evidence::segments_around(directory, time_ns).unwrap_or_default();
     let read = |path: &PathBuf| std::fs::File::open(path).and_then(|file| pcapng::packets_with_id(file, id)).ok();
     paths.iter().filter_map(read).flatten().collect()
 }

@@ -3,6 +3,7 @@
 //! Only `mode`, `ports.plant`, `ports.robot` and one asset with `side = "robot"` are required; `vambrace config
 //! defaults` prints [`SAMPLE`], where every default stands with its reason.
 
+mod age;
 mod read;
 mod sample;
 mod size;
@@ -14,6 +15,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use crate::document::{Problem, Problems};
+pub use age::Age;
 pub use sample::SAMPLE;
 pub use size::Size;
 
@@ -360,11 +362,23 @@ pub struct Record {
     pub directory: PathBuf,
     /// The most that the store may take; the oldest segments go first.
     pub size_budget: Size,
+    /// Evidence that is older is removed; without it, only the budget counts.
+    pub max_age: Option<Age>,
+    /// Files on other media that get a signed checkpoint every ten seconds.
+    pub witness: Vec<PathBuf>,
+    /// The file that counts how often the store was opened; beside the store where absent.
+    pub counter: Option<PathBuf>,
 }
 
 impl Default for Record {
     fn default() -> Self {
-        Self { directory: PathBuf::from("/var/lib/vambrace/evidence"), size_budget: Size::gib(8) }
+        Self {
+            directory: PathBuf::from("/var/lib/vambrace/evidence"),
+            size_budget: Size::gib(8),
+            max_age: None,
+            witness: Vec::new(),
+            counter: None,
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! From TOML to [`Config`], with every problem.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use super::{
-    Asset, Config, Control, DcpSet, Fail, FailState, FastPath, Guard, Ipv6, Layer2, Layer2Protocol, MidStream, Mode,
-    OnMidStream, OnMidStreamText, Patches, PolicyFile, Polling, Ports, Profile, Record, Side, Size,
+    Age, Asset, Config, Control, DcpSet, Fail, FailState, FastPath, Guard, Ipv6, Layer2, Layer2Protocol, MidStream,
+    Mode, OnMidStream, OnMidStreamText, Patches, PolicyFile, Polling, Ports, Profile, Record, Side, Size,
 };
 use crate::document::{Problems, Source, Table, Value};
 
@@ -208,10 +210,28 @@ fn record(table: &Table<'_>) -> Record {
         }
         Some(size)
     });
+    let max_age = table.take("max_age").and_then(|value| {
+        let text = value.string()?;
+        let Ok(age) = text.parse::<Age>() else {
+            value.problem(format!("\"{text}\" is no age"), "write a number and a unit, such as \"90 days\"");
+            return None;
+        };
+        // Segments last ten minutes: below an hour next to nothing would be kept.
+        if age.time() < Duration::from_secs(3600) {
+            value.problem(format!("{age} is too little for records"), "write at least \"1 hour\"");
+        }
+        Some(age)
+    });
+    let witnesses = table.take("witness").and_then(|value| value.array()).unwrap_or_default();
+    let witness: Vec<PathBuf> = witnesses.iter().filter_map(absolute).collect();
+    let counter = table.take("counter").and_then(|value| absolute(&value));
     table.finish();
     Record {
         directory: directory.unwrap_or(default.directory),
         size_budget: size_budget.unwrap_or(default.size_budget),
+        max_age,
+        witness,
+        counter,
     }
 }
 
@@ -473,6 +493,24 @@ mod tests {
         ] {
             let text = wrong(&LEAST.replace(from, to));
             assert!(text.contains(what) && text.contains("later version") && text.lines().count() == 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn where_and_how_long_records_are_kept() {
+        let with = |more: &str| LEAST.to_owned() + "[record]\n" + more;
+        let record = config("c.toml", &with("max_age = \"90 days\"\nwitness = [\"/media/usb/a\"]\ncounter = \"/c\"\n"));
+        let record = record.unwrap().record;
+        assert_eq!(record.max_age, Some(Age(90 * 86_400)));
+        assert_eq!((record.witness, record.counter), (vec!["/media/usb/a".into()], Some("/c".into())));
+        for (more, what) in [
+            ("max_age = \"90\"\n", "\"90\" is no age; write a number and a unit"),
+            ("max_age = \"0 days\"\n", "0 days is too little for records"),
+            ("witness = [\"usb\"]\n", "\"usb\" is no absolute path; begin it with /"),
+            ("counter = \"c\"\n", "\"c\" is no absolute path"),
+        ] {
+            let text = wrong(&with(more));
+            assert!(text.contains(what) && text.lines().count() == 1, "{text}");
         }
     }
 

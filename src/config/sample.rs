@@ -73,10 +73,20 @@ profile = "ur-e-series"
 # side = "plant"
 
 [record]
-# Events, refused frames and their index.
+# The evidence, signed by the box, and its events once more as lines of JSON for those who ship logs (a quarter of the
+# budget). `vambrace evidence verify` says whether anything was altered.
 directory = "/var/lib/vambrace/evidence"
 # 8 GiB hold months of a cell's commands; the oldest segments go first.
 size_budget = "8 GiB"
+# Optional: evidence older than this is removed, where the law or a works agreement asks for it ("90 days", "36 hours").
+# Without it only the budget counts.
+# max_age = "90 days"
+# Optional: files on other media that get a signed checkpoint every ten seconds. Whoever holds one can prove that nothing
+# recorded before was cut off or rolled back. A medium that is missing holds up nothing.
+# witness = ["/media/usb/vambrace.checkpoints"]
+# Optional: where the box counts how often the store was opened; beside the store where absent. On another disk, a store
+# that was put back as a whole is found out.
+# counter = "/var/lib/vambrace-counter/evidence.counter"
 
 [policy]
 # Read at start, on SIGHUP and by `vambrace policy apply`. Not needed in observe and learn.

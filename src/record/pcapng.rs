@@ -1,18 +1,22 @@
 //! Writing pcapng, with the packet options that other writers leave out.
 //!
-//! Source: draft-ietf-opsawg-pcapng (PCAP Next Generation), sections 4.1 to 4.4; option codes 1 comment, 2 flags,
+//! Source: draft-ietf-opsawg-pcapng (PCAP Next Generation), sections 4.1 to 4.7; option codes 1 comment, 2 flags,
 //! 5 packet id, 7 verdict of section 4.3.
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
+use std::net::IpAddr;
 
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const INTERFACE: u32 = 1;
+const NAMES: u32 = 4;
 const STATISTICS: u32 = 5;
-const PACKET: u32 = 6;
+pub(super) const PACKET: u32 = 6;
+/// A custom block that may be copied by those who don't know it.
+pub(super) const CUSTOM: u32 = 0x0bad;
 const MAGIC: u32 = 0x1a2b_3c4d;
 
-/// Longest block that is taken for sound when a file is picked up again: a frame, its options, and room.
-const MAX_BLOCK: u32 = 1 << 20;
+/// Longest block that is taken for sound when a file is read again: a frame, its options, and room.
+pub(super) const MAX_BLOCK: u32 = 1 << 20;
 
 /// What is said of a packet beside its bytes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -73,6 +77,34 @@ pub fn packet(out: &mut Vec<u8>, interface: u32, wall_ns: u64, wire_len: u32, by
     });
 }
 
+/// Appends a name resolution block: the name of each address.
+pub fn names<'n>(out: &mut Vec<u8>, names: impl IntoIterator<Item = (IpAddr, &'n str)>) {
+    block(out, NAMES, |body| {
+        for (address, name) in names {
+            let (kind, mut value) = match address {
+                IpAddr::V4(address) => (1u16, address.octets().to_vec()),
+                IpAddr::V6(address) => (2, address.octets().to_vec()),
+            };
+            value.extend(name.bytes().filter(|byte| *byte != 0).take(1024));
+            value.push(0);
+            option(body, kind, &value);
+        }
+        end_of_options(body);
+    });
+}
+
+/// Appends a custom block of the maker with the private enterprise number `enterprise`; a length that is no multiple of
+/// four is padded with zeros, and `data` has to say where it ends.
+pub fn custom(out: &mut Vec<u8>, enterprise: u32, data: &[&[u8]]) {
+    block(out, CUSTOM, |body| {
+        body.extend(enterprise.to_le_bytes());
+        for piece in data {
+            body.extend(*piece);
+        }
+        padded(body, &[]);
+    });
+}
+
 /// Appends how many packets an interface received and lost since the section's start.
 pub fn statistics(out: &mut Vec<u8>, interface: u32, wall_ns: u64, received: u64, dropped: u64) {
     block(out, STATISTICS, |body| {
@@ -82,29 +114,6 @@ pub fn statistics(out: &mut Vec<u8>, interface: u32, wall_ns: u64, received: u64
         option(body, 5, &dropped.to_le_bytes());
         end_of_options(body);
     });
-}
-
-/// Length of the whole blocks at the start of `file`: what follows was cut by a crash.
-///
-/// # Errors
-/// The file can't be read.
-pub fn whole_len(file: &mut (impl Read + Seek)) -> io::Result<u64> {
-    let end = file.seek(SeekFrom::End(0))?;
-    let mut at = 0u64;
-    loop {
-        file.seek(SeekFrom::Start(at))?;
-        let mut head = [0; 8];
-        if file.read_exact(&mut head).is_err() {
-            return Ok(at);
-        }
-        let [_, _, _, _, length @ ..] = head;
-        let length = u32::from_le_bytes(length);
-        let next = at.saturating_add(u64::from(length));
-        if !(12..=MAX_BLOCK).contains(&length) || !length.is_multiple_of(4) || next > end {
-            return Ok(at);
-        }
-        at = next;
-    }
 }
 
 fn block(out: &mut Vec<u8>, kind: u32, fill: impl FnOnce(&mut Vec<u8>)) {

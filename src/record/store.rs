@@ -1,19 +1,15 @@
-//! The files of the record store: two that grow, the older ones beside them, all within a budget.
+//! The event files: one that grows, the older ones beside it, all within a budget.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::pcapng;
 use crate::event::EventId;
 
 /// File that events are appended to.
 pub const EVENT_FILE: &str = "eve.json";
 
-/// File that refused frames are appended to.
-pub const FRAME_FILE: &str = "refused.pcapng";
-
-/// Largest file: opens quickly in Wireshark and jq.
+/// Largest file: opens quickly in jq and in editors.
 const MAX_SEGMENT: u64 = 64 << 20;
 
 /// Smallest file: below it, turning files over would cost more than writing them.
@@ -76,7 +72,6 @@ impl Segment {
 pub(super) struct Store {
     directory: PathBuf,
     pub(super) events: Segment,
-    pub(super) frames: Segment,
     budget: u64,
     segment: u64,
     /// Older files with their sizes, oldest first.
@@ -100,22 +95,14 @@ impl Store {
         older.sort_by_key(|(path, _)| number_of(path));
         let events = directory.join(EVENT_FILE);
         mend(&events, whole_lines)?;
-        let frames = directory.join(FRAME_FILE);
-        mend(&frames, pcapng::whole_len)?;
-        let mut store = Self {
+        Ok(Self {
             directory: directory.to_owned(),
             events: Segment::open(events)?,
-            frames: Segment::open(frames)?,
             budget,
             segment: (budget / 32).clamp(MIN_SEGMENT, MAX_SEGMENT),
             older,
             next_number,
-        };
-        if !store.frames.is_empty() {
-            // A section of its own a run: its statistics count from the start of the run.
-            store.turn_frames()?;
-        }
-        Ok(store)
+        })
     }
 
     /// Turns the event file over where `more` bytes would make it too large, then keeps to the budget.
@@ -123,8 +110,7 @@ impl Store {
         let more = u64::try_from(more).unwrap_or(u64::MAX);
         if !self.events.is_empty() && self.events.len.saturating_add(more) > self.segment {
             self.events.sync();
-            let path = self.older_name("eve", "json");
-            self.turn(&path, |store| &mut store.events)?;
+            self.turn()?;
         }
         while self.bytes().saturating_add(more) > self.budget && !self.older.is_empty() {
             let (path, _) = self.older.remove(0);
@@ -135,40 +121,24 @@ impl Store {
         Ok(())
     }
 
-    /// Whether the frame file is so large that another one shall be begun before `more` bytes.
-    pub(super) fn frames_full(&self, more: usize) -> bool {
-        let more = u64::try_from(more).unwrap_or(u64::MAX);
-        !self.frames.is_empty() && self.frames.len.saturating_add(more) > self.segment
-    }
-
-    /// Puts the frame file aside and begins another one.
-    pub(super) fn turn_frames(&mut self) -> io::Result<()> {
-        self.frames.sync();
-        let path = self.older_name("refused", "pcapng");
-        self.turn(&path, |store| &mut store.frames)
-    }
-
     /// Bytes of all files.
     pub(super) fn bytes(&self) -> u64 {
         let older = self.older.iter().fold(0u64, |sum, (_, len)| sum.saturating_add(*len));
-        older.saturating_add(self.events.len).saturating_add(self.frames.len)
+        older.saturating_add(self.events.len)
     }
 
-    fn older_name(&mut self, stem: &str, extension: &str) -> PathBuf {
+    /// Puts the file aside and begins another one.
+    fn turn(&mut self) -> io::Result<()> {
         let number = self.next_number;
         self.next_number = number.saturating_add(1);
         let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
-        self.directory.join(format!("{stem}-{number:08}-{time}.{extension}"))
-    }
-
-    fn turn(&mut self, to: &Path, which: impl Fn(&mut Self) -> &mut Segment) -> io::Result<()> {
-        let segment = which(self);
-        fs::rename(&segment.path, to)?;
-        let len = segment.len;
-        segment.file = None;
-        segment.len = 0;
-        self.older.push((to.to_owned(), len));
-        which(self).reopen().map(drop)
+        let to = self.directory.join(format!("eve-{number:08}-{time}.json"));
+        let events = &mut self.events;
+        fs::rename(&events.path, &to)?;
+        self.older.push((to, events.len));
+        events.file = None;
+        events.len = 0;
+        events.reopen().map(drop)
     }
 }
 
@@ -231,7 +201,8 @@ fn highest_id(lines: &[u8]) -> Option<u64> {
     highest
 }
 
-/// The number in the name of an older file: `eve-00000012-20261123T135802Z.json`.
+/// The number in the name of an older file: `eve-00000012-20261123T135802Z.json`. Frame files of earlier versions,
+/// `refused-...pcapng`, count as well: they are kept and removed in their turn.
 fn number_of(path: &Path) -> Option<u64> {
     let name = path.file_name()?.to_str()?;
     let rest = match name.strip_suffix(".json") {

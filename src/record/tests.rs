@@ -254,10 +254,36 @@ fn folder(name: &str) -> PathBuf {
     path
 }
 
+/// A box in which nothing happens.
+#[derive(Debug)]
+struct Quiet;
+
+impl evidence::Surroundings for Quiet {
+    fn frames(&self) -> evidence::FrameCounts {
+        evidence::FrameCounts::default()
+    }
+
+    fn clock(&self) -> evidence::ClockState {
+        evidence::ClockState::Unknown
+    }
+}
+
+fn options(directory: &std::path::Path, size_budget: u64) -> RecordOptions {
+    RecordOptions {
+        directory: directory.to_owned(),
+        size_budget,
+        max_age: None,
+        witnesses: Vec::new(),
+        counter: None,
+        host: "cell4".into(),
+        names: Vec::new(),
+        settling: Settling::one_by_one(),
+        beat: Duration::MAX,
+    }
+}
+
 fn recorder(directory: &std::path::Path, size_budget: u64, queue: &Arc<Queue>) -> Recorder {
-    let (directory, settling) = (directory.to_owned(), Settling::one_by_one());
-    let options = RecordOptions { directory, size_budget, settling, beat: Duration::MAX };
-    Recorder::start(options, Arc::clone(queue), Box::new(Ids)).unwrap()
+    Recorder::start(options(directory, size_budget), Arc::clone(queue), Box::new(Ids), Arc::new(Quiet)).unwrap()
 }
 
 /// Beats, and nothing else.
@@ -279,13 +305,9 @@ impl Render for Beats {
 #[test]
 fn the_heart_beats_while_nothing_happens() {
     let directory = folder("beat");
-    let options = RecordOptions {
-        directory: directory.clone(),
-        size_budget: 1 << 20,
-        settling: Settling::one_by_one(),
-        beat: Duration::from_millis(30),
-    };
-    let recorder = Recorder::start(options, Arc::new(Queue::new(8, 1)), Box::new(Beats(0))).unwrap();
+    let options = RecordOptions { beat: Duration::from_millis(30), ..options(&directory, 1 << 20) };
+    let queue = Arc::new(Queue::new(8, 1));
+    let recorder = Recorder::start(options, queue, Box::new(Beats(0)), Arc::new(Quiet)).unwrap();
     let counters = recorder.counters();
     wait("three beats", || counters.written() >= 3);
     recorder.stop();
@@ -331,7 +353,8 @@ fn ids_go_on_after_a_restart_and_a_torn_line_is_cut() {
 fn files_turn_over_within_the_budget() {
     let directory = folder("budget");
     let queue = Arc::new(Queue::new(4096, 4));
-    let budget = 300_000;
+    // A quarter is for event lines.
+    let budget = 1_200_000;
     let recorder = recorder(&directory, budget, &queue);
     for id in 1..=40_000 {
         while queue.len() >= 4096 {
@@ -345,7 +368,10 @@ fn files_turn_over_within_the_budget() {
     let files = event_files(&directory).unwrap();
     assert!(files.len() >= 3, "{files:?}");
     let bytes: u64 = files.iter().map(|path| fs::metadata(path).unwrap().len()).sum();
-    assert!(bytes <= budget && bytes > budget / 2, "{bytes}");
+    assert!(bytes <= budget / 4 && bytes > budget / 8, "{bytes}");
+    let all: u64 = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+    assert!(all <= budget, "{all}");
+    assert!(!evidence::segment_files(&directory).unwrap()[0].ends_with("evidence-00000001.pcapng"));
     let text: String = files.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
     let ids: Vec<u64> = text
         .lines()
@@ -403,7 +429,7 @@ fn a_full_queue_is_told_of_under_the_id_of_the_last_lost() {
 }
 
 #[test]
-fn refused_frames_are_pcapng_with_verdict_and_comment() {
+fn refused_frames_stand_in_the_evidence_with_verdict_and_comment() {
     let directory = folder("frames");
     let queue = Arc::new(Queue::new(16, 4));
     let recorder = recorder(&directory, 1 << 30, &queue);
@@ -418,9 +444,9 @@ fn refused_frames_are_pcapng_with_verdict_and_comment() {
     queue.try_push_frame(&about(5, Toward::Robot, 61), &[1; 61]);
     queue.try_push_frame(&about(0, Toward::Plant, 9000), &[2; 9000]);
     recorder.stop();
-    let path = directory.join(FRAME_FILE);
-    let mut reader = PcapNGReader::new(1 << 16, fs::File::open(&path).unwrap()).unwrap();
-    let (mut names, mut packets, mut counted) = (Vec::new(), Vec::new(), Vec::new());
+    let path = &evidence::segment_files(&directory).unwrap()[0];
+    let mut reader = PcapNGReader::new(1 << 16, fs::File::open(path).unwrap()).unwrap();
+    let (mut names, mut packets, mut lines) = (Vec::new(), Vec::new(), Vec::new());
     while let Ok((used, block)) = reader.next() {
         match block {
             PcapBlockOwned::NG(Block::InterfaceDescription(interface)) => {
@@ -436,32 +462,33 @@ fn refused_frames_are_pcapng_with_verdict_and_comment() {
                 packets.push((packet.if_id, packet.caplen, packet.origlen, time));
                 assert_eq!(option(7), b"\0value_not_allowed");
                 let comment = String::from_utf8(option(1)).unwrap();
-                if packet.if_id == 0 {
+                if packet.if_id == 2 {
                     assert_eq!((comment.as_str(), option(5)), ("plc wrote, event 5", 5u64.to_le_bytes().to_vec()));
                 } else {
                     assert!(comment.starts_with("Refused (value_not_allowed, policy generation 3)"), "{comment}");
                 }
             }
-            PcapBlockOwned::NG(Block::InterfaceStatistics(statistics)) => counted.push(statistics.if_id),
+            PcapBlockOwned::NG(Block::Custom(custom)) => {
+                assert_eq!((custom.pen, &custom.data[..4]), (32473, &b"VBR1"[..]));
+                let length = u32::from_le_bytes(custom.data[8..12].try_into().unwrap()) as usize;
+                if custom.data[4] == 1 {
+                    lines.push(String::from_utf8(custom.data[12..12 + length].to_vec()).unwrap());
+                }
+            }
             PcapBlockOwned::NG(Block::SectionHeader(_)) => {}
             _ => panic!("a block of another kind"),
         }
         reader.consume(used);
     }
     let time = 1_764_000_000_123_456_789;
-    assert_eq!(names, ["plant.dropped", "robot.dropped"]);
-    assert_eq!(packets, [(0, 61, 61, time), (1, SNAP_LEN as u32, 9000, time)]);
-    assert_eq!(counted, [0, 1]);
-    // A crash cut the last block: what is whole stays, and the next run begins a file of its own.
-    let bytes = fs::read(&path).unwrap();
-    fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
-    drop(super::tests::recorder(&directory, 1 << 30, &queue));
-    let older: Vec<_> = fs::read_dir(&directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("refused-"))
-        .collect();
-    assert_eq!(older.len(), 1);
-    let mended = fs::read(&older[0]).unwrap();
-    assert!(mended.len() < bytes.len() - 3 && bytes.starts_with(&mended));
+    assert_eq!(names, ["plant", "robot", "plant.dropped", "robot.dropped"]);
+    assert_eq!(packets, [(2, 61, 61, time), (3, SNAP_LEN as u32, 9000, time)]);
+    // The same lines as in the event file, between the store's own words.
+    let events = fs::read_to_string(directory.join(EVENT_FILE)).unwrap();
+    assert_eq!(lines.len(), 3);
+    assert!(lines[0].starts_with("{\"evidence\":\"open\"") && lines[2].starts_with("{\"evidence\":\"close\""));
+    assert_eq!(events, format!("{}\n", lines[1]));
+    assert_eq!(evidence::segments_around(&directory, 0).unwrap(), [path.clone()]);
+    assert_eq!(pcapng::packets_with_id(fs::File::open(path).unwrap(), 5).unwrap(), [vec![1; 61]]);
+    fs::remove_dir_all(directory).unwrap();
 }

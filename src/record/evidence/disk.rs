@@ -1,0 +1,94 @@
+//! The files under the store, so that tests can put a disk in their place that refuses.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::FallocateFlags;
+
+/// Where segments are made.
+pub(super) trait Disk: fmt::Debug + Send {
+    /// Makes an empty file that outlasts a power cut; an empty one that is there is taken.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Output>>;
+}
+
+/// A segment that grows.
+pub(super) trait Output: fmt::Debug + Send {
+    /// Writes all of `bytes` at byte `at`.
+    fn write_at(&mut self, bytes: &[u8], at: u64) -> io::Result<()>;
+    /// Makes the file `len` bytes long and gives back what was reserved behind.
+    fn cut(&mut self, len: u64) -> io::Result<()>;
+    /// Brings all that was written to the disk.
+    fn sync(&mut self) -> io::Result<()>;
+    /// Reserves room for `len` bytes without making the file longer; what can't be had is not missed.
+    fn reserve(&mut self, len: u64);
+    /// Whether the file still has a name.
+    fn is_linked(&self) -> bool;
+}
+
+/// The disks of the operating system.
+#[derive(Debug)]
+pub(super) struct RealDisk;
+
+impl Disk for RealDisk {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Output>> {
+        let file = OpenOptions::new().create(true).write(true).truncate(false).mode(0o640).open(path)?;
+        if file.metadata()?.len() != 0 {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a segment of this number is there already"));
+        }
+        if let Some(directory) = path.parent() {
+            sync_directory(directory)?;
+        }
+        Ok(Box::new(file))
+    }
+}
+
+impl Output for File {
+    fn write_at(&mut self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.write_all_at(bytes, at)
+    }
+
+    fn cut(&mut self, len: u64) -> io::Result<()> {
+        self.set_len(len)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn reserve(&mut self, len: u64) {
+        let _ = rustix::fs::fallocate(&*self, FallocateFlags::KEEP_SIZE, 0, len);
+    }
+
+    fn is_linked(&self) -> bool {
+        self.metadata().is_ok_and(|metadata| metadata.nlink() > 0)
+    }
+}
+
+/// Brings the names in `directory` to the disk.
+pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
+    // Where a folder can't be opened for that, the file system keeps names by itself or not at all.
+    match File::open(directory).and_then(|directory| directory.sync_all()) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        other => other,
+    }
+}
+
+/// Replaces the file at `path` as a whole: after a power cut it holds the old or the new bytes.
+pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    // One that a crash left behind may have another mode.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(mode).open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    path.parent().map_or(Ok(()), sync_directory)
+}

@@ -1,0 +1,136 @@
+//! What is removed, and how it is told of before.
+
+use std::fs;
+use std::io;
+
+use super::block::{PruneWhy, Word};
+use super::disk::sync_directory;
+use super::files::{Start, segment_name};
+use super::scan::{Chain, Scan};
+use super::tree::hex;
+use super::{Evidence, Moment};
+
+/// Most segments that are removed at once, so that frames that wait are not kept waiting long.
+const AT_ONCE: usize = 16;
+
+/// A segment that has ended.
+#[derive(Debug)]
+pub(super) struct Closed {
+    pub(super) number: u64,
+    pub(super) bytes: u64,
+    /// Wall time of its last record, as far as known.
+    pub(super) until_ns: u64,
+    /// The chain behind it, where it ended in this run.
+    pub(super) end: Option<Chain>,
+}
+
+/// A segment whose removal is recorded.
+#[derive(Debug)]
+pub(super) struct Pruned {
+    number: u64,
+    /// Where the next one begins.
+    next: Start,
+}
+
+impl Evidence {
+    /// Removes the oldest segments until another whole one fits into the budget.
+    pub(super) fn make_room(&mut self, now: Moment) -> io::Result<()> {
+        let budget = self.options.budget.saturating_sub(self.limit());
+        let mut bytes = self.bytes();
+        let mut count = 0usize;
+        for closed in &self.closed {
+            if bytes <= budget || count >= AT_ONCE {
+                break;
+            }
+            bytes = bytes.saturating_sub(closed.bytes);
+            count = count.saturating_add(1);
+        }
+        self.prune(count, PruneWhy::Size, now)
+    }
+
+    /// Removes segments that are older than asked for.
+    pub(super) fn prune_old(&mut self, now: Moment) -> io::Result<()> {
+        let Some(age) = self.options.max_age else { return Ok(()) };
+        let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
+        let Some(oldest) = now.wall_ns.checked_sub(age) else { return Ok(()) };
+        // A segment is never older than one before it: a clock that stood in 1970 for a while makes nothing old.
+        let mut latest = 0;
+        let is_old = |closed: &&Closed| {
+            latest = closed.until_ns.max(latest);
+            latest < oldest
+        };
+        let count = self.closed.iter().take(AT_ONCE).take_while(is_old).count();
+        self.prune(count, PruneWhy::Age, now)
+    }
+
+    /// Removes the `count` oldest segments: says so, brings that to the disk, and only then removes.
+    fn prune(&mut self, count: usize, why: PruneWhy, now: Moment) -> io::Result<()> {
+        if self.pruned.is_empty() {
+            for at in 0..count {
+                self.announce(at, why, now)?;
+            }
+        }
+        if self.pruned.is_empty() {
+            return Ok(());
+        }
+        self.flush(now)?;
+        self.sync()?;
+        for pruned in std::mem::take(&mut self.pruned) {
+            let path = self.options.directory.join(segment_name(pruned.number));
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            self.closed.retain(|closed| closed.number != pruned.number);
+            self.oldest = pruned.next;
+            self.state_is_due();
+        }
+        sync_directory(&self.options.directory)
+    }
+
+    /// Says that the segment at place `at` of those that ended is removed.
+    fn announce(&mut self, at: usize, why: PruneWhy, now: Moment) -> io::Result<()> {
+        let Some(closed) = self.closed.get(at) else { return Ok(()) };
+        let start = self.pruned.last().map_or(&self.oldest, |pruned| &pruned.next);
+        let number = closed.number;
+        let next = match &closed.end {
+            Some(end) if start.known => Start { segment: number.saturating_add(1), chain: end.clone(), known: true },
+            _ => self.start_behind(number, start)?,
+        };
+        let chain = &next.chain;
+        let roots = if next.known { chain.frontier.roots() } else { &[] };
+        let word = Word::Prune {
+            leaves: chain.frontier.leaves(),
+            records: chain.records,
+            segments: [number, number],
+            frontier: roots.iter().map(|root| hex(root)).collect(),
+            trailer: hex(&chain.before),
+            why,
+        };
+        self.say(&word, now);
+        self.pruned.push(Pruned { number, next });
+        Ok(())
+    }
+
+    /// Where the segment behind `number` begins, which begins at `start`.
+    fn start_behind(&self, number: u64, start: &Start) -> io::Result<Start> {
+        let path = |number| self.options.directory.join(segment_name(number));
+        let segment = number.saturating_add(1);
+        let scan = Scan::read(&path(number), number, Some(&start.chain), &self.signer)?;
+        // The growing one begins where this run says, and the others where their first trailer says.
+        let begins = match Scan::begins(&path(segment), segment) {
+            Ok(begins) => begins,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let fits = begins.as_ref().is_none_or(|begins| begins.is_as_far_as(&scan.chain));
+        if start.known && scan.first_leaf.is_some() && fits {
+            return Ok(Start { segment, chain: scan.chain, known: true });
+        }
+        tracing::error!(
+            segment = number,
+            "this segment was changed after it was written; it is removed, but nothing can prove what it held"
+        );
+        Ok(Start { segment, chain: begins.unwrap_or(scan.chain), known: false })
+    }
+}

@@ -1,0 +1,74 @@
+//! A disk that refuses when told to.
+
+use std::io;
+use std::sync::Mutex;
+
+use super::super::disk::{Disk, Output, RealDisk};
+use super::*;
+
+/// What the disk does.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Faults {
+    /// Bytes that it still takes; what a write does not get in whole stands there in part.
+    pub(super) room: Option<u64>,
+    pub(super) syncs_fail: bool,
+    pub(super) cuts_fail: bool,
+    pub(super) creates_fail: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct FaultyDisk {
+    pub(super) faults: Arc<Mutex<Faults>>,
+}
+
+impl FaultyDisk {
+    pub(super) fn set(&self, faults: Faults) {
+        *self.faults.lock().unwrap() = faults;
+    }
+}
+
+impl Disk for FaultyDisk {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Output>> {
+        if self.faults.lock().unwrap().creates_fail {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(Box::new(Faulty { inner: RealDisk.create(path)?, faults: Arc::clone(&self.faults) }))
+    }
+}
+
+#[derive(Debug)]
+struct Faulty {
+    inner: Box<dyn Output>,
+    faults: Arc<Mutex<Faults>>,
+}
+
+impl Output for Faulty {
+    fn write_at(&mut self, bytes: &[u8], at: u64) -> io::Result<()> {
+        let mut faults = self.faults.lock().unwrap();
+        let Some(room) = faults.room.as_mut() else { return self.inner.write_at(bytes, at) };
+        let taken = bytes.len().min(*room as usize);
+        *room -= taken as u64;
+        self.inner.write_at(&bytes[..taken], at)?;
+        if taken < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    fn cut(&mut self, len: u64) -> io::Result<()> {
+        if self.faults.lock().unwrap().cuts_fail {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        self.inner.cut(len)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        if self.faults.lock().unwrap().syncs_fail {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        self.inner.sync()
+    }
+
+    fn reserve(&mut self, _: u64) {}
+
+    fn is_linked(&self) -> bool {
+        self.inner.is_linked()
+    }
+}

@@ -1,0 +1,94 @@
+#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
+
+mod check;
+mod cuts;
+mod faults;
+mod life;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::disk::Disk;
+use super::*;
+use crate::record::pcapng::PacketNotes;
+use check::{Sound, check};
+use faults::FaultyDisk;
+
+const SECOND: u64 = 1_000_000_000;
+const BEGIN: u64 = 1_764_000_000 * SECOND;
+
+/// A box whose clocks run when the test says so.
+#[derive(Clone, Debug, Default)]
+struct Box_ {
+    passed_ns: Arc<AtomicU64>,
+}
+
+impl Box_ {
+    fn pass(&self, time: Duration) {
+        self.passed_ns.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
+    }
+}
+
+impl Surroundings for Box_ {
+    fn frames(&self) -> FrameCounts {
+        FrameCounts { received: 30, sent: 20, refused: 10 }
+    }
+
+    fn clock(&self) -> ClockState {
+        ClockState::Free
+    }
+
+    fn now(&self) -> Moment {
+        let passed = self.passed_ns.load(Ordering::Relaxed);
+        Moment { monotonic_ns: SECOND + passed, wall_ns: BEGIN + passed }
+    }
+}
+
+fn folder(name: &str) -> PathBuf {
+    // In memory where there is such a place: a store waits for the disk every second, of which there are thousands here.
+    let memory = PathBuf::from("/dev/shm");
+    let parent = if memory.is_dir() { memory } else { std::env::temp_dir() };
+    let path = parent.join(format!("vambrace-evidence-{}-{name}", std::process::id()));
+    let _ = fs::remove_dir_all(&path);
+    path
+}
+
+fn options(directory: &Path) -> EvidenceOptions {
+    EvidenceOptions {
+        directory: directory.to_owned(),
+        budget: 1 << 30,
+        max_age: None,
+        witnesses: Vec::new(),
+        counter: None,
+        host: "cell 4".into(),
+        names: vec![("10.20.0.40".parse().unwrap(), "cell4-robot".into()), ("fd00::21".parse().unwrap(), "plc".into())],
+    }
+}
+
+fn open(options: &EvidenceOptions, of: &Box_) -> Evidence {
+    Evidence::open(options.clone(), Arc::new(of.clone())).unwrap()
+}
+
+fn open_on(disk: impl Disk + 'static, options: &EvidenceOptions, of: &Box_) -> Evidence {
+    Evidence::open_on(Box::new(disk), options.clone(), Arc::new(of.clone())).unwrap()
+}
+
+fn event(number: u64) -> String {
+    format!("{{\"timestamp\":\"2026-11-23T13:58:02.114209+0000\",\"event_type\":\"alert\",\"event_id\":{number}}}")
+}
+
+fn refused(evidence: &mut Evidence, number: u64, port: Port) {
+    let notes = PacketNotes { comment: "plc wrote 700", packet_id: number, verdict: "value_not_allowed" };
+    evidence.packet(port, BEGIN + number, 61, &[0x5a; 61], &notes);
+}
+
+fn last_segment(directory: &Path) -> PathBuf {
+    segment_files(directory).unwrap().pop().unwrap()
+}
+
+fn sound(directory: &Path) -> Sound {
+    check(directory).unwrap_or_else(|what| panic!("{what}"))
+}

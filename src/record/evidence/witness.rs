@@ -1,0 +1,163 @@
+//! Files on other media that keep checkpoints, each with a thread of its own: a medium that hangs holds up nobody.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// Largest witness file: two months of checkpoints every ten seconds. Then it is put aside and another one begun.
+const MOST: u64 = 128 << 20;
+
+/// Longest that the end of a run waits for a medium.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Longest end of a file that is looked at for its last whole note; a note is some 300 bytes.
+const TAIL: u64 = 1 << 16;
+
+/// One witness.
+#[derive(Debug)]
+pub(super) struct Witness {
+    path: PathBuf,
+    notes: Option<SyncSender<String>>,
+    thread: Option<JoinHandle<()>>,
+    late: bool,
+}
+
+impl Witness {
+    /// Starts the thread that writes to `path`.
+    ///
+    /// # Errors
+    /// No thread can be made.
+    pub(super) fn start(path: PathBuf) -> io::Result<Self> {
+        let (notes, waiting) = sync_channel(1);
+        let of_thread = path.clone();
+        let thread = thread::Builder::new().name("witness".into()).spawn(move || write(&of_thread, &waiting))?;
+        Ok(Self { path, notes: Some(notes), thread: Some(thread), late: false })
+    }
+
+    /// Hands a note over, unless the one before still waits for the medium.
+    pub(super) fn push(&mut self, note: &str) {
+        let Some(notes) = &self.notes else { return };
+        match notes.try_send(note.to_owned()) {
+            Ok(()) => self.late = false,
+            Err(TrySendError::Full(_)) if !self.late => {
+                self.late = true;
+                tracing::warn!(path = %self.path.display(), "the witness takes no checkpoints; its medium hangs");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        self.notes = None;
+        let Some(thread) = self.thread.take() else { return };
+        let start = Instant::now();
+        while !thread.is_finished() && start.elapsed() < PATIENCE {
+            thread::sleep(Duration::from_millis(2));
+        }
+        if thread.is_finished() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn write(path: &Path, notes: &Receiver<String>) {
+    let mut failing = false;
+    while let Ok(note) = notes.recv() {
+        match append(path, &note) {
+            Ok(()) if failing => {
+                failing = false;
+                tracing::info!(path = %path.display(), "the witness takes checkpoints again");
+            }
+            Ok(()) => {}
+            Err(error) => {
+                if !failing {
+                    tracing::warn!(path = %path.display(), %error, "no checkpoint reaches the witness; is its medium there?");
+                }
+                failing = true;
+            }
+        }
+    }
+}
+
+/// Appends a note and an empty line. The folder is not made: where the medium is missing, nothing shall be put into the
+/// place where it would be.
+fn append(path: &Path, note: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+    let len = file.metadata()?.len();
+    if len > MOST {
+        drop(file);
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".1");
+        fs::rename(path, path.with_file_name(name))?;
+        return append(path, note);
+    }
+    let whole = whole_notes(&mut file, len, note)?;
+    if whole < len {
+        file.set_len(whole)?;
+    }
+    file.write_all(format!("{note}\n").as_bytes())?;
+    file.sync_data()
+}
+
+/// Length up to the end of the last note that was written whole: a signature's line and an empty one.
+fn whole_notes(file: &mut (impl Read + Seek), len: u64, note: &str) -> io::Result<u64> {
+    let start = len.saturating_sub(TAIL);
+    file.seek(SeekFrom::Start(start))?;
+    let mut tail = Vec::new();
+    file.take(TAIL).read_to_end(&mut tail)?;
+    let end = (0..=tail.len()).rev().find(|end| {
+        let before = tail.get(..*end).unwrap_or_default();
+        let line = before.strip_suffix(b"\n\n").and_then(|before| before.rsplit(|byte| *byte == b'\n').next());
+        line.is_some_and(|line| line.starts_with("\u{2014} ".as_bytes()))
+    });
+    if let Some(end) = end {
+        return Ok(start.saturating_add(u64::try_from(end).unwrap_or(0)));
+    }
+    // Only what can be the beginning of the first note is cut off: the path may be that of somebody else's file.
+    let origin = note.split_inclusive('\n').next().unwrap_or_default().as_bytes();
+    let begun = tail.iter().zip(origin).all(|(found, expected)| found == expected);
+    if start == 0 && begun {
+        return Ok(0);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, "the file holds something else; name another one as witness"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn notes_stand_one_after_the_other_and_a_torn_one_is_cut() {
+        let directory = std::env::temp_dir().join(format!("vambrace-witness-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        let path = directory.join("vambrace.checkpoints");
+        let note = |leaves: u32| format!("vambrace/cell\n{leaves}\nroot\n\n\u{2014} vambrace/cell AAAA\n");
+        // No medium: told of, waited for by nobody, nothing made in its place.
+        let mut witness = Witness::start(path.clone()).unwrap();
+        witness.push(&note(1));
+        drop(witness);
+        assert!(!directory.exists());
+        fs::create_dir(&directory).unwrap();
+        let mut witness = Witness::start(path.clone()).unwrap();
+        witness.push(&note(2));
+        drop(witness);
+        let whole = format!("{}\n", note(2));
+        assert_eq!(fs::read_to_string(&path).unwrap(), whole);
+        let torn = format!("{}\n", note(3));
+        for cut in (0..torn.len()).filter(|cut| torn.is_char_boundary(*cut)) {
+            fs::write(&path, format!("{whole}{}", &torn[..cut])).unwrap();
+            append(&path, &note(4)).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), format!("{whole}{}\n", note(4)), "cut at {cut}");
+        }
+        fs::write(&path, "root:x:0:0\n").unwrap();
+        assert!(append(&path, &note(5)).is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "root:x:0:0\n");
+        fs::remove_dir_all(&directory).unwrap();
+    }
+}

@@ -1,0 +1,599 @@
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use super::block::{self, CHECKPOINT, TRAILER, Trailer, Why, Word};
+use super::disk::Disk;
+use super::files::{self, Start, State};
+use super::note::{Checkpoint, Signer};
+use super::retention::{Closed, Pruned};
+use super::scan::Chain;
+use super::segment::{Place, Segment};
+use super::waiting::Waiting;
+use super::witness::Witness;
+use super::{EvidenceOptions, Moment, Surroundings};
+use crate::record::SNAP_LEN;
+use crate::record::pcapng::{self, PacketNotes};
+
+const SECOND: u64 = 1_000_000_000;
+
+/// Most bytes of an evidence block, unless a single record is longer.
+const BLOCK: usize = 64 << 10;
+
+/// Longest time that a record waits for its trailer.
+const BLOCK_NS: u64 = SECOND / 4;
+
+/// Time between two checkpoints; what a power cut can take.
+const CHECKPOINT_NS: u64 = SECOND;
+
+/// Time between two checkpoints that witnesses get.
+const WITNESS_NS: u64 = 10 * SECOND;
+
+/// Longest time that a segment grows.
+const SEGMENT_NS: u64 = 600 * SECOND;
+
+/// How often a disk that refused is tried again.
+const RETRY_NS: u64 = SECOND;
+
+/// How often it is seen whether segments are too old.
+const AGE_NS: u64 = 60 * SECOND;
+
+/// Largest segment: opens quickly in Wireshark.
+const MAX_SEGMENT: u64 = 64 << 20;
+
+/// Smallest segment: below, turning over would cost more than writing.
+const MIN_SEGMENT: u64 = 256 << 10;
+
+/// The interface that a packet stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// Received on the plant port.
+    Plant = 0,
+    /// Received on the robot port.
+    Robot = 1,
+    /// Received on the plant port and refused.
+    PlantDropped = 2,
+    /// Received on the robot port and refused.
+    RobotDropped = 3,
+}
+
+/// Names of the interfaces, in the order of [`Port`].
+const PORTS: [&str; 4] = ["plant", "robot", "plant.dropped", "robot.dropped"];
+
+/// Records and frames that are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) records: u64,
+    pub(super) frames: u64,
+}
+
+impl Tally {
+    fn add(&mut self, other: Self) {
+        self.records = self.records.saturating_add(other.records);
+        self.frames = self.frames.saturating_add(other.frames);
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self { records: self.records.saturating_sub(before.records), frames: self.frames.saturating_sub(before.frames) }
+    }
+
+    fn sum(self) -> u64 {
+        self.records.saturating_add(self.frames)
+    }
+}
+
+/// What was lost and not told of yet.
+#[derive(Clone, Copy, Debug, Default)]
+struct Losses {
+    queue: Tally,
+    disk: Tally,
+    /// Wall time of the first of them.
+    since_ns: u64,
+    /// All records and frames lost in this run.
+    total: u64,
+    /// Of them, frames that came as far as here.
+    frames_here: u64,
+}
+
+impl Losses {
+    fn is_empty(&self) -> bool {
+        self.queue.sum().saturating_add(self.disk.sum()) == 0
+    }
+}
+
+/// What is known to have reached the disk.
+#[derive(Clone, Debug)]
+struct Mark {
+    chain: Chain,
+    place: Place,
+    written: Tally,
+}
+
+/// The store, open for writing.
+#[derive(Debug)]
+pub struct Evidence {
+    pub(super) options: EvidenceOptions,
+    pub(super) around: Arc<dyn Surroundings>,
+    pub(super) disk: Box<dyn Disk>,
+    pub(super) signer: Signer,
+    /// Held as long as the store is open.
+    #[expect(dead_code, reason = "the lock ends with the value")]
+    pub(super) lock: File,
+    pub(super) witnesses: Vec<Witness>,
+    pub(super) counter: u64,
+    pub(super) boot_id: [u8; 16],
+    pub(super) chain: Chain,
+    pub(super) segment: Option<Segment>,
+    pub(super) next_number: u64,
+    pub(super) oldest: Start,
+    pub(super) newest: Start,
+    pub(super) closed: VecDeque<Closed>,
+    /// Segments whose removal is recorded, or about to be.
+    pub(super) pruned: Vec<Pruned>,
+    pub(super) waiting: Waiting,
+    /// The first words of the run, until they have reached the disk.
+    pub(super) first_words: Vec<Word>,
+    schedule: Schedule,
+    losses: Losses,
+    mark: Option<Mark>,
+    written: Tally,
+    /// Gaps told of since the mark, by queue and disk.
+    told: [Tally; 2],
+    failed: Option<(u64, String)>,
+    ended: bool,
+}
+
+/// When things are due, by the monotonic clock.
+#[derive(Debug, Default)]
+struct Schedule {
+    checkpoint_ns: u64,
+    witness_ns: u64,
+    age_ns: u64,
+    state: bool,
+}
+
+/// What [`Evidence::begin`] takes.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) options: EvidenceOptions,
+    pub(super) around: Arc<dyn Surroundings>,
+    pub(super) disk: Box<dyn Disk>,
+    pub(super) signer: Signer,
+    pub(super) lock: File,
+    pub(super) counter: u64,
+    pub(super) boot_id: [u8; 16],
+    pub(super) chain: Chain,
+    pub(super) next_number: u64,
+    pub(super) oldest: Start,
+    pub(super) closed: VecDeque<Closed>,
+    pub(super) first_words: Vec<Word>,
+}
+
+impl Evidence {
+    /// Begins a run; what the disk refuses of its first records is written later.
+    pub(super) fn begin(opened: Opened) -> Self {
+        let start = |path| Witness::start(path).inspect_err(|error| tracing::warn!(%error, "no witness thread"));
+        let witnesses = opened.options.witnesses.iter().cloned().map(start).filter_map(Result::ok).collect();
+        let newest = Start { segment: opened.next_number, chain: opened.chain.clone(), known: true };
+        let mut evidence = Self {
+            options: opened.options,
+            around: opened.around,
+            disk: opened.disk,
+            signer: opened.signer,
+            lock: opened.lock,
+            witnesses,
+            counter: opened.counter,
+            boot_id: opened.boot_id,
+            chain: opened.chain,
+            segment: None,
+            next_number: opened.next_number,
+            oldest: opened.oldest,
+            newest,
+            closed: opened.closed,
+            pruned: Vec::new(),
+            waiting: Waiting::default(),
+            first_words: opened.first_words,
+            schedule: Schedule::default(),
+            losses: Losses::default(),
+            mark: None,
+            written: Tally::default(),
+            told: Default::default(),
+            failed: None,
+            ended: false,
+        };
+        evidence.say_first_words();
+        evidence.tick();
+        evidence
+    }
+
+    /// Adds an event: a JSON object without line end.
+    pub fn record(&mut self, json: &[u8]) {
+        let now = self.around.now();
+        if !self.waiting.record(json, now.monotonic_ns) {
+            self.lose(Tally { records: 1, frames: 0 }, now);
+        }
+        self.relieve(now);
+    }
+
+    /// Adds a packet that came in at `wall_ns`, `wire_len` bytes long on the wire.
+    pub fn packet(&mut self, port: Port, wall_ns: u64, wire_len: u32, bytes: &[u8], notes: &PacketNotes<'_>) {
+        let now = self.around.now();
+        let emit = |out: &mut Vec<u8>| pcapng::packet(out, port as u32, wall_ns, wire_len, bytes, notes);
+        if !self.waiting.packet(now.monotonic_ns, emit) {
+            self.lose(Tally { records: 0, frames: 1 }, now);
+        }
+        self.relieve(now);
+    }
+
+    /// Tells of events and frames that were lost before they came here.
+    pub fn lost_before(&mut self, records: u64, frames: u64) {
+        if records.saturating_add(frames) > 0 {
+            let now = self.around.now();
+            self.losses.since(now);
+            self.losses.queue.add(Tally { records, frames });
+            self.losses.total = self.losses.total.saturating_add(records).saturating_add(frames);
+        }
+    }
+
+    /// Does what time asks for: evidence blocks, checkpoints, retention. To be called some ten times a second or more.
+    pub fn tick(&mut self) {
+        let now = self.around.now();
+        if self.failed.as_ref().is_some_and(|(at, _)| now.monotonic_ns.saturating_sub(*at) < RETRY_NS) {
+            return;
+        }
+        let done = self.pump(now).and_then(|()| {
+            if now.monotonic_ns >= self.schedule.checkpoint_ns || self.failed.is_some() {
+                self.checkpoint(now)?;
+                self.schedule.checkpoint_ns = now.monotonic_ns.saturating_add(CHECKPOINT_NS);
+            }
+            if now.monotonic_ns >= self.schedule.age_ns {
+                self.schedule.age_ns = now.monotonic_ns.saturating_add(AGE_NS);
+                self.prune_old(now)?;
+            }
+            Ok(())
+        });
+        self.note(done, now);
+    }
+
+    /// Ends the run in order. What the disk does not take now is not written any more.
+    pub fn close(mut self) {
+        self.end();
+    }
+
+    /// Bytes of all segments.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let closed = self.closed.iter().fold(0u64, |sum, closed| sum.saturating_add(closed.bytes));
+        closed.saturating_add(self.segment.as_ref().map_or(0, |segment| segment.place.len))
+    }
+
+    /// What the disk refuses with, while it does.
+    #[must_use]
+    pub fn error(&self) -> Option<&str> {
+        self.failed.as_ref().map(|(_, error)| error.as_str())
+    }
+
+    /// Frames written in this run.
+    #[must_use]
+    pub fn frames_written(&self) -> u64 {
+        self.written.frames
+    }
+
+    /// Records and frames lost in this run.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.losses.total
+    }
+
+    /// Frames lost here in this run, beside those that [`Evidence::lost_before`] told of.
+    #[must_use]
+    pub fn frames_lost(&self) -> u64 {
+        self.losses.frames_here
+    }
+
+    fn end(&mut self) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let now = self.around.now();
+        self.tell_losses(now);
+        self.say(&Word::Close { counter: self.counter }, now);
+        let done = self.flush(now).and_then(|()| {
+            self.sync()?;
+            self.sign(now)?;
+            self.sync()?;
+            self.save_state();
+            self.segment.as_mut().map_or(Ok(()), Segment::end)
+        });
+        if let Err(error) = done {
+            tracing::error!(%error, "the evidence store could not be closed; the next start recovers it");
+        }
+    }
+
+    /// Ends as a power cut does, without a word; how many bytes of the last segment are on the disk for sure.
+    #[cfg(test)]
+    pub(super) fn kill(mut self) -> u64 {
+        self.ended = true;
+        self.mark.as_ref().map_or(u64::MAX, |mark| mark.place.len)
+    }
+
+    fn say_first_words(&mut self) {
+        let now = self.around.now();
+        for word in self.first_words.clone() {
+            self.say(&word, now);
+        }
+    }
+
+    pub(super) fn say(&mut self, word: &Word, now: Moment) {
+        self.waiting.word(word, now.wall_ns, now.monotonic_ns);
+    }
+
+    /// Counts what the disk leaves no room for.
+    fn lose(&mut self, lost: Tally, now: Moment) {
+        self.losses.since(now);
+        self.losses.disk.add(lost);
+        self.losses.frames_here = self.losses.frames_here.saturating_add(lost.frames);
+        self.losses.total = self.losses.total.saturating_add(lost.sum());
+    }
+
+    /// Writes what makes a whole evidence block, unless the disk refused a moment ago.
+    fn relieve(&mut self, now: Moment) {
+        if self.waiting.len() >= BLOCK && self.failed.is_none() {
+            let done = self.pump(now);
+            self.note(done, now);
+        }
+    }
+
+    /// Remembers how the disk fared.
+    fn note(&mut self, done: io::Result<()>, now: Moment) {
+        match done {
+            Ok(()) => {
+                if self.failed.take().is_some() {
+                    tracing::info!("evidence is written again");
+                }
+            }
+            Err(error) => {
+                if self.failed.is_none() {
+                    tracing::error!(%error, "evidence can't be written; frames go on, the disk is tried every second");
+                }
+                let begin_anew = self.segment.as_ref().is_some_and(|segment| !segment.is_linked());
+                if begin_anew {
+                    // Whoever removed it: what comes now must lie where somebody can find it.
+                    self.segment = None;
+                    self.mark = None;
+                }
+                self.failed = Some((now.monotonic_ns, error.to_string()));
+            }
+        }
+    }
+
+    /// Writes evidence blocks that are full or due.
+    fn pump(&mut self, now: Moment) -> io::Result<()> {
+        while self.waiting.len() >= BLOCK || self.waiting.is_due(now.monotonic_ns, BLOCK_NS) {
+            self.turn_if_due(now)?;
+            self.write_block(now)?;
+        }
+        Ok(())
+    }
+
+    /// Writes all that waits, into this segment.
+    pub(super) fn flush(&mut self, now: Moment) -> io::Result<()> {
+        while !self.waiting.is_empty() {
+            self.write_block(now)?;
+        }
+        Ok(())
+    }
+
+    fn write_block(&mut self, now: Moment) -> io::Result<()> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        self.begin_segment(now)?;
+        let Some(segment) = self.segment.as_mut() else { return Ok(()) };
+        let mut bytes = Vec::with_capacity(BLOCK);
+        if segment.place.len == 0 {
+            head(&mut bytes, &self.options);
+        }
+        let taken = usize::try_from(segment.place.covered_len).unwrap_or(BLOCK).saturating_add(bytes.len());
+        let batch = self.waiting.batch(BLOCK.saturating_sub(taken));
+        bytes.extend(self.waiting.bytes_of(batch));
+        let (hash, covered) = segment.place.cover(&bytes);
+        let trailer = Trailer {
+            segment: segment.number,
+            number: self.chain.frontier.leaves(),
+            first_record: self.chain.records.saturating_add(1),
+            last_record: self.chain.records.saturating_add(batch.items),
+            monotonic_ns: now.monotonic_ns,
+            wall_ns: now.wall_ns,
+            clock: self.around.clock(),
+            boot_id: self.boot_id,
+            frames: self.around.frames(),
+            lost: self.losses.total,
+            covered,
+            hash,
+            before: self.chain.before,
+        };
+        let body = trailer.emit();
+        block::custom(&mut bytes, TRAILER, &body);
+        segment.block(&bytes)?;
+        segment.last_wall_ns = now.wall_ns;
+        self.chain.push(&body, trailer.last_record);
+        self.waiting.done(batch, now.monotonic_ns);
+        let records = batch.items.saturating_sub(batch.frames).saturating_sub(batch.words);
+        self.written.add(Tally { records, frames: batch.frames });
+        Ok(())
+    }
+
+    /// Makes the next segment where none grows.
+    fn begin_segment(&mut self, now: Moment) -> io::Result<()> {
+        if self.segment.is_some() {
+            return Ok(());
+        }
+        let number = self.next_number;
+        let output = self.disk.create(&self.options.directory.join(files::segment_name(number)))?;
+        let segment = Segment::begin(number, output, self.limit(), now.monotonic_ns);
+        self.mark = Some(Mark { chain: self.chain.clone(), place: segment.place.clone(), written: self.written });
+        self.told = Default::default();
+        self.segment = Some(segment);
+        self.newest = Start { segment: number, chain: self.chain.clone(), known: true };
+        self.next_number = number.saturating_add(1);
+        self.schedule.state = true;
+        Ok(())
+    }
+
+    /// Largest segment under the budget.
+    pub(super) fn limit(&self) -> u64 {
+        (self.options.budget / 32).clamp(MIN_SEGMENT, MAX_SEGMENT)
+    }
+
+    /// Ends the segment where it is full or old.
+    fn turn_if_due(&mut self, now: Moment) -> io::Result<()> {
+        let Some(segment) = &self.segment else { return Ok(()) };
+        let limit = self.limit();
+        // Room for what has to be said of removed segments, and for the evidence block that waits, which goes before it.
+        let full = limit.saturating_sub(limit / 16).saturating_sub(BLOCK as u64);
+        let next = u64::try_from(self.waiting.len().min(BLOCK)).unwrap_or(0);
+        let place = &segment.place;
+        let is_full = place.len.saturating_add(next) > full;
+        let is_old = now.monotonic_ns.saturating_sub(segment.begun_ns) >= SEGMENT_NS;
+        if place.len == 0 || !(is_full || is_old) {
+            return Ok(());
+        }
+        // What waits goes before: a sync that fails takes back only what was written.
+        self.flush(now)?;
+        self.make_room(now)?;
+        self.sync()?;
+        self.sign(now)?;
+        self.sync()?;
+        let Some(segment) = self.segment.as_mut() else { return Ok(()) };
+        segment.end()?;
+        self.closed.push_back(Closed {
+            number: segment.number,
+            bytes: segment.place.len,
+            until_ns: segment.last_wall_ns,
+            end: Some(self.chain.clone()),
+        });
+        self.segment = None;
+        self.mark = None;
+        Ok(())
+    }
+
+    /// Writes all that waits, brings it to the disk and signs it.
+    fn checkpoint(&mut self, now: Moment) -> io::Result<()> {
+        self.tell_losses(now);
+        while !self.waiting.is_empty() {
+            self.turn_if_due(now)?;
+            self.write_block(now)?;
+        }
+        self.sync()?;
+        self.sign(now)?;
+        if self.schedule.state {
+            self.save_state();
+        }
+        Ok(())
+    }
+
+    fn tell_losses(&mut self, now: Moment) {
+        if self.losses.is_empty() {
+            return;
+        }
+        let Losses { queue, disk, since_ns, total, frames_here } = self.losses;
+        let [told_queue, told_disk] = &mut self.told;
+        told_queue.add(queue);
+        told_disk.add(disk);
+        for (lost, why) in [(queue, Why::Queue), (disk, Why::Disk)] {
+            if lost.sum() > 0 {
+                let (records, frames) = (lost.records, lost.frames);
+                self.say(&Word::Gap { records, frames, why, since_ns }, now);
+            }
+        }
+        self.losses = Losses { total, frames_here, ..Losses::default() };
+    }
+
+    /// Brings the segment to the disk. Where that fails, nobody knows which of the bytes since the last time are there:
+    /// they are taken for lost.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        let Some(segment) = self.segment.as_mut() else { return Ok(()) };
+        let Err(error) = segment.sync() else {
+            self.mark = Some(Mark { chain: self.chain.clone(), place: segment.place.clone(), written: self.written });
+            self.told = Default::default();
+            self.first_words.clear();
+            return Ok(());
+        };
+        if let Some(mark) = self.mark.clone().filter(|_| segment.is_linked()) {
+            segment.back_to(mark.place);
+            self.chain = mark.chain;
+            let now = self.around.now();
+            let lost = self.written.since(mark.written);
+            self.written = mark.written;
+            self.lose(lost, now);
+            // What these said of other losses has to be said again.
+            let [queue, disk] = std::mem::take(&mut self.told);
+            self.losses.queue.add(queue);
+            self.losses.disk.add(disk);
+            self.pruned.clear();
+            self.say_first_words();
+        }
+        Err(error)
+    }
+
+    /// Signs the leaves that stand on the disk.
+    pub(super) fn sign(&mut self, now: Moment) -> io::Result<()> {
+        let Some(segment) = self.segment.as_mut().filter(|segment| segment.place.len > 0) else { return Ok(()) };
+        let checkpoint = Checkpoint {
+            leaves: self.chain.frontier.leaves(),
+            root: self.chain.frontier.root(),
+            time_ns: now.wall_ns,
+            records: self.chain.records,
+            counter: self.counter,
+        };
+        let note = checkpoint.note(&self.signer);
+        let mut bytes = Vec::new();
+        block::custom(&mut bytes, CHECKPOINT, note.as_bytes());
+        segment.covered(&bytes)?;
+        if now.monotonic_ns >= self.schedule.witness_ns || self.ended {
+            self.schedule.witness_ns = now.monotonic_ns.saturating_add(WITNESS_NS);
+            for witness in &mut self.witnesses {
+                witness.push(&note);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn state_is_due(&mut self) {
+        self.schedule.state = true;
+    }
+
+    /// Writes down where the newest and the oldest segment begin, which saves the next start from reading all of them.
+    fn save_state(&mut self) {
+        self.schedule.state = false;
+        let state = State { newest: self.newest.clone(), oldest: self.oldest.clone() };
+        if let Err(error) = state.save(&self.options.directory) {
+            tracing::warn!(%error, "the next start will read all segments");
+        }
+    }
+}
+
+impl Losses {
+    fn since(&mut self, now: Moment) {
+        if self.is_empty() {
+            self.since_ns = now.wall_ns;
+        }
+    }
+}
+
+impl Drop for Evidence {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// What a segment begins with.
+fn head(out: &mut Vec<u8>, options: &EvidenceOptions) {
+    let application = concat!("vambrace ", env!("CARGO_PKG_VERSION"));
+    pcapng::start(out, application, &PORTS, u32::try_from(SNAP_LEN).unwrap_or(u32::MAX));
+    if !options.names.is_empty() {
+        pcapng::names(out, options.names.iter().map(|(address, name)| (*address, name.as_str())));
+    }
+}

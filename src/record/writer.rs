@@ -1,0 +1,285 @@
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dissect::Toward;
+
+use super::evidence::{Evidence, Port};
+use super::pcapng::PacketNotes;
+use super::recorder::{RETRY, RecordCounters, RecordOptions};
+use super::store::Store;
+use super::{FrameCopy, Queue, Settler};
+use crate::event::{Event, EventId, Notice, Record, Render, Settled};
+
+/// How long the recorder sleeps when nothing waits: short against what a person notices, long against a wake-up.
+const NAP: Duration = Duration::from_millis(10);
+
+/// Most bytes of lines that wait for the disk to take them again: seconds of a busy cell.
+const BACKLOG: usize = 1 << 20;
+
+/// Most events taken at once, so that files grow steadily.
+const BATCH: usize = 1024;
+
+/// Sentences of the last refusals, for the comments of their frames.
+const SENTENCES: usize = 512;
+
+/// What the recorder's thread does: takes events and frames from the queue, and gives them to both stores.
+pub(super) struct Writer {
+    queue: Arc<Queue>,
+    render: Box<dyn Render>,
+    store: Store,
+    evidence: Evidence,
+    settler: Settler,
+    counters: Arc<RecordCounters>,
+    /// The line that is being rendered.
+    line: String,
+    /// Lines that wait for the disk, how many they are, and the id of the last.
+    lines: String,
+    line_count: u64,
+    last_id: EventId,
+    /// Lines lost since the disk refused.
+    lost: u64,
+    /// Copies of frames lost before they came here.
+    frames_lost: u64,
+    sentences: VecDeque<(EventId, String)>,
+    /// The latest event's clocks, and when it was taken: from them the time is told while none comes.
+    latest: Option<(u64, u64, Instant)>,
+    failed: Option<(Instant, String)>,
+    /// Time between two heart-beats, and when the last one was.
+    beat: Duration,
+    beaten: Instant,
+}
+
+impl Writer {
+    pub(super) fn new(
+        options: &RecordOptions,
+        queue: Arc<Queue>,
+        render: Box<dyn Render>,
+        (store, evidence): (Store, Evidence),
+        counters: Arc<RecordCounters>,
+    ) -> Self {
+        Self {
+            queue,
+            render,
+            store,
+            evidence,
+            settler: Settler::new(options.settling),
+            counters,
+            line: String::new(),
+            lines: String::new(),
+            line_count: 0,
+            last_id: EventId(0),
+            lost: 0,
+            frames_lost: 0,
+            sentences: VecDeque::new(),
+            latest: None,
+            failed: None,
+            beat: options.beat,
+            beaten: Instant::now(),
+        }
+    }
+
+    pub(super) fn run(mut self, stop: &AtomicBool) {
+        loop {
+            // Asked before the queue is emptied: what was pushed before the stop is written.
+            let stopping = stop.load(Ordering::Acquire);
+            let busy = self.drain();
+            if stopping && !busy {
+                self.end();
+                return;
+            }
+            self.heart_beat();
+            self.write(false);
+            self.evidence.tick();
+            self.count();
+            if !busy {
+                thread::park_timeout(NAP);
+            }
+        }
+    }
+
+    /// Takes what waits in the queue, up to a batch; says whether there was anything.
+    fn drain(&mut self) -> bool {
+        let mut settled = Vec::new();
+        let mut busy = false;
+        for _ in 0..BATCH {
+            let Some(event) = self.queue.pop() else { break };
+            busy = true;
+            self.latest = Some((event.monotonic_ns, event.wall_ns, Instant::now()));
+            self.settler.take(event, &mut |one| settled.push(one));
+        }
+        let (now_ns, _) = self.now();
+        self.settler.expire(now_ns, &mut |one| settled.push(one));
+        if let Some((count, id)) = self.queue.take_lost() {
+            self.counters.lost.fetch_add(count, Ordering::Relaxed);
+            self.evidence.lost_before(count, 0);
+            settled.push(self.losses(id, count));
+        }
+        for settled in settled {
+            self.line(&settled);
+        }
+        self.counters.unmatched.store(self.settler.unmatched(), Ordering::Relaxed);
+        let lost = self.queue.take_frames_lost();
+        self.frames_lost = self.frames_lost.saturating_add(lost);
+        self.evidence.lost_before(0, lost);
+        for _ in 0..BATCH {
+            let Some(copy) = self.queue.pop_frame() else { break };
+            busy = true;
+            self.frame(&copy);
+            self.queue.recycle(copy);
+        }
+        busy
+    }
+
+    /// Says that the box lives, also while nothing happens; not while the disk refuses and lines wait.
+    fn heart_beat(&mut self) {
+        if self.beaten.elapsed() < self.beat || self.failed.is_some() {
+            return;
+        }
+        self.beaten = Instant::now();
+        self.line.clear();
+        self.render.beat(&mut self.line);
+        self.take_line(None);
+    }
+
+    /// The monotonic and the wall clock, from the latest event and what passed since.
+    fn now(&self) -> (u64, u64) {
+        match self.latest {
+            Some((monotonic, wall, at)) => {
+                let passed = u64::try_from(at.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                (monotonic.saturating_add(passed), wall.saturating_add(passed))
+            }
+            None => (0, 0),
+        }
+    }
+
+    /// The record of `count` lost events, under the id of the last of them, which is free.
+    fn losses(&self, id: EventId, count: u64) -> Settled {
+        let (monotonic_ns, wall_ns) = self.now();
+        let record = Record::Notice(Notice::RecordsLost { count });
+        Event { id, monotonic_ns, wall_ns, frame: 0, record }.into()
+    }
+
+    fn line(&mut self, settled: &Settled) {
+        self.line.clear();
+        self.render.line(settled, &mut self.line);
+        self.take_line(Some(settled.event.id));
+        let refused = match settled.event.record {
+            Record::Command(command) => !command.verdict.is_allowed(),
+            Record::Frame(_) => true,
+            _ => false,
+        };
+        if refused {
+            if self.sentences.len() >= SENTENCES {
+                self.sentences.pop_front();
+            }
+            self.sentences.push_back((settled.event.id, self.render.sentence(&settled.event)));
+        }
+    }
+
+    /// Gives the rendered line to both stores.
+    fn take_line(&mut self, id: Option<EventId>) {
+        if self.line.is_empty() {
+            return;
+        }
+        self.evidence.record(self.line.as_bytes());
+        if self.lines.len() >= BACKLOG {
+            self.lost = self.lost.saturating_add(1);
+            self.last_id = id.unwrap_or(self.last_id);
+            self.counters.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        self.lines.push_str(&self.line);
+        self.lines.push('\n');
+        self.line_count = self.line_count.saturating_add(1);
+    }
+
+    fn frame(&mut self, copy: &FrameCopy) {
+        let known =
+            self.sentences.iter().rev().find(|(id, _)| *id == copy.event).map(|(_, sentence)| sentence.as_str());
+        let verdict = &copy.verdict;
+        let reason = verdict.reason;
+        let fallback;
+        let comment = match known {
+            Some(sentence) => sentence,
+            None => {
+                fallback =
+                    format!("Refused ({reason}, policy generation {}): {}", verdict.generation, reason.sentence());
+                &fallback
+            }
+        };
+        let port = match copy.toward {
+            Toward::Robot => Port::PlantDropped,
+            Toward::Plant => Port::RobotDropped,
+        };
+        let notes = PacketNotes { comment, packet_id: copy.event.0, verdict: reason.name() };
+        self.evidence.packet(port, copy.wall_ns, copy.wire_len, copy.bytes(), &notes);
+    }
+
+    /// Gives the disk what waits for it; `urgent` also right after it refused.
+    fn write(&mut self, urgent: bool) {
+        if self.lines.is_empty() {
+            return;
+        }
+        if !urgent && self.failed.as_ref().is_some_and(|(failed, _)| failed.elapsed() < RETRY) {
+            return;
+        }
+        match self.write_lines() {
+            Ok(()) => {
+                if self.failed.take().is_some() {
+                    tracing::info!("event lines are written again");
+                }
+                if self.lost > 0 {
+                    let lost = std::mem::take(&mut self.lost);
+                    let losses = self.losses(self.last_id, lost);
+                    self.line(&losses);
+                }
+            }
+            Err(error) => {
+                if self.failed.is_none() {
+                    tracing::error!(%error, "event lines can't be written; frames go on, the disk is tried every second");
+                }
+                self.failed = Some((Instant::now(), error.to_string()));
+            }
+        }
+    }
+
+    fn write_lines(&mut self) -> io::Result<()> {
+        if self.lines.is_empty() {
+            return Ok(());
+        }
+        self.store.make_room(self.lines.len())?;
+        self.store.events.append(self.lines.as_bytes())?;
+        self.lines.clear();
+        self.counters.written.fetch_add(std::mem::take(&mut self.line_count), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Tells others how it goes.
+    fn count(&self) {
+        let counters = &self.counters;
+        let bytes = self.store.bytes().saturating_add(self.evidence.bytes());
+        counters.bytes.store(bytes, Ordering::Relaxed);
+        counters.frames_written.store(self.evidence.frames_written(), Ordering::Relaxed);
+        let frames_lost = self.frames_lost.saturating_add(self.evidence.frames_lost());
+        counters.frames_lost.store(frames_lost, Ordering::Relaxed);
+        let failed = self.failed.as_ref().map(|(_, error)| error.as_str());
+        counters.set_error(failed.or(self.evidence.error()));
+    }
+
+    fn end(mut self) {
+        let mut settled = Vec::new();
+        self.settler.finish(&mut |one| settled.push(one));
+        for settled in settled {
+            self.line(&settled);
+        }
+        self.write(true);
+        self.write(true);
+        self.store.events.sync();
+        self.count();
+        self.evidence.close();
+    }
+}
