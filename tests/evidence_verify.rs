@@ -218,6 +218,11 @@ fn starts_that_left_nothing_are_counted() {
     let report = ask(&maker, &Question::default());
     assert!(report.sound);
     assert_eq!(report.starts_without_records, 2);
+    // Somebody took the whole store away, and the box began another.
+    let mut second = Maker::new(1, "vambrace/cell4");
+    second.counter = 6;
+    second.open();
+    assert_eq!(ask(&second, &Question::default()).starts_without_records, 6);
 }
 
 #[test]
@@ -296,7 +301,7 @@ fn ends_that_a_power_cut_leaves_are_sound_up_to_the_signature() {
         assert!(report.sound, "{end}: {:?}", report.findings);
         let length = (end - whole) as u64;
         assert_eq!(report.tail.map_or(0, |tail| tail.bytes), length);
-        for zeros in [4, 100, 5000] {
+        for zeros in [4, 5000] {
             maker.segments[2].resize(end + zeros, 0);
             let report = ask(&maker, &Question::default());
             assert!(report.sound, "{end} and {zeros} zeros: {:?}", report.findings);

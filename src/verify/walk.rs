@@ -468,17 +468,18 @@ impl Verifier {
             let own = self.tree.leaves();
             return Err(format!("a run was opened on {leaves} blocks, and {own} are there, or others than those"));
         }
-        if let Some(before) = self.run.counter {
+        // In front of the store's very first run there was none; of what was removed, nothing is known.
+        let is_first = leaves == 0;
+        if let Some(before) = self.run.counter.or(is_first.then_some(0)) {
             if counter <= before {
                 return Err(format!("run {counter} follows run {before}"));
             }
             let skipped = counter.saturating_sub(before).saturating_sub(1);
             self.report.starts_without_records = self.report.starts_without_records.saturating_add(skipped);
         }
-        // Of a run whose end was removed or left out, nothing is known.
-        let is_first = leaves == 0;
-        let is_known = is_first || self.run.counter.is_some() || self.report.leaves > 0;
-        if is_known && clean != (is_first || self.run.closed) {
+        // Of a run whose end was removed or left out, nothing is known, and of one before the first whole block neither.
+        let is_known = !is_first && (self.run.counter.is_some() || self.report.leaves > 0);
+        if is_known && clean != self.run.closed {
             return Err("a run says otherwise than the records how the one before ended".into());
         }
         if !clean {

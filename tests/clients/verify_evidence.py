@@ -302,8 +302,8 @@ class Store:
         demand((word["leaves"], word["root"]) == there, "an open on other leaves than those that are there")
         demand(self.run is None or word["counter"] > self.run, "a counter does not grow")
         first = self.tree.count == 0
-        if first or self.run is not None or self.tree.count > self.base["leaves"]:
-            demand(word["clean"] is (first or self.closed), "an open says otherwise how the run before ended")
+        if not first and (self.run is not None or self.tree.count > self.base["leaves"]):
+            demand(word["clean"] is self.closed, "an open says otherwise how the run before ended")
         self.unclosed += not word["clean"]
         self.recovers = None if word["clean"] else word["leaves"]
         self.run, self.closed = word["counter"], False
