@@ -1,5 +1,14 @@
 //! `vambrace evidence` as people call it: exit codes, sentences, exports that another machine verifies.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may stop at the first surprise"
+)]
+
 #[path = "support/evidence.rs"]
 mod evidence;
 

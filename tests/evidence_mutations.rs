@@ -7,6 +7,15 @@
 //!
 //! A mutation must be found, or make the statement weaker where nothing that was signed is gone: never the same.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may stop at the first surprise"
+)]
+
 #[path = "support/evidence.rs"]
 mod evidence;
 
@@ -210,11 +219,7 @@ fn every_block_deleted_duplicated_swapped_or_spliced() {
         let all = blocks(segment);
         in_parallel(all.len(), |at| {
             let (from, to, kind) = all[at];
-            let piece = case
-                .pieces
-                .iter()
-                .rfind(|piece| piece.segment == number && piece.from <= from)
-                .unwrap();
+            let piece = case.pieces.iter().rfind(|piece| piece.segment == number && piece.from <= from).unwrap();
             let build = |parts: &[&[u8]]| {
                 let rest = [&[&segment[piece.from..from]], parts].concat().concat();
                 case.go_on(&piece.state, number, &rest, 0)
@@ -331,9 +336,8 @@ fn a_roll_back_to_every_checkpoint() {
     let held = maker.notes.join("\n") + "\n";
     let witnesses = read_witness("witness", held.as_bytes(), &key).unwrap();
     let question = Question { witnesses, ..Question::default() };
-    let ask = |maker: &Maker, question: &Question| {
-        verify(&Memory::new(maker.files(), false), question, |_| {}).unwrap()
-    };
+    let ask =
+        |maker: &Maker, question: &Question| verify(&Memory::new(maker.files(), false), question, |_| {}).unwrap();
     let whole = ask(&maker, &question);
     assert!(whole.sound, "{:?}", whole.findings);
     let last = whole.signed.unwrap().leaves;

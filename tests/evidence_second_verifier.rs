@@ -1,6 +1,15 @@
 //! Two verifiers that were written from one page, in two languages, say the same of stores, whole and altered; and a
 //! third reader of logs agrees about keys, notes and roots.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may stop at the first surprise"
+)]
+
 #[path = "support/evidence.rs"]
 mod evidence;
 #[path = "support/python.rs"]

@@ -1,5 +1,14 @@
 //! The writer's own stores, read by the verifier that knows only the page.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may stop at the first surprise"
+)]
+
 #[path = "support/evidence.rs"]
 mod evidence;
 

@@ -1,5 +1,14 @@
 //! What a verifier says of stores: sound ones, and those whose makers hold a key and know the format.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may stop at the first surprise"
+)]
+
 #[path = "support/evidence.rs"]
 mod evidence;
 

@@ -110,7 +110,8 @@ fn read_key(path: &Path) -> Result<Key, Exit> {
     /// Longer than any line of a key, in bytes.
     const ROOM: u64 = 64 << 10;
     let mut text = String::new();
-    let read = File::open(path).and_then(|file| std::io::Read::read_to_string(&mut std::io::Read::take(file, ROOM), &mut text));
+    let read = File::open(path)
+        .and_then(|file| std::io::Read::read_to_string(&mut std::io::Read::take(file, ROOM), &mut text));
     read.map_err(|error| fail(Exit::Failed, &at(path, &error)))?;
     Key::parse(text.trim()).map_err(|what| {
         fail(Exit::Failed, &at(path, &format!("{what}; it should hold the line of the box's evidence.pub")))

@@ -121,7 +121,13 @@ pub fn verify(store: &dyn Store, question: &Question, mut progress: impl FnMut(u
         Ok(base) => base,
         Err(finding) => {
             findings.push(finding);
-            return Ok(Report { findings, name: key.name().into(), key: key.line().into(), pinned, ..Report::default() });
+            return Ok(Report {
+                findings,
+                name: key.name().into(),
+                key: key.line().into(),
+                pinned,
+                ..Report::default()
+            });
         }
     };
     let mut verifier = Verifier::new(key, pinned, base, question.witnesses.clone(), question.counter);

@@ -118,7 +118,9 @@ impl Export {
             let entry = entry.map_err(|_| {
                 wrong(match entries.last() {
                     None => "is neither a folder nor a tar file".into(),
-                    Some(last) => format!("is no whole tar file: what stands behind {} is none of its files", last.name),
+                    Some(last) => {
+                        format!("is no whole tar file: what stands behind {} is none of its files", last.name)
+                    }
                 })
             })?;
             let name = entry.path()?.to_str().map(str::to_owned).unwrap_or_default();

@@ -2,17 +2,21 @@
 //!
 //! Memory is bounded by the longest block that may be, one mark a segment, and the lists of a [`Report`].
 
+mod clock;
+mod end;
+mod life;
+
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::note::{Checkpoint, Key, NoteError, checkpoint, hex};
+use super::note::{Checkpoint, Key, NoteError, checkpoint};
 use super::pcapng::{Block, Head, head, read};
-use super::report::{Absent, ClockStep, Finding, Gap, Report, Signed, Tail, Unclosed, keep};
+use super::report::{Absent, Finding, Report, Signed, Tail};
 use super::tail::Torn;
 use super::trailer::Trailer;
 use super::tree::{Hash, Tree, sha256};
-use super::words::{self, Prune, Word};
+use super::words::{self, Word};
 
 /// Where the segments that are there begin.
 #[derive(Clone, Debug, Default)]
@@ -138,11 +142,8 @@ impl Verifier {
     #[must_use]
     pub fn new(key: Key, pinned: bool, base: Base, mut witnesses: Vec<Checkpoint>, counter: Option<u64>) -> Self {
         witnesses.sort_by_key(|checkpoint| (checkpoint.leaves, checkpoint.time_ns));
-        let absent = (base.tree.leaves() > 0).then(|| Absent {
-            leaves: base.tree.leaves(),
-            records: base.records,
-            by: base.by,
-        });
+        let absent =
+            (base.tree.leaves() > 0).then(|| Absent { leaves: base.tree.leaves(), records: base.records, by: base.by });
         let report = Report {
             name: key.name().to_owned(),
             key: key.line().to_owned(),
@@ -421,97 +422,6 @@ impl Verifier {
         Ok(())
     }
 
-    fn word(&mut self, word: Word) -> Result<(), Fault> {
-        match word {
-            Word::Open { name, key, counter, leaves, root, clean } => {
-                self.open(&name, &key, counter, (leaves, root), clean)
-            }
-            Word::Recovered { segment, cut_bytes, leaves } => {
-                let Some(expected) = self.run.recovers.take() else {
-                    return Err("a run says that it recovered another, which had ended".into());
-                };
-                let number = self.here.number;
-                let named = segment == number || segment.saturating_add(1) == number;
-                if leaves != expected || !named {
-                    return Err("what a run says that it recovered is not what is there".into());
-                }
-                if let Some(unclosed) = self.report.unclosed.last_mut() {
-                    unclosed.cut_bytes = Some(cut_bytes);
-                }
-                Ok(())
-            }
-            Word::Gap { time_ns, records, frames, why, since_ns } => {
-                self.run.told = self.run.told.saturating_add(records).saturating_add(frames);
-                self.report.lost_records = self.report.lost_records.saturating_add(records);
-                self.report.lost_frames = self.report.lost_frames.saturating_add(frames);
-                let gap = Gap { since_ns, until_ns: time_ns, records, frames, why };
-                keep(&mut self.report.gaps, &mut self.report.gap_count, gap);
-                Ok(())
-            }
-            Word::Prune(prune) => self.prune(&prune),
-            Word::Close { counter } => {
-                if self.run.counter.is_some_and(|own| own != counter) {
-                    return Err(format!("the close of run {counter} stands in another run"));
-                }
-                self.run.closed = true;
-                Ok(())
-            }
-        }
-    }
-
-    fn open(&mut self, name: &str, key: &str, counter: u64, there: (u64, Hash), clean: bool) -> Result<(), Fault> {
-        if key != self.key.line() || name != self.key.name() {
-            return Err("a run was opened under another name or key".into());
-        }
-        let (leaves, root) = there;
-        if leaves != self.tree.leaves() || root != self.tree.root() {
-            let own = self.tree.leaves();
-            return Err(format!("a run was opened on {leaves} blocks, and {own} are there, or others than those"));
-        }
-        // In front of the store's very first run there was none; of what was removed, nothing is known.
-        let is_first = leaves == 0;
-        if let Some(before) = self.run.counter.or(is_first.then_some(0)) {
-            if counter <= before {
-                return Err(format!("run {counter} follows run {before}"));
-            }
-            let skipped = counter.saturating_sub(before).saturating_sub(1);
-            self.report.starts_without_records = self.report.starts_without_records.saturating_add(skipped);
-        }
-        // Of a run whose end was removed or left out, nothing is known, and of one before the first whole block neither.
-        let is_known = !is_first && (self.run.counter.is_some() || self.report.leaves > 0);
-        if is_known && clean != self.run.closed {
-            return Err("a run says otherwise than the records how the one before ended".into());
-        }
-        if !clean {
-            let until_ns = self.report.to_ns.unwrap_or(0);
-            let unclosed = Unclosed { counter: self.run.counter, until_ns, cut_bytes: None };
-            keep(&mut self.report.unclosed, &mut self.report.unclosed_count, unclosed);
-        }
-        self.settle_losses();
-        self.report.runs = self.report.runs.saturating_add(1);
-        let recovers = (!clean).then_some(leaves);
-        self.run = Run { seen: true, counter: Some(counter), recovers, opens: true, ..Run::default() };
-        Ok(())
-    }
-
-    /// Losses of a run that its gaps do not tell of.
-    fn settle_losses(&mut self) {
-        let untold = self.run.lost.saturating_sub(self.run.told);
-        self.report.lost_untold = self.report.lost_untold.saturating_add(untold);
-    }
-
-    fn prune(&self, prune: &Prune) -> Result<(), Fault> {
-        let Some(tree) = prune.tree() else { return Err("a prune's hashes are not as many as its blocks need".into()) };
-        if tree.leaves() < self.base.tree.leaves() {
-            return Ok(());
-        }
-        // What is to be removed is still there, and ends where a segment does.
-        let is_there = self.marks.iter().any(|mark| {
-            mark.tree == tree && mark.records == prune.records && mark.chain == prune.trailer
-        });
-        if is_there { Ok(()) } else { Err("a prune names other blocks than those that are there".into()) }
-    }
-
     fn trailer(&mut self, body: &[u8]) -> Result<(), Fault> {
         let trailer = Trailer::parse(body)?;
         let Here { number, position, covered_from, .. } = self.here;
@@ -524,7 +434,10 @@ impl Verifier {
         if trailer.segment != number {
             return Err(format!("the block belongs to segment {}", trailer.segment));
         }
-        let expected = (self.report.last_record.saturating_add(1), self.report.last_record.saturating_add(self.here.fresh.records));
+        let expected = (
+            self.report.last_record.saturating_add(1),
+            self.report.last_record.saturating_add(self.here.fresh.records),
+        );
         if (trailer.first_record, trailer.last_record) != expected {
             let (first, last) = expected;
             return Err(format!(
@@ -563,39 +476,6 @@ impl Verifier {
         self.report.unsigned_leaves = self.report.unsigned_leaves.saturating_add(1);
         self.report.unsigned_records = self.report.last_record.saturating_sub(self.signed_records());
         self.ask_witnesses()
-    }
-
-    /// Compares clocks with the trailer before.
-    fn tick(&mut self, trailer: &Trailer) {
-        let now = Clock {
-            boot_id: trailer.boot_id,
-            monotonic_ns: trailer.monotonic_ns,
-            wall_ns: trailer.wall_ns,
-        };
-        if trailer.clock != 2 {
-            self.report.unsynchronised = self.report.unsynchronised.saturating_add(1);
-        }
-        let Some(before) = self.clock.replace(now) else { return };
-        let difference = |now: u64, before: u64| i128::from(now).saturating_sub(i128::from(before));
-        let wall = difference(now.wall_ns, before.wall_ns);
-        let step = if now.boot_id == before.boot_id {
-            let elapsed = difference(now.monotonic_ns, before.monotonic_ns);
-            let step = wall.saturating_sub(elapsed);
-            // Slewing by adjtime moves a clock by 500 ppm at most; a millisecond for reading two clocks.
-            let tolerated = elapsed.checked_div(1000).unwrap_or(0).saturating_add(1_000_000);
-            if elapsed < 0 { elapsed } else if step.abs() > tolerated { step } else { 0 }
-        } else {
-            wall.min(0)
-        };
-        if step != 0 {
-            self.stepped(now.wall_ns, step);
-        }
-    }
-
-    fn stepped(&mut self, time_ns: u64, step: i128) {
-        let step_ns = i64::try_from(step).unwrap_or(if step < 0 { i64::MIN } else { i64::MAX });
-        let step = ClockStep { block: self.tree.leaves(), time_ns, step_ns };
-        keep(&mut self.report.clock_steps, &mut self.report.clock_step_count, step);
     }
 
     fn checkpoint(&mut self, note: &[u8]) -> Result<Behind, Fault> {
@@ -637,64 +517,6 @@ impl Verifier {
         self.report.unsigned_leaves = 0;
         self.report.unsigned_records = 0;
         Ok(Behind::Checkpoint(hash, read.time_ns))
-    }
-
-    /// Passes over what witnesses hold of blocks that are absent.
-    fn skip_old_witnesses(&mut self) {
-        let old = self.witnesses.iter().take_while(|it| it.leaves < self.base.tree.leaves()).count();
-        self.witness = old;
-        self.report.end.witness_too_old = u64::try_from(old).unwrap_or(u64::MAX);
-    }
-
-    /// Compares the tree with what witnesses hold of so many leaves.
-    fn ask_witnesses(&mut self) -> Result<(), Fault> {
-        while let Some(held) = self.witnesses.get(self.witness).filter(|it| it.leaves == self.tree.leaves()) {
-            if held.root != self.tree.root() {
-                return Err(format!("a witness holds another root of the first {} blocks", held.leaves));
-            }
-            self.report.end.witness =
-                Some(Signed { leaves: held.leaves, records: held.records, time_ns: held.time_ns });
-            self.report.end.witnessed = self.report.end.witnessed.saturating_add(1);
-            self.witness = self.witness.saturating_add(1);
-        }
-        Ok(())
-    }
-
-    /// The answer.
-    #[must_use]
-    pub fn finish(mut self) -> Report {
-        self.settle_losses();
-        self.report.root = hex(&self.tree.root());
-        self.report.leaves = self.tree.leaves();
-        if !self.stopped {
-            self.ask_for_the_end();
-        }
-        self.report.sound = self.report.findings.is_empty();
-        if self.report.sound {
-            self.report.holds = self.report.signed;
-        }
-        self.report
-    }
-
-    /// Whether the store ends as early as it may.
-    fn ask_for_the_end(&mut self) {
-        let own = self.tree.leaves();
-        if let Some(held) = self.witnesses.get(self.witness..).and_then(<[_]>::last) {
-            let Checkpoint { leaves, time_ns, .. } = *held;
-            let what = format!(
-                "a witness holds a checkpoint of {leaves} blocks, signed at {time_ns} ns; the store ends after {own}: \
-                 what came behind was cut off"
-            );
-            self.find(what, self.here.position);
-        }
-        if let (Some(counter), Some(last)) = (self.counter, self.run.counter) {
-            if last < counter {
-                let what = format!("the store was opened {counter} times, and its last run is number {last}");
-                self.find(what, self.here.position);
-            }
-            self.report.end.counter = (last == counter).then_some(counter);
-        }
-        self.report.end.closed = self.run.closed && self.report.signed.is_some_and(|signed| signed.leaves == own);
     }
 
     fn signed_records(&self) -> u64 {

@@ -76,5 +76,7 @@ pub(super) fn read(record: &[u8]) -> Result<Option<Word>, String> {
     if value.get("evidence").is_none() {
         return Ok(None);
     }
-    serde_json::from_value(value).map(Some).map_err(|error| format!("a record of the store's own is malformed: {error}"))
+    serde_json::from_value(value)
+        .map(Some)
+        .map_err(|error| format!("a record of the store's own is malformed: {error}"))
 }

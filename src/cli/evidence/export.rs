@@ -13,9 +13,11 @@ use crate::verify::{Before, Entry, MANIFEST, Manifest, NOT_SEEN, Named, Segment,
 
 /// Arguments of `evidence export`.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "Segments are handed on whole: the first may begin before --from, the last end after --to.\
+#[command(
+    after_long_help = "Segments are handed on whole: the first may begin before --from, the last end after --to.\
     \n\nExamples:\n  vambrace evidence export -o cell4.tar --from 2026-11-23 --to 2026-11-24T06:00:00Z\n  \
-    vambrace evidence export /mnt/disk/evidence -o cell4.tar --policy /etc/vambrace/policy.toml")]
+    vambrace evidence export /mnt/disk/evidence -o cell4.tar --policy /etc/vambrace/policy.toml"
+)]
 pub(crate) struct ExportArgs {
     #[command(flatten)]
     place: Place,
@@ -90,7 +92,8 @@ pub(super) fn run(context: &Context, args: &ExportArgs) -> Result<Exit, Exit> {
         let entry = store.entries().iter().find(|entry| entry.segment() == Some(segment.number));
         let Some(entry) = entry else { continue };
         // Of the last one, what is being written is left out; of others a verifier must see that it stands there.
-        let bytes = if segment.number == all.last().map_or(0, |it| it.number) { segment.whole_bytes } else { entry.bytes };
+        let bytes =
+            if segment.number == all.last().map_or(0, |it| it.number) { segment.whole_bytes } else { entry.bytes };
         items.push(Item { name: entry.name.clone(), bytes, content: Content::Segment(store.as_ref(), entry) });
     }
     let created = Timestamp::now();

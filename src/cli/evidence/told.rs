@@ -38,7 +38,8 @@ fn statement(report: &Report) -> String {
         signed.records
     );
     if report.unsigned_records > 0 {
-        let _ = write!(text, " {} records behind that are chained, and signed by nothing yet.", report.unsigned_records);
+        let _ =
+            write!(text, " {} records behind that are chained, and signed by nothing yet.", report.unsigned_records);
     }
     if let Some(tail) = &report.tail {
         let _ = write!(
@@ -99,7 +100,8 @@ pub(super) fn text(path: &str, report: &Report) -> String {
         });
     }
     if !report.key.is_empty() {
-        let whose = if report.pinned { "the one that was given" } else { "the store's own, not pinned: --key FILE pins it" };
+        let whose =
+            if report.pinned { "the one that was given" } else { "the store's own, not pinned: --key FILE pins it" };
         line(format!("key: {} ({whose})", report.key));
     }
     if report.last_segment > 0 {
