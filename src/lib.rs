@@ -23,3 +23,4 @@ pub mod policy;
 pub mod record;
 pub mod robot;
 pub mod sys;
+pub mod verify;

@@ -42,6 +42,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "patches",
             "policy",
             "record",
+            "verify",
         ],
     ),
     (
@@ -72,6 +73,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("flow", &[]),
     ("manual", &[]),
     ("sys", &[]),
+    // Shares nothing with the writer: what it knows stands in the manual.
+    ("verify", &[]),
 ];
 
 /// Rooms that compute and do nothing else: no files, sockets, threads, clocks or log.

@@ -4,6 +4,7 @@ mod config;
 mod console;
 mod doctor;
 mod events;
+mod evidence;
 mod explain;
 mod filter;
 mod learn;
@@ -73,6 +74,9 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Print or follow events.
     Events(events::EventsArgs),
+    /// Verify, list or export what was recorded, as evidence.
+    #[command(subcommand)]
+    Evidence(evidence::EvidenceCommand),
     /// The same engine over captures, without root.
     Replay(replay::ReplayArgs),
     /// The virtual robot cell in network namespaces (root).
@@ -107,6 +111,8 @@ pub enum Exit {
     Usage = 2,
     /// Something would be refused or differs.
     Findings = 3,
+    /// Evidence is altered or missing.
+    Unsound = 4,
     /// The appliance is not reachable.
     Unreachable = 5,
     /// Refused for safety.
@@ -162,6 +168,7 @@ pub fn main() -> ExitCode {
         Command::Status => status::run(&context),
         Command::Explain(args) => explain::run(&context, &args),
         Command::Events(args) => events::run(&context, &args),
+        Command::Evidence(command) => evidence::run(&context, &command),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { directory } => manual::man(directory.as_deref()),
         Command::Replay(args) => replay::run(&context, &args),

@@ -41,6 +41,12 @@ pub mod unconfirmed_facts {}
 #[doc = include_str!("eve-events.md")]
 pub mod eve_events {}
 
+#[doc = include_str!("evidence-format.md")]
+pub mod evidence_format {}
+
+#[doc = include_str!("evidence-keys.md")]
+pub mod evidence_keys {}
+
 #[doc = include_str!("known-attacks.md")]
 pub mod known_attacks {}
 
