@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use dissect::Toward;
 
+use super::capture::Captures;
 use super::learner::{Frames, Learner};
 use super::patches::{Job, Keeper, Limits, Loaded, try_all};
 use super::plan;
@@ -11,7 +12,7 @@ use super::standing::Standing;
 use crate::config::{Config, Side};
 use crate::control::{
     FailureKind, Handler, InputStatus, Learned, Learning, Outcome, PolicyText, PortStatus, RecordStatus, Request,
-    Response, RobotStatus, Status, TrafficStatus,
+    Response, RobotStatus, Status, Stream, TrafficStatus,
 };
 use crate::engine::{Mode, Rules, WorkerShared};
 use crate::event::Notice;
@@ -26,6 +27,7 @@ pub(super) struct Orders {
     config: Config,
     shared: Arc<WorkerShared>,
     frames: Arc<Frames>,
+    captures: Arc<Captures>,
     records: Arc<RecordCounters>,
     ports: [String; 2],
     names: Arc<Names>,
@@ -63,7 +65,7 @@ impl Orders {
         config: &Config,
         Begun { standing, own, pack, version }: Begun,
         shared: Arc<WorkerShared>,
-        frames: Arc<Frames>,
+        (frames, captures): (Arc<Frames>, Arc<Captures>),
         records: Arc<RecordCounters>,
         ports: [String; 2],
         names: Arc<Names>,
@@ -76,6 +78,7 @@ impl Orders {
             config: config.clone(),
             shared,
             frames,
+            captures,
             records,
             ports,
             names,
@@ -509,7 +512,18 @@ impl Handler for Orders {
                 None => Response::Learn(Learning::default()),
             },
             Request::Patches { again } => self.patch_report(again),
+            Request::Capture { .. } => Response::failed(FailureKind::Failed, "a capture is a stream"),
             Request::Events => Response::Events { directory: self.config.record.directory.display().to_string() },
         }
+    }
+    fn stream(&self, request: &Request, peer_uid: u32) -> Option<Result<Box<dyn Stream>, Response>> {
+        let Request::Capture { only_dropped, snap } = *request else { return None };
+        Some(match self.captures.join(only_dropped, snap) {
+            Ok(joined) => {
+                tracing::info!(uid = peer_uid, only_dropped, "a capture begins");
+                Ok(Box::new(joined))
+            }
+            Err(line) => Err(Response::failed(FailureKind::Failed, line)),
+        })
     }
 }

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, one line an error, exit codes that scripts can rely on.
 
+mod capture;
 mod config;
 mod doctor;
 mod events;
@@ -67,6 +68,11 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Print or follow events.
     Events(events::EventsArgs),
+    /// Show what passes, live, with verdicts: pcapng for Wireshark.
+    Capture(capture::CaptureArgs),
+    /// What Wireshark asks of an extcap program; see `vambrace-extcap`.
+    #[command(hide = true)]
+    Extcap(capture::extcap::ExtcapArgs),
     /// The same engine over captures, without root.
     Replay(replay::ReplayArgs),
     /// The virtual robot cell in network namespaces (root).
@@ -121,13 +127,17 @@ impl From<Exit> for ExitCode {
 pub(crate) struct Context {
     socket: PathBuf,
     json: bool,
+    quiet: bool,
 }
 
 /// Parses the arguments and runs one command.
 #[must_use]
 pub fn main() -> ExitCode {
+    if capture::extcap::is_meant(std::env::args_os().next().as_deref()) {
+        return capture::extcap::run(&capture::extcap::ExtcapArgs::parse()).into();
+    }
     let Cli { socket, json, quiet, command } = Cli::parse();
-    let context = Context { socket, json };
+    let context = Context { socket, json, quiet };
     start_log(quiet);
     let exit = match command {
         Command::Run(args) => run::run(&args),
@@ -140,6 +150,8 @@ pub fn main() -> ExitCode {
         Command::Status => status::run(&context),
         Command::Explain(args) => explain::run(&context, &args),
         Command::Events(args) => events::run(&context, &args),
+        Command::Capture(args) => capture::run(&context, &args),
+        Command::Extcap(args) => capture::extcap::run(&args),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { directory } => manual::man(directory.as_deref()),
         Command::Replay(args) => replay::run(&context, &args),
@@ -186,18 +198,23 @@ fn complain(line: &str) {
 pub(crate) fn ask(context: &Context, request: &Request) -> Result<Response, Exit> {
     let answer = Client::connect(&context.socket).and_then(|mut client| client.ask(request));
     match answer {
-        Ok(Response::Failed { kind, messages }) => {
-            let exit = match kind {
-                FailureKind::Usage => Exit::Usage,
-                FailureKind::Unsafe => Exit::Unsafe,
-                FailureKind::Findings => Exit::Findings,
-                FailureKind::Failed => Exit::Failed,
-            };
-            messages.iter().for_each(|message| complain(message));
-            Err(exit)
-        }
+        Ok(failed @ Response::Failed { .. }) => Err(refused(failed)),
         Ok(response) => Ok(response),
         Err(error) => Err(fail(unreachable_or_failed(&error), &error)),
+    }
+}
+
+/// Prints why something was not done; what is no failure was not expected.
+fn refused(response: Response) -> Exit {
+    let Response::Failed { kind, messages } = response else {
+        return fail(Exit::Failed, &"the appliance answered something else");
+    };
+    messages.iter().for_each(|message| complain(message));
+    match kind {
+        FailureKind::Usage => Exit::Usage,
+        FailureKind::Unsafe => Exit::Unsafe,
+        FailureKind::Findings => Exit::Findings,
+        FailureKind::Failed => Exit::Failed,
     }
 }
 

@@ -114,6 +114,58 @@ impl Client {
     }
 }
 
+impl Client {
+    /// Asks for a stream: what follows the response. What failed is answered as by [`Client::ask`].
+    ///
+    /// # Errors
+    /// As [`Client::ask`]; or the response says why there is no stream.
+    pub fn capture(mut self, request: &Request) -> Result<Result<Captured, Response>, ControlError> {
+        match self.ask(request)? {
+            Response::Capture => {
+                let broken = |source| ControlError::Broken { path: self.path.clone(), source };
+                self.stream.get_ref().set_read_timeout(Some(LOOK)).map_err(broken)?;
+                Ok(Ok(Captured { stream: self.stream }))
+            }
+            other => Ok(Err(other)),
+        }
+    }
+}
+
+/// How long a read of a stream waits, so that its reader can look whether it shall end.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Bytes that follow a response.
+#[derive(Debug)]
+pub struct Captured {
+    stream: BufReader<UnixStream>,
+}
+
+impl Captured {
+    /// Appends what has come to `into`; says whether more may come. Waits a tenth of a second at most.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub fn read(&mut self, into: &mut Vec<u8>) -> io::Result<bool> {
+        match self.stream.fill_buf() {
+            Ok([]) => Ok(false),
+            Ok(bytes) => {
+                let len = bytes.len();
+                into.extend_from_slice(bytes);
+                self.stream.consume(len);
+                Ok(true)
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Tells the other end to finish: it sends what waits and closes.
+    pub fn end(&self) {
+        // Where the other end has gone already there is nobody to tell.
+        let _ = self.stream.get_ref().shutdown(std::net::Shutdown::Write);
+    }
+}
+
 /// One line without its end, at most [`MAX_LINE`] bytes; `None` at the end of the stream.
 pub(super) fn read_line(stream: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();

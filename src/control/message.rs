@@ -38,6 +38,14 @@ pub enum Request {
     LearnStatus,
     /// Where the event files are, so that a reader can follow them.
     Events,
+    /// Show what passes: after the response, the connection carries pcapng until either end closes.
+    Capture {
+        /// Only what is refused, or outside enforcement would be.
+        #[serde(default)]
+        only_dropped: bool,
+        /// Most bytes of a frame.
+        snap: u32,
+    },
     /// What became of known attacks when they were tried against the policy in force.
     Patches {
         /// Try them again now, whatever the mode; else what was found last, as the mode makes it.
@@ -63,6 +71,8 @@ pub enum Response {
         /// Folder of the event files.
         directory: String,
     },
+    /// Answer to [`Request::Capture`]: what follows on the connection is pcapng.
+    Capture,
     /// Answer to [`Request::Patches`].
     Patches(Box<PatchReport>),
     /// It was not done.

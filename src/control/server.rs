@@ -26,6 +26,24 @@ const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 pub trait Handler: Send + Sync + 'static {
     /// Does what is asked, and says what came of it. Called on a client's own thread, for several clients at once.
     fn handle(&self, request: Request, peer_uid: u32) -> Response;
+
+    /// Opens what a request asks to be streamed; `None` where one line answers it.
+    ///
+    /// # Errors
+    /// The response that says why not.
+    fn stream(&self, request: &Request, peer_uid: u32) -> Option<Result<Box<dyn Stream>, Response>> {
+        let _ = (request, peer_uid);
+        None
+    }
+}
+
+/// What follows a response on its connection, until either end closes.
+pub trait Stream: Send {
+    /// Writes to the client on its own thread until it is done, the client has gone, or `stop` is set.
+    ///
+    /// # Errors
+    /// The client went away, or took nothing for too long.
+    fn run(self: Box<Self>, to: &UnixStream, stop: &AtomicBool) -> io::Result<()>;
 }
 
 /// One end of the control socket: the one that answers, on threads of its own. Ends with its value.
@@ -134,7 +152,14 @@ fn serve(stream: UnixStream, handler: &dyn Handler, stop: &AtomicBool) -> io::Re
             }
         };
         let response = match serde_json::from_slice::<RequestLine>(&line) {
-            Ok(RequestLine { protocol: VERSION, request }) => handler.handle(request, uid),
+            Ok(RequestLine { protocol: VERSION, request }) => match handler.stream(&request, uid) {
+                Some(Ok(stream)) => {
+                    answer(reader.get_ref(), Response::Capture)?;
+                    return stream.run(reader.get_ref(), stop);
+                }
+                Some(Err(refused)) => refused,
+                None => handler.handle(request, uid),
+            },
             Ok(RequestLine { protocol, .. }) => Response::failed(
                 FailureKind::Usage,
                 format!("protocol {protocol} asked, protocol {VERSION} runs; use the vambrace that runs"),
