@@ -35,6 +35,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "engine",
             "event",
             "export",
+            "index",
             "lab",
             "learn",
             "nic",
@@ -67,6 +68,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("control", &[]),
     ("document", &[]),
     ("flow", &[]),
+    ("index", &[]),
     ("manual", &[]),
     ("sys", &[]),
 ];

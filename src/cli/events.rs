@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::filter::Filter;
+use super::filter::{Filter, Operator};
 use super::output::{Output, Paint, time_of_day};
-use super::{Context, Exit, fail, mistakes, told};
+use super::question::{Question, Seen, UseIndex, read_lines};
+use super::{Context, Exit, fail, mistakes, told, when};
 use crate::config::Config;
 use crate::control::{Client, Request, Response};
 use crate::record::{EVENT_FILE, event_files};
@@ -22,7 +23,10 @@ const LOOK: Duration = Duration::from_millis(200);
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:\n  vambrace events --where 'event_type = alert and client = hmi'\n  \
     vambrace events --follow --where 'reason != allowed or class = safety'\n  \
-    vambrace events --where 'timestamp > 2026-11-23T13 and values > 100' --json | jq .")]
+    vambrace events --where 'timestamp > 2026-11-23T13 and values > 100' --json | jq .\n  \
+    vambrace events --where 'writes = 135' --since 2026-11-23T06:00 --until 2026-11-23T14:00   who wrote register 135\n  \
+    vambrace events --where loads --since 7d   which programs were loaded, by whom\n  \
+    vambrace events --changes --since yesterday   what changed")]
 pub(super) struct EventsArgs {
     /// Go on with new events as they are written.
     #[arg(short, long)]
@@ -31,9 +35,22 @@ pub(super) struct EventsArgs {
     ///
     /// A field is a path in the event (`alert.signature_id`); event_id, reason, rule, class, client, robot, service and
     /// what a command said (function, values, text) are found wherever they stand. ~ means contains. Of an array any
-    /// item will do. A field alone asks whether it is there.
+    /// item will do. A field alone asks whether it is there. Two fields are made of others: writes, each register or coil
+    /// that a Modbus command writes; loads, the program that a command brings or loads.
     #[arg(long, value_name = "EXPR")]
     r#where: Option<String>,
+    /// Only events from this time on: yesterday, today, 2h or 7d ago, 2026-11-23, 2026-11-23T13:58 (local), with Z (UTC).
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Only events before this time.
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// Only what changed: modes, policies, patches, ports; and what somebody did that no event before tells of.
+    #[arg(long)]
+    changes: bool,
+    /// Whether an index beside the event files (or in the user's cache) answers the question; the answer is the same.
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
+    index: UseIndex,
     /// Only the last N events that are there.
     #[arg(short = 'n', long, value_name = "N")]
     tail: Option<usize>,
@@ -47,19 +64,37 @@ pub(super) struct EventsArgs {
 
 /// Prints events.
 pub(super) fn run(context: &Context, args: &EventsArgs) -> Exit {
-    let filter = match args.r#where.as_deref().map(Filter::parse).transpose() {
-        Ok(filter) => filter,
-        Err(error) => return fail(Exit::Usage, &error),
+    let question = match question(args) {
+        Ok(question) => question,
+        Err(line) => return fail(Exit::Usage, &line),
     };
     let directory = match directory(context, args.config.as_deref(), args.records.as_deref()) {
         Ok(directory) => directory,
         Err(exit) => return exit,
     };
-    let printer = Printer { json: context.json, filter, output: Output::new() };
-    match print_all(&directory, args, &printer) {
+    let printer = Printer { json: context.json, output: Output::new() };
+    match print_all(&directory, args, &question, &printer) {
         Ok(()) => Exit::Fine,
         Err(error) => fail(Exit::Failed, &format!("{}: {error}", directory.display())),
     }
+}
+
+/// What the arguments ask.
+fn question(args: &EventsArgs) -> Result<Question, String> {
+    let mut filter = args.r#where.as_deref().map(Filter::parse).transpose().map_err(|error| error.to_string())?;
+    let now = jiff::Zoned::now();
+    for (option, text, operator) in
+        [("--since", &args.since, Operator::AtLeast), ("--until", &args.until, Operator::Less)]
+    {
+        let Some(text) = text else { continue };
+        let time = when::said(text, &now).map_err(|error| format!("{option}: {error}"))?;
+        let bound = Filter::time_is(operator, when::written(time));
+        filter = Some(match filter {
+            Some(filter) => filter.and(bound),
+            None => bound,
+        });
+    }
+    Ok(Question { filter, changes: args.changes })
 }
 
 /// The folder of the event files.
@@ -95,45 +130,33 @@ pub(super) fn for_each(directory: &Path, mut each: impl FnMut(&str, Value)) -> s
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
-        for line in BufReader::new(file).lines() {
-            let line = line?;
-            if let Ok(value) = serde_json::from_str(&line) {
-                each(&line, value);
-            }
-        }
+        read_lines(file, 0, u64::MAX, |_, line, value| each(line, value.clone()))?;
     }
     Ok(())
 }
 
 struct Printer {
     json: bool,
-    filter: Option<Filter>,
     output: Output,
 }
 
 impl Printer {
-    /// The line as it is printed; `None` where it is not asked for.
-    fn shown(&self, line: &str, value: &Value) -> Option<String> {
-        let asked = self.filter.as_ref().is_none_or(|filter| filter.matches(value));
-        asked.then(|| if self.json { line.to_owned() } else { brief(value, self.output) })
-    }
-
-    fn print(&self, line: &str) {
-        if let Ok(value) = serde_json::from_str(line)
-            && let Some(shown) = self.shown(line, &value)
-        {
-            super::print(&shown);
-        }
+    /// The line as it is printed.
+    fn shown(&self, line: &str, value: &Value) -> String {
+        if self.json { line.to_owned() } else { brief(value, self.output) }
     }
 }
 
-fn print_all(directory: &Path, args: &EventsArgs, printer: &Printer) -> std::io::Result<()> {
+fn print_all(directory: &Path, args: &EventsArgs, question: &Question, printer: &Printer) -> std::io::Result<()> {
     // Taken before the files are read: what is written meanwhile is followed, not missed.
     let growing = directory.join(EVENT_FILE);
-    let mut followed = args.follow.then(|| Followed::end_of(&growing));
+    let followed = args.follow.then(|| Followed::end_of(&growing));
+    let limit = followed.as_ref().map(|followed| (followed.inode, followed.position));
+    // Who follows changes has to know all that was done before.
+    let index = if args.follow && args.changes { UseIndex::Never } else { args.index };
     let mut last = std::collections::VecDeque::new();
-    for_each_until(directory, followed.as_ref(), |line, value| {
-        let Some(shown) = printer.shown(line, &value) else { return };
+    let seen = question.answer(directory, index, limit, |line, value| {
+        let shown = printer.shown(line, value);
         match args.tail {
             None => {
                 super::print(&shown);
@@ -149,31 +172,28 @@ fn print_all(directory: &Path, args: &EventsArgs, printer: &Printer) -> std::io:
     for shown in &last {
         super::print(shown);
     }
-    while let Some(followed) = &mut followed {
-        followed.read(&growing, |line| printer.print(line))?;
-        std::thread::sleep(LOOK);
-    }
-    Ok(())
+    let Some(followed) = followed else { return Ok(()) };
+    follow(followed, &growing, seen, question, printer)
 }
 
-/// As [`for_each`], but of the growing file only what was there when `followed` was made.
-fn for_each_until(
-    directory: &Path,
-    followed: Option<&Followed>,
-    mut each: impl FnMut(&str, Value),
+/// Prints what is written from now on.
+fn follow(
+    mut followed: Followed,
+    growing: &Path,
+    mut seen: Seen,
+    question: &Question,
+    printer: &Printer,
 ) -> std::io::Result<()> {
-    let Some(followed) = followed else { return for_each(directory, each) };
-    for path in event_files(directory)? {
-        let Ok(file) = File::open(&path) else { continue };
-        let limit = if file.metadata()?.ino() == followed.inode { followed.position } else { u64::MAX };
-        for line in BufReader::new(std::io::Read::take(file, limit)).lines() {
-            let line = line?;
-            if let Ok(value) = serde_json::from_str(&line) {
-                each(&line, value);
+    loop {
+        followed.read(growing, |line| {
+            if let Ok(value) = serde_json::from_str(line)
+                && question.asks_for(&value, &mut seen)
+            {
+                super::print(&printer.shown(line, &value));
             }
-        }
+        })?;
+        std::thread::sleep(LOOK);
     }
-    Ok(())
 }
 
 /// How far a growing file was read.
@@ -290,7 +310,9 @@ mod tests {
         fs::write(&path, "{\"n\":1}\n{\"n\"").unwrap();
         let mut followed = Followed::end_of(&path);
         let mut before = Vec::new();
-        for_each_until(&directory, Some(&followed), |line, _| before.push(line.to_owned())).unwrap();
+        let all = Question { filter: None, changes: false };
+        let limit = Some((followed.inode, followed.position));
+        all.answer(&directory, UseIndex::Never, limit, |line, _| before.push(line.to_owned())).unwrap();
         assert_eq!(before, ["{\"n\":1}"]);
         let read = |followed: &mut Followed| {
             let mut lines = Vec::new();

@@ -12,11 +12,13 @@ mod mode;
 mod output;
 mod patches;
 mod policy;
+mod question;
 mod replay;
 mod rule_text;
 mod run;
 mod status;
 mod told;
+mod when;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -41,6 +41,9 @@ pub mod unconfirmed_facts {}
 #[doc = include_str!("eve-events.md")]
 pub mod eve_events {}
 
+#[doc = include_str!("forensics.md")]
+pub mod forensics {}
+
 #[doc = include_str!("wireshark.md")]
 pub mod wireshark {}
 
