@@ -1,4 +1,5 @@
-//! One event, several renderings. EVE JSON is the first; its own types are described in the manual, `eve-events.md`.
+//! One event, several renderings. EVE JSON is the first, Zeek's the second. EVE's own types are described in the manual,
+//! `eve-events.md`.
 
 mod attack;
 mod community;
@@ -10,6 +11,7 @@ mod sentence;
 mod sid;
 mod stats;
 mod summary;
+pub mod zeek;
 
 pub use attack::{Technique, technique};
 pub use community::community_id;
