@@ -1,3 +1,5 @@
+#![allow(clippy::arithmetic_side_effects)]
+
 use std::fs;
 use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
