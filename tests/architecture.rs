@@ -36,6 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "engine",
             "event",
             "export",
+            "index",
             "lab",
             "learn",
             "nic",
@@ -71,6 +72,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("control", &["document"]),
     ("document", &[]),
     ("flow", &[]),
+    ("index", &[]),
     ("manual", &[]),
     ("sys", &[]),
     // Shares nothing with the writer: what it knows stands in the manual.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use dissect::Toward;
 
+use super::capture::Captures;
 use super::learner::{Frames, Learner};
 use super::patches::{Job, Keeper, Limits, Loaded, try_all};
 use super::plan;
@@ -11,7 +12,7 @@ use super::standing::Standing;
 use crate::config::{Account, Config, Side};
 use crate::control::{
     Caller, FailureKind, Handler, InputStatus, Learned, Learning, Outcome, Person, PolicyText, PortStatus,
-    RecordStatus, Request, Response, RobotStatus, Status, TrafficStatus,
+    RecordStatus, Request, Response, RobotStatus, Status, Stream, TrafficStatus,
 };
 use crate::engine::{Mode, Rules, WorkerShared};
 use crate::event::{Notice, Text};
@@ -26,6 +27,7 @@ pub(super) struct Orders {
     config: Config,
     shared: Arc<WorkerShared>,
     frames: Arc<Frames>,
+    captures: Arc<Captures>,
     records: Arc<RecordCounters>,
     ports: [String; 2],
     names: Arc<Names>,
@@ -65,7 +67,7 @@ impl Orders {
         config: &Config,
         Begun { standing, own, pack, version }: Begun,
         shared: Arc<WorkerShared>,
-        frames: Arc<Frames>,
+        (frames, captures): (Arc<Frames>, Arc<Captures>),
         records: Arc<RecordCounters>,
         ports: [String; 2],
         names: Arc<Names>,
@@ -78,6 +80,7 @@ impl Orders {
             config: config.clone(),
             shared,
             frames,
+            captures,
             records,
             ports,
             names,
@@ -516,6 +519,7 @@ impl Orders {
                 None => Response::Learn(Learning::default()),
             },
             Request::Patches { again } => self.patch_report(again),
+            Request::Capture { .. } => Response::failed(FailureKind::Failed, "a capture is a stream"),
             // Of somebody far away the management process hands out the lines itself; that they were asked for is
             // recorded here.
             Request::Events | Request::EventLines { .. } => {
@@ -556,6 +560,17 @@ impl Handler for Orders {
             tracing::error!(?person, ?request, "what was asked could not be recorded");
         }
         response
+    }
+
+    fn stream(&self, request: &Request, caller: &Caller) -> Option<Result<Box<dyn Stream>, Response>> {
+        let Request::Capture { only_dropped, snap } = *request else { return None };
+        Some(match self.captures.join(only_dropped, snap) {
+            Ok(joined) => {
+                tracing::info!(uid = caller.uid, only_dropped, "a capture begins");
+                Ok(Box::new(joined))
+            }
+            Err(line) => Err(Response::failed(FailureKind::Failed, line)),
+        })
     }
 
     fn trusts(&self, uid: u32) -> bool {

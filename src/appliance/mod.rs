@@ -8,11 +8,13 @@
 //!                        ├─ control: mode, policy, learning, status
 //!                        ├─ patches, at times: known attacks tried against the policy in force
 //!                        ├─ learner, while learning: copies of frames through an engine of its own
+//!                        ├─ capture, while somebody captures: copies of frames for readers
 //!                        └─ watch: ends the process when the worker stops turning
 //! ```
 //! Sockets and arena are the supervisor's: when the packet process is gone, its successor goes on with the same rings
 //! and the same connections.
 
+mod capture;
 mod control;
 mod hang;
 mod heart_beat;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGTERM};
 use signal_hook::flag;
 
+use super::capture::{Captures, WorkerTap};
 use super::control::{Begun, Orders};
 use super::hang::{Hang, Thread};
 use super::heart_beat::{Around, BEAT, Beating};
@@ -144,7 +145,8 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
 
     let frames = Arc::new(Frames::new());
     let clock = SystemClock;
-    let tap = LearnerTap(Arc::clone(&frames));
+    let captures = Captures::new(Arc::clone(&names));
+    let tap = WorkerTap { learner: LearnerTap(Arc::clone(&frames)), captures: Arc::clone(&captures) };
     let mut worker = Worker::new(ports, arena, Arc::clone(&queue), Arc::clone(&shared), clock, tap)
         .map_err(|error| Failure::new(1, format!("latency histogram: {error}")))?;
     worker.begin();
@@ -153,7 +155,7 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
         &config,
         Begun { standing, own, pack, version },
         Arc::clone(&shared),
-        frames,
+        (frames, captures),
         recorder.counters(),
         port_names,
         names,

@@ -1,18 +1,18 @@
 #![expect(clippy::indexing_slicing, reason = "a JSON value answers null for what it does not hold")]
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::filter::Filter;
+use super::filter::{Filter, Operator};
 use super::output::{Output, Paint, time_of_day};
-use super::{Context, Exit, fail, mistakes, told};
+use super::question::{Question, Seen, UseIndex, read_lines};
+use super::{Context, Exit, fail, mistakes, when};
 use crate::config::Config;
 use crate::control::{Client, Request, Response};
-use crate::export::{Batch, Cursor, event_files, read_after};
+use crate::export::{Batch, Cursor, event_files, read_after, told};
 
 /// How often a followed file is looked at: what a person takes for at once.
 const LOOK: Duration = Duration::from_millis(200);
@@ -24,7 +24,10 @@ const PAGE: usize = 1 << 20;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:\n  vambrace events --where 'event_type = alert and client = hmi'\n  \
     vambrace events --follow --where 'reason != allowed or class = safety'\n  \
-    vambrace events --where 'timestamp > 2026-11-23T13 and values > 100' --json | jq .")]
+    vambrace events --where 'timestamp > 2026-11-23T13 and values > 100' --json | jq .\n  \
+    vambrace events --where 'writes = 135' --since 2026-11-23T06:00 --until 2026-11-23T14:00   who wrote register 135\n  \
+    vambrace events --where loads --since 7d   which programs were loaded, by whom\n  \
+    vambrace events --changes --since yesterday   what changed")]
 pub(super) struct EventsArgs {
     /// Go on with new events as they are written.
     #[arg(short, long)]
@@ -33,9 +36,22 @@ pub(super) struct EventsArgs {
     ///
     /// A field is a path in the event (`alert.signature_id`); event_id, reason, rule, class, client, robot, service and
     /// what a command said (function, values, text) are found wherever they stand. ~ means contains. Of an array any
-    /// item will do. A field alone asks whether it is there.
+    /// item will do. A field alone asks whether it is there. Two fields are made of others: writes, each register or coil
+    /// that a Modbus command writes; loads, the program that a command brings or loads.
     #[arg(long, value_name = "EXPR")]
     r#where: Option<String>,
+    /// Only events from this time on: yesterday, today, 2h or 7d ago, 2026-11-23, 2026-11-23T13:58 (local), with Z (UTC).
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Only events before this time.
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// Only what changed: modes, policies, patches, ports; and what somebody did that no event before tells of.
+    #[arg(long)]
+    changes: bool,
+    /// Whether an index beside the event files (or in the user's cache) answers the question; the answer is the same.
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
+    index: UseIndex,
     /// Only the last N events that are there.
     #[arg(short = 'n', long, value_name = "N")]
     tail: Option<usize>,
@@ -49,33 +65,72 @@ pub(super) struct EventsArgs {
 
 /// Prints events.
 pub(super) fn run(context: &Context, args: &EventsArgs) -> Exit {
-    let filter = match args.r#where.as_deref().map(Filter::parse).transpose() {
-        Ok(filter) => filter,
-        Err(error) => return fail(Exit::Usage, &error),
+    let question = match question(args) {
+        Ok(question) => question,
+        Err(line) => return fail(Exit::Usage, &line),
     };
-    let printer = Printer { json: context.json, filter, output: Output::new() };
-    if context.remote.is_some() && args.records.is_none() && args.config.is_none() {
-        let mut client = match context.connect() {
-            Ok(client) => client,
-            Err(error) => return fail(super::unreachable_or_failed(&error), &error),
-        };
-        let mut caught_up = false;
-        let mut pages = |cursor: &Cursor| {
-            let batch = page(&mut client, cursor, caught_up && args.follow)?;
-            caught_up |= batch.lines.is_empty();
-            Ok(batch)
-        };
-        return print_all(&mut pages, args, &printer).err().unwrap_or(Exit::Fine);
+    let printer = Printer { json: context.json, question, output: Output::new() };
+    let done = if context.remote.is_some() && args.records.is_none() && args.config.is_none() {
+        remote(context, args, &printer)
+    } else {
+        directory(context, args.config.as_deref(), args.records.as_deref())
+            .and_then(|directory| local(&directory, args, &printer))
+    };
+    done.err().unwrap_or(Exit::Fine)
+}
+
+/// Events of a box, as its management process hands them out.
+fn remote(context: &Context, args: &EventsArgs, printer: &Printer) -> Result<(), Exit> {
+    let mut client = context.connect().map_err(|error| fail(super::unreachable_or_failed(&error), &error))?;
+    let mut tail = Tail::new(args.tail);
+    let (mut cursor, mut seen) = (Cursor::default(), Seen::default());
+    loop {
+        let batch = page(&mut client, &cursor, false)?;
+        if batch.lines.is_empty() {
+            tail.end();
+            if !args.follow {
+                return Ok(());
+            }
+            return printer.follow(batch.after, seen, &mut |cursor| page(&mut client, cursor, true));
+        }
+        warn_of_removed(&batch);
+        printer.take(&batch.lines, &mut seen, &mut |shown| tail.take(shown));
+        cursor = batch.after;
     }
-    let directory = match directory(context, args.config.as_deref(), args.records.as_deref()) {
-        Ok(directory) => directory,
-        Err(exit) => return exit,
-    };
-    let mut pages = |cursor: &Cursor| {
-        let read = read_after(&directory, cursor, PAGE);
-        read.map_err(|error| fail(Exit::Failed, &format!("{}: {error}", directory.display())))
-    };
-    print_all(&mut pages, args, &printer).err().unwrap_or(Exit::Fine)
+}
+
+/// Events of a folder, by its index where that is faster.
+fn local(directory: &Path, args: &EventsArgs, printer: &Printer) -> Result<(), Exit> {
+    let failed = |error: std::io::Error| fail(Exit::Failed, &format!("{}: {error}", directory.display()));
+    // Taken before the files are read: what is written meanwhile is followed, not missed.
+    let end = args.follow.then(|| Cursor::end_of(directory)).transpose().map_err(failed)?;
+    let limit = end.as_ref().map(|(_, limit)| *limit);
+    // Who follows changes has to know all that was done before.
+    let index = if args.follow && args.changes { UseIndex::Never } else { args.index };
+    let mut tail = Tail::new(args.tail);
+    let each = |line: &str, value: &Value| tail.take(printer.shown(line, value));
+    let seen = printer.question.answer(directory, index, limit, each).map_err(failed)?;
+    tail.end();
+    let Some((cursor, _)) = end else { return Ok(()) };
+    printer.follow(cursor, seen, &mut |cursor| read_after(directory, cursor, PAGE).map_err(failed))
+}
+
+/// What the arguments ask.
+fn question(args: &EventsArgs) -> Result<Question, String> {
+    let mut filter = args.r#where.as_deref().map(Filter::parse).transpose().map_err(|error| error.to_string())?;
+    let now = jiff::Zoned::now();
+    for (option, text, operator) in
+        [("--since", &args.since, Operator::AtLeast), ("--until", &args.until, Operator::Less)]
+    {
+        let Some(text) = text else { continue };
+        let time = when::said(text, &now).map_err(|error| format!("{option}: {error}"))?;
+        let bound = Filter::time_is(operator, when::written(time));
+        filter = Some(match filter {
+            Some(filter) => filter.and(bound),
+            None => bound,
+        });
+    }
+    Ok(Question { filter, changes: args.changes })
 }
 
 /// Event lines of a box, as its management process hands them out.
@@ -129,70 +184,87 @@ pub(super) fn for_each(directory: &Path, mut each: impl FnMut(&str, Value)) -> s
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
-        for line in BufReader::new(file).lines() {
-            let line = line?;
-            if let Ok(value) = serde_json::from_str(&line) {
-                each(&line, value);
-            }
-        }
+        read_lines(file, 0, u64::MAX, |_, line, value| each(line, value.clone()))?;
     }
     Ok(())
 }
 
+fn warn_of_removed(batch: &Batch) {
+    if batch.removed {
+        let lost = batch.lost;
+        eprintln!("vambrace: old event files were removed while they were read: up to {lost} events are missing");
+    }
+}
+
 struct Printer {
     json: bool,
-    filter: Option<Filter>,
+    question: Question,
     output: Output,
 }
 
 impl Printer {
-    /// The line as it is printed; `None` where it is no event or not asked for.
-    fn shown(&self, line: &str) -> Option<String> {
-        let value = serde_json::from_str(line).ok()?;
-        let asked = self.filter.as_ref().is_none_or(|filter| filter.matches(&value));
-        asked.then(|| if self.json { line.to_owned() } else { brief(&value, self.output) })
+    /// The line as it is printed.
+    fn shown(&self, line: &str, value: &Value) -> String {
+        if self.json { line.to_owned() } else { brief(value, self.output) }
+    }
+
+    /// Hands out those of these lines that are asked for.
+    fn take(&self, lines: &[String], seen: &mut Seen, each: &mut dyn FnMut(String)) {
+        for line in lines {
+            if let Ok(value) = serde_json::from_str(line)
+                && self.question.asks_for(&value, seen)
+            {
+                each(self.shown(line, &value));
+            }
+        }
+    }
+
+    /// Prints what is written from now on.
+    fn follow(
+        &self,
+        mut cursor: Cursor,
+        mut seen: Seen,
+        pages: &mut dyn FnMut(&Cursor) -> Result<Batch, Exit>,
+    ) -> Result<(), Exit> {
+        loop {
+            let batch = pages(&cursor)?;
+            warn_of_removed(&batch);
+            self.take(&batch.lines, &mut seen, &mut |shown| {
+                super::print(&shown);
+            });
+            cursor = batch.after;
+            if batch.lines.is_empty() {
+                std::thread::sleep(LOOK);
+            }
+        }
     }
 }
 
-/// Event lines after a place, from a folder or from a box.
-type Pages<'a> = dyn FnMut(&Cursor) -> Result<Batch, Exit> + 'a;
+/// Prints all that it takes, or at its end the last of it.
+struct Tail {
+    most: Option<usize>,
+    last: std::collections::VecDeque<String>,
+}
 
-fn print_all(pages: &mut Pages<'_>, args: &EventsArgs, printer: &Printer) -> Result<(), Exit> {
-    let (mut cursor, mut last) = (Cursor::default(), std::collections::VecDeque::new());
-    let mut caught_up = false;
-    loop {
-        let batch = pages(&cursor)?;
-        if batch.removed {
-            eprintln!(
-                "vambrace: old event files were removed while they were read: up to {} events are missing",
-                batch.lost
-            );
+impl Tail {
+    fn new(most: Option<usize>) -> Self {
+        Self { most, last: std::collections::VecDeque::new() }
+    }
+
+    fn take(&mut self, shown: String) {
+        let Some(most) = self.most else {
+            super::print(&shown);
+            return;
+        };
+        self.last.push_back(shown);
+        if self.last.len() > most {
+            self.last.pop_front();
         }
-        let at_end = batch.lines.is_empty();
-        for line in &batch.lines {
-            let Some(shown) = printer.shown(line) else { continue };
-            match args.tail.filter(|_| !caught_up) {
-                None => {
-                    super::print(&shown);
-                }
-                Some(count) => {
-                    last.push_back(shown);
-                    if last.len() > count {
-                        last.pop_front();
-                    }
-                }
-            }
-        }
-        cursor = batch.after;
-        if at_end {
-            caught_up = true;
-            last.drain(..).for_each(|shown| {
-                super::print(&shown);
-            });
-            if !args.follow {
-                return Ok(());
-            }
-            std::thread::sleep(LOOK);
+    }
+
+    fn end(self) {
+        for shown in self.last {
+            super::print(&shown);
         }
     }
 }

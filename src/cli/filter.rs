@@ -6,9 +6,13 @@
 //! operator   = "=" | "!=" | "<" | "<=" | ">" | ">=" | "~" (contains, ignoring case)
 //! ```
 //! A path names a member (`alert.signature_id`); without dots also one of ours, wherever it stands (`reason`, `rule`,
-//! `class`, `client`). A path alone asks whether the member is there. Of an array, any item will do.
+//! `class`, `client`). A path alone asks whether the member is there. Of an array, any item will do. Two fields are made
+//! of others: `writes`, every register or coil that the command writes, and `loads`, the program that it brings or loads.
 
 use serde_json::Value;
+
+use super::{told, when};
+use crate::index::{Condition, Index, IndexError};
 
 /// Deepest nesting: people write two or three; what is deeper is not theirs.
 const DEPTH: u32 = 64;
@@ -208,13 +212,162 @@ impl Filter {
             Self::Or(a, b) => a.matches(line) || b.matches(line),
             Self::And(a, b) => a.matches(line) && b.matches(line),
             Self::Not(inner) => !inner.matches(line),
-            Self::There(path) => find(line, path).is_some(),
-            // Not equal = no item is equal; what is absent is not equal to anything.
-            Self::Compare(path, Operator::Unequal, value) => {
-                !find(line, path).is_some_and(|found| any(found, Operator::Equal, value))
-            }
-            Self::Compare(path, operator, value) => find(line, path).is_some_and(|found| any(found, *operator, value)),
+            Self::There(path) | Self::Compare(path, ..) => self.holds(&found(line, path)),
         }
+    }
+
+    /// Whether a comparison holds for what its path found.
+    fn holds(&self, found: &Found<'_>) -> bool {
+        match self {
+            Self::There(_) => !matches!(found, Found::Nothing),
+            // Not equal = no item is equal; what is absent is not equal to anything.
+            Self::Compare(_, Operator::Unequal, value) => !found.any(Operator::Equal, value),
+            Self::Compare(_, operator, value) => found.any(*operator, value),
+            Self::Or(..) | Self::And(..) | Self::Not(_) => false,
+        }
+    }
+
+    /// What the index can say of it beforehand: holds at least wherever the expression does.
+    pub(super) fn narrow(&self, index: &Index) -> Result<Condition, IndexError> {
+        self.narrowed(index, true)
+    }
+
+    /// The same for lines of which the expression holds, or does not.
+    fn narrowed(&self, index: &Index, wanted: bool) -> Result<Condition, IndexError> {
+        match self {
+            Self::Not(inner) => inner.narrowed(index, !wanted),
+            Self::And(a, b) | Self::Or(a, b) => {
+                let both = vec![a.narrowed(index, wanted)?, b.narrowed(index, wanted)?];
+                let all = matches!(self, Self::And(..)) == wanted;
+                Ok(if all { Condition::All(both) } else { Condition::One(both) })
+            }
+            Self::There(path) | Self::Compare(path, ..) => match path.as_str() {
+                "timestamp" => Ok(self.time(wanted)),
+                "writes" => Ok(self.written(wanted)),
+                path => match COLUMNS.iter().position(|column| *column == path) {
+                    Some(column) => {
+                        let mut asked = |text: &str| self.holds(&Found::Text(text)) == wanted;
+                        let words = index.words(column, &mut asked)?;
+                        let absent = self.holds(&Found::Nothing) == wanted;
+                        Ok(Condition::Words { column, words, absent })
+                    }
+                    None => Ok(Condition::Any),
+                },
+            },
+        }
+    }
+
+    /// A comparison of times as they are written: text that stands in the order of time.
+    fn time(&self, wanted: bool) -> Condition {
+        let Self::Compare(_, operator, value) = self else { return Condition::Any };
+        let from = when::first(|written| written >= value.as_str());
+        let behind = when::first(|written| written > value.as_str());
+        let before = |time: i64| Condition::Time(i64::MIN, time.saturating_sub(1));
+        let since = |time: i64| Condition::Time(time, i64::MAX);
+        match (operator, wanted) {
+            (Operator::Less, true) | (Operator::AtLeast, false) => before(from),
+            (Operator::AtMost, true) | (Operator::Greater, false) => before(behind),
+            (Operator::Greater, true) | (Operator::AtMost, false) => since(behind),
+            (Operator::AtLeast, true) | (Operator::Less, false) => since(from),
+            (Operator::Equal, true) | (Operator::Unequal, false) => Condition::Time(from, behind.saturating_sub(1)),
+            _ => Condition::Any,
+        }
+    }
+
+    /// A comparison of registers that are written.
+    #[expect(clippy::cast_possible_truncation, reason = "what is beyond the addresses of Modbus is cut to them")]
+    fn written(&self, wanted: bool) -> Condition {
+        let all = (0, i64::from(u16::MAX));
+        match self {
+            _ if !wanted => Condition::Any,
+            Self::There(_) => Condition::Written(all.0, all.1),
+            Self::Compare(_, operator, value) => {
+                let Ok(value) = value.parse::<f64>() else {
+                    return if *operator == Operator::Unequal { Condition::Any } else { Condition::One(Vec::new()) };
+                };
+                let (low, high) = (value.floor() as i64, value.ceil() as i64);
+                match operator {
+                    Operator::Equal => Condition::Written(low, high),
+                    Operator::Less | Operator::AtMost => Condition::Written(all.0, high),
+                    Operator::Greater | Operator::AtLeast => Condition::Written(low, all.1),
+                    Operator::Unequal | Operator::Contains => Condition::Any,
+                }
+            }
+            _ => Condition::Any,
+        }
+    }
+
+    /// Both of two.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self::And(Box::new(self), Box::new(other))
+    }
+
+    /// Times from here on, as they are written; up to there.
+    pub(super) fn time_is(operator: Operator, value: String) -> Self {
+        Self::Compare("timestamp".to_owned(), operator, value)
+    }
+}
+
+/// Fields whose words the index knows, in the order of its columns.
+pub(super) const COLUMNS: [&str; 12] = [
+    "event_type",
+    "reason",
+    "rule",
+    "class",
+    "client",
+    "robot",
+    "service",
+    "action",
+    "src_ip",
+    "loads",
+    "function",
+    "kind",
+];
+
+const _: () = assert!(COLUMNS.len() <= crate::index::COLUMNS, "the index has room for them");
+
+/// What a path found in a line.
+pub(super) enum Found<'v> {
+    /// Nothing.
+    Nothing,
+    /// A member.
+    Value(&'v Value),
+    /// Text that was made of members.
+    Text(&'v str),
+    /// Every whole number from the first to the last.
+    Span(u16, u16),
+}
+
+impl Found<'_> {
+    /// Whether any item compares so.
+    fn any(&self, operator: Operator, value: &str) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Value(found) => any(found, operator, value),
+            Self::Text(found) => text(found, operator, value),
+            Self::Span(low, high) => {
+                let (low, high) = (f64::from(*low), f64::from(*high));
+                let Ok(value) = value.parse::<f64>() else { return false };
+                match operator {
+                    Operator::Equal => low <= value && value <= high && value.fract() == 0.0,
+                    Operator::Less => low < value,
+                    Operator::AtMost => low <= value,
+                    Operator::Greater => high > value,
+                    Operator::AtLeast => high >= value,
+                    Operator::Unequal => low != value || high != value,
+                    Operator::Contains => false,
+                }
+            }
+        }
+    }
+}
+
+/// What stands in a line under a path, or is made of what does.
+pub(super) fn found<'v>(line: &'v Value, path: &str) -> Found<'v> {
+    match path {
+        "writes" => told::writes(line).map_or(Found::Nothing, |(low, high)| Found::Span(low, high)),
+        "loads" => told::loads(line).map_or(Found::Nothing, Found::Text),
+        path => find(line, path).map_or(Found::Nothing, Found::Value),
     }
 }
 
@@ -225,7 +378,7 @@ fn find<'v>(line: &'v Value, path: &str) -> Option<&'v Value> {
             other => other.get(key),
         })
     };
-    walk(line).or_else(|| walk(super::told::ours(line))).or_else(|| walk(super::told::command(line)?))
+    walk(line).or_else(|| walk(told::ours(line))).or_else(|| walk(told::command(line)?))
 }
 
 fn any(found: &Value, operator: Operator, value: &str) -> bool {
@@ -235,11 +388,17 @@ fn any(found: &Value, operator: Operator, value: &str) -> bool {
             (Some(number), Ok(value)) => compare(operator, number.partial_cmp(&value)),
             _ => operator == Operator::Contains && number.to_string().contains(value),
         },
-        Value::String(text) if operator == Operator::Contains => text.to_lowercase().contains(&value.to_lowercase()),
-        Value::String(text) => compare(operator, text.as_str().partial_cmp(value)),
+        Value::String(found) => text(found, operator, value),
         Value::Bool(flag) => compare(operator, flag.to_string().as_str().partial_cmp(value)),
         Value::Null => operator == Operator::Equal && value == "null",
         Value::Object(_) => false,
+    }
+}
+
+fn text(found: &str, operator: Operator, value: &str) -> bool {
+    match operator {
+        Operator::Contains => found.to_lowercase().contains(&value.to_lowercase()),
+        operator => compare(operator, found.partial_cmp(value)),
     }
 }
 

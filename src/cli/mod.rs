@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, one line an error, exit codes that scripts can rely on.
 
+mod capture;
 mod config;
 mod console;
 mod doctor;
@@ -13,11 +14,13 @@ mod mode;
 mod output;
 mod patches;
 mod policy;
+mod question;
 mod remote;
 mod replay;
 mod rule_text;
 mod run;
 mod status;
+mod when;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -77,6 +80,11 @@ enum Command {
     /// Verify, list or export what was recorded, as evidence.
     #[command(subcommand)]
     Evidence(evidence::EvidenceCommand),
+    /// Show what passes, live, with verdicts: pcapng for Wireshark.
+    Capture(capture::CaptureArgs),
+    /// What Wireshark asks of an extcap program; see `vambrace-extcap`.
+    #[command(hide = true)]
+    Extcap(capture::extcap::ExtcapArgs),
     /// The same engine over captures, without root.
     Replay(replay::ReplayArgs),
     /// The virtual robot cell in network namespaces (root).
@@ -134,6 +142,7 @@ pub(crate) struct Context {
     socket: PathBuf,
     json: bool,
     remote: Option<RemoteBox>,
+    quiet: bool,
 }
 
 impl Context {
@@ -149,13 +158,16 @@ impl Context {
 /// Parses the arguments and runs one command.
 #[must_use]
 pub fn main() -> ExitCode {
+    if capture::extcap::is_meant(std::env::args_os().next().as_deref()) {
+        return capture::extcap::run(&capture::extcap::ExtcapArgs::parse()).into();
+    }
     let Cli { socket, json, quiet, remote, command } = Cli::parse();
     start_log(quiet);
     let remote = match remote.resolve() {
         Ok(remote) => remote,
         Err(exit) => return exit.into(),
     };
-    let context = Context { socket, json, remote };
+    let context = Context { socket, json, remote, quiet };
     let exit = match command {
         Command::Run(args) => run::run(&args),
         Command::Console(args) => console::run(&args),
@@ -169,6 +181,8 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&context, &args),
         Command::Events(args) => events::run(&context, &args),
         Command::Evidence(command) => evidence::run(&context, &command),
+        Command::Capture(args) => capture::run(&context, &args),
+        Command::Extcap(args) => capture::extcap::run(&args),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { directory } => manual::man(directory.as_deref()),
         Command::Replay(args) => replay::run(&context, &args),

@@ -34,6 +34,19 @@ pub(super) struct ReplayArgs {
     /// Transport checksums: auto ignores them where most are unfinished, as on loopback.
     #[arg(long, value_enum, default_value = "auto")]
     checksums: ChecksumChoice,
+    /// How events are printed; `--json` is eve. Zeek has connections and Modbus transactions, and no verdicts.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// Sentences on what would be refused, and counts.
+    Text,
+    /// EVE JSON, one line an event, a summary last.
+    Eve,
+    /// Zeek's JSON: conn and modbus_detailed.
+    Zeek,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -174,7 +187,8 @@ pub(super) fn run(context: &Context, args: &ReplayArgs) -> Exit {
         .iter()
         .filter_map(|path| path.metadata().ok())
         .fold(0_u64, |sum, meta| sum.saturating_add(meta.len()));
-    let mut printer = Printer::new(context.json, bytes, &rules);
+    let by_default = if context.json { Format::Eve } else { Format::Text };
+    let mut printer = Printer::new(args.format.unwrap_or(by_default), bytes, &rules);
     let outcome = offline::run(&captures, &rules, (), &mut printer);
     printer.finish();
     match outcome {
@@ -205,7 +219,7 @@ pub(super) fn first_time(captures: &[PathBuf]) -> u64 {
 
 /// Prints events and counts.
 struct Printer {
-    json: bool,
+    format: Format,
     render: EveRender,
     settler: Settler,
     bar: indicatif::ProgressBar,
@@ -214,7 +228,7 @@ struct Printer {
 }
 
 impl Printer {
-    fn new(json: bool, bytes: u64, rules: &Rules) -> Self {
+    fn new(format: Format, bytes: u64, rules: &Rules) -> Self {
         let bar = super::progress(bytes);
         // A name that only repeats the address says nothing.
         let devices = rules.devices.iter().filter(|device| device.name.parse::<IpAddr>().is_err());
@@ -222,16 +236,19 @@ impl Printer {
         names.set_rules(rules.policy.generation(), rules.policy.rule_ids().map(str::to_owned).collect());
         let render = EveRender { names: Arc::new(names), capture: true };
         let settler = Settler::new(Settling::one_by_one());
-        Self { json, render, settler, bar, line: String::new(), summary: Summary::default() }
+        Self { format, render, settler, bar, line: String::new(), summary: Summary::default() }
     }
 
     fn finish(&mut self) {
-        let Self { json, render, settler, bar, line, summary } = self;
-        if *json {
-            settler.finish(&mut |settled| print_line(render, bar, line, &settled));
+        let Self { format, render, settler, bar, line, summary } = self;
+        if *format != Format::Text {
+            settler.finish(&mut |settled| print_line(*format, render, bar, line, &settled));
         }
         bar.finish_and_clear();
-        if *json {
+        if *format == Format::Zeek {
+            return;
+        }
+        if *format == Format::Eve {
             line.clear();
             summary.render(line);
             super::print(line);
@@ -256,9 +273,19 @@ impl Printer {
     }
 }
 
-fn print_line(render: &mut EveRender, bar: &indicatif::ProgressBar, line: &mut String, settled: &Settled) {
+fn print_line(
+    format: Format,
+    render: &mut EveRender,
+    bar: &indicatif::ProgressBar,
+    line: &mut String,
+    settled: &Settled,
+) {
     line.clear();
-    render.line(settled, line);
+    match format {
+        Format::Zeek if !crate::export::zeek::render(settled, line) => return,
+        Format::Zeek => {}
+        Format::Eve | Format::Text => render.line(settled, line),
+    }
     bar.suspend(|| super::print(line));
 }
 
@@ -277,9 +304,9 @@ impl Sink for Printer {
             Record::Frame(frame) => self.summary.frame(frame),
             _ => {}
         }
-        let Self { json, render, settler, bar, line, .. } = self;
-        if *json {
-            let mut print = |settled: Settled| print_line(render, bar, line, &settled);
+        let Self { format, render, settler, bar, line, .. } = self;
+        if *format != Format::Text {
+            let mut print = |settled: Settled| print_line(*format, render, bar, line, &settled);
             settler.take(*event, &mut print);
             settler.expire(event.monotonic_ns, &mut print);
         } else if let Record::Command(command) = &event.record

@@ -33,6 +33,9 @@ pub(super) fn may(role: Role, request: &Request) -> Result<(), String> {
         | Request::PolicyRollback
         | Request::LearnStart
         | Request::LearnStop => Role::Engineer,
+        Request::Capture { .. } => {
+            return Err("frames are not shown over this connection; capture on the box itself".to_owned());
+        }
         Request::Witness { .. } | Request::Denied { .. } => {
             return Err("only the management process tells who was refused".to_owned());
         }

@@ -86,6 +86,8 @@ impl<T: Read + Write + Send> Duplex for T {}
 pub struct Client {
     path: PathBuf,
     stream: BufReader<Box<dyn Duplex>>,
+    /// The control socket itself; absent where the box is far away.
+    local: Option<UnixStream>,
     remote: bool,
 }
 
@@ -105,7 +107,8 @@ impl Client {
         let stream = UnixStream::connect(path).map_err(unreachable)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(unreachable)?;
         stream.set_write_timeout(Some(PATIENCE)).map_err(unreachable)?;
-        Ok(Self { path: path.to_owned(), stream: BufReader::new(Box::new(stream)), remote: false })
+        let local = Some(stream.try_clone().map_err(unreachable)?);
+        Ok(Self { path: path.to_owned(), stream: BufReader::new(Box::new(stream)), local, remote: false })
     }
 
     /// Connects to the remote API of a box; both ends show their certificates.
@@ -114,7 +117,7 @@ impl Client {
     /// [`ControlError::Remote`]: it can't be reached, is not who it should be, or does not know the certificate.
     pub fn connect_remote(remote: &RemoteBox) -> Result<Self, ControlError> {
         let stream = remote.connect(PATIENCE)?;
-        Ok(Self { path: PathBuf::from(&remote.address), stream: BufReader::new(stream), remote: true })
+        Ok(Self { path: PathBuf::from(&remote.address), stream: BufReader::new(stream), local: None, remote: true })
     }
 
     /// Asks and waits for the answer, at most half a minute.
@@ -160,6 +163,64 @@ impl Client {
             return Err(protocol(format!("protocol {} answered, protocol {VERSION} asked", answer.protocol)));
         }
         Ok(answer.response)
+    }
+}
+
+impl Client {
+    /// Asks for a stream: what follows the response. What failed is answered as by [`Client::ask`].
+    ///
+    /// # Errors
+    /// As [`Client::ask`]; or the response says why there is no stream.
+    pub fn capture(mut self, request: &Request) -> Result<Result<Captured, Response>, ControlError> {
+        match self.ask(request)? {
+            Response::Capture => {
+                let broken = |source| ControlError::Broken { path: self.path.clone(), source };
+                let Some(socket) = self.local else {
+                    return Err(broken(io::Error::new(
+                        io::ErrorKind::Unsupported,
+                        "a capture needs the control socket",
+                    )));
+                };
+                socket.set_read_timeout(Some(LOOK)).map_err(broken)?;
+                Ok(Ok(Captured { stream: self.stream, socket }))
+            }
+            other => Ok(Err(other)),
+        }
+    }
+}
+
+/// How long a read of a stream waits, so that its reader can look whether it shall end.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Bytes that follow a response.
+pub struct Captured {
+    stream: BufReader<Box<dyn Duplex>>,
+    socket: UnixStream,
+}
+
+impl Captured {
+    /// Appends what has come to `into`; says whether more may come. Waits a tenth of a second at most.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub fn read(&mut self, into: &mut Vec<u8>) -> io::Result<bool> {
+        match self.stream.fill_buf() {
+            Ok([]) => Ok(false),
+            Ok(bytes) => {
+                let len = bytes.len();
+                into.extend_from_slice(bytes);
+                self.stream.consume(len);
+                Ok(true)
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Tells the other end to finish: it sends what waits and closes.
+    pub fn end(&self) {
+        // Where the other end has gone already there is nobody to tell.
+        let _ = self.socket.shutdown(std::net::Shutdown::Write);
     }
 }
 

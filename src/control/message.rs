@@ -38,6 +38,14 @@ pub enum Request {
     LearnStatus,
     /// Where the event files are, so that a reader can follow them.
     Events,
+    /// Show what passes: after the response, the connection carries pcapng until either end closes.
+    Capture {
+        /// Only what is refused, or outside enforcement would be.
+        #[serde(default)]
+        only_dropped: bool,
+        /// Most bytes of a frame.
+        snap: u32,
+    },
     /// What became of known attacks when they were tried against the policy in force.
     Patches {
         /// Try them again now, whatever the mode; else what was found last, as the mode makes it.
@@ -85,6 +93,7 @@ impl Request {
             Self::Patches { again: false } => "patches status".to_owned(),
             Self::Patches { again: true } => "patches test".to_owned(),
             Self::EventLines { .. } => "events".to_owned(),
+            Self::Capture { .. } => "capture".to_owned(),
             Self::Witness { .. } => "witness".to_owned(),
             Self::Denied { what, .. } => what.clone(),
         }
@@ -120,6 +129,8 @@ pub enum Response {
         /// Folder of the event files.
         directory: String,
     },
+    /// Answer to [`Request::Capture`]: what follows on the connection is pcapng.
+    Capture,
     /// Answer to [`Request::Patches`].
     Patches(Box<PatchReport>),
     /// Answer to [`Request::EventLines`].

@@ -1,7 +1,8 @@
 //! The control socket: how the command line talks to a running appliance.
 //!
 //! A Unix stream socket, mode 0660. One request a line, one response a line, both JSON objects with the number of the protocol, at most
-//! [`MAX_LINE`] bytes long. The server learns the uid of its peer from the kernel (`SO_PEERCRED`, unix(7)) and hands it
+//! [`MAX_LINE`] bytes long. After the response to [`Request::Capture`] the connection carries pcapng and nothing else; the
+//! client ends it by shutting its side down, and reads on to the end. The server learns the uid of its peer from the kernel (`SO_PEERCRED`, unix(7)) and hands it
 //! to its [`Handler`], so that every change is recorded with who asked for it. No credential crosses the socket: who may
 //! open it may use it.
 //!
@@ -15,14 +16,14 @@ mod remote;
 mod server;
 pub mod tls;
 
-pub use client::{Client, ControlError, RequestLine, ResponseLine, read_line};
+pub use client::{Captured, Client, ControlError, RequestLine, ResponseLine, read_line};
 pub use message::{
     FailureKind, InputStatus, Learned, Learning, Outcome, Person, PolicyText, PortStatus, RecordStatus, Request,
     Response, RobotStatus, Status, TrafficStatus, VERSION,
 };
 pub use patches::{PatchReport, PatchState, PatchStatus};
 pub use remote::{REMOTE_PORT, RemoteBox};
-pub use server::{Caller, Handler, Server, answer};
+pub use server::{Caller, Handler, Server, Stream, answer};
 
 /// Where the socket is, unless configured otherwise.
 pub const DEFAULT_PATH: &str = "/run/vambrace/control.sock";

@@ -40,6 +40,24 @@ pub trait Handler: Send + Sync + 'static {
     fn trusts(&self, uid: u32) -> bool {
         uid == 0
     }
+
+    /// Opens what a request asks to be streamed; `None` where one line answers it.
+    ///
+    /// # Errors
+    /// The response that says why not.
+    fn stream(&self, request: &Request, caller: &Caller) -> Option<Result<Box<dyn Stream>, Response>> {
+        let _ = (request, caller);
+        None
+    }
+}
+
+/// What follows a response on its connection, until either end closes.
+pub trait Stream: Send {
+    /// Writes to the client on its own thread until it is done, the client has gone, or `stop` is set.
+    ///
+    /// # Errors
+    /// The client went away, or took nothing for too long.
+    fn run(self: Box<Self>, to: &UnixStream, stop: &AtomicBool) -> io::Result<()>;
 }
 
 /// One end of the control socket: the one that answers, on threads of its own. Ends with its value.
@@ -153,7 +171,15 @@ fn serve(stream: UnixStream, handler: &dyn Handler, stop: &AtomicBool) -> io::Re
                     let what = "only root and the management process may say for whom they ask";
                     Response::failed(FailureKind::Usage, what)
                 } else {
-                    handler.handle(request, &Caller { uid, person })
+                    let caller = Caller { uid, person };
+                    match handler.stream(&request, &caller) {
+                        Some(Ok(stream)) => {
+                            answer(reader.get_ref(), Response::Capture)?;
+                            return stream.run(reader.get_ref(), stop);
+                        }
+                        Some(Err(refused)) => refused,
+                        None => handler.handle(request, &caller),
+                    }
                 }
             }
             Ok(RequestLine { protocol, .. }) => Response::failed(

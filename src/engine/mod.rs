@@ -43,4 +43,4 @@ pub use judge::{Observer, Who};
 pub use pipeline::{Fate, Pipeline};
 pub use quarantine::Quarantine;
 pub use rules::{Checksums, Device, Mode, Rules};
-pub use worker::{Clock, Shared as WorkerShared, Snapshot, Tap, Worker};
+pub use worker::{Clock, Shared as WorkerShared, Shown, Shows, Snapshot, Tap, Worker};

@@ -5,12 +5,12 @@ use arc_swap::ArcSwap;
 use dissect::Toward;
 use hdrhistogram::Histogram;
 
-use super::actions::{Actions, Out};
+use super::actions::{Actions, Kept, Out};
 use super::arena::Arena;
 use super::counters::Counters;
-use super::pipeline::Pipeline;
+use super::pipeline::{Fate, Pipeline};
 use super::rules::Rules;
-use crate::event::{EventId, InUse, Notice};
+use crate::event::{Event, EventId, InUse, Notice};
 use crate::nic::{BATCH, Frame, FramePort, PortError};
 use crate::record::{Queue, Refused};
 use crate::robot::State;
@@ -24,10 +24,55 @@ pub trait Clock {
     fn wall_ns(&self) -> u64;
 }
 
-/// Gets a copy of every frame while learning: the learner reads off the packet path.
+/// What is looked at from outside of the path, by [`Tap::received`] and [`Tap::made`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Shows {
+    /// Nothing.
+    Nothing,
+    /// Received frames that are refused, or outside enforcement would be.
+    Refused,
+    /// Every frame.
+    All,
+}
+
+/// A received frame and what became of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    /// The direction it travelled.
+    pub toward: Toward,
+    /// The frame.
+    pub frame: &'a Frame<'a>,
+    /// What became of it, or would have become of it outside enforcement.
+    pub fate: Fate,
+    /// Whether the mode enforces: then a refused frame went no further.
+    pub enforced: bool,
+    /// Generation of the policy in force.
+    pub generation: u32,
+    /// What was refused because of it, where it was told of one by one.
+    pub kept: &'a [Kept],
+    /// The latest events, among them those of `kept`.
+    pub events: &'a [Event],
+}
+
+/// Looks at frames from outside of the path: the learner, captures. Never blocks.
 pub trait Tap {
-    /// Takes a frame that travelled `toward` a side; never blocks.
+    /// Takes a frame that travelled `toward` a side, before it is judged; called while learning.
     fn frame(&self, toward: Toward, frame: &Frame<'_>);
+
+    /// What is to be shown; asked once a batch.
+    fn shows(&self) -> Shows {
+        Shows::Nothing
+    }
+
+    /// Takes a received frame with what became of it.
+    fn received(&self, shown: &Shown<'_>) {
+        let _ = shown;
+    }
+
+    /// Takes a frame of the box's own that leaves `toward` a side at `wall_ns`.
+    fn made(&self, toward: Toward, wall_ns: u64, bytes: &[u8]) {
+        let _ = (toward, wall_ns, bytes);
+    }
 }
 
 impl Tap for () {
@@ -218,6 +263,7 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
             return false;
         }
         let learning = self.pipeline.rules().mode == super::rules::Mode::Learn;
+        let shows = self.tap.shows();
         for index in 0..taken.min(BATCH) {
             if !self.actions.has_room() {
                 self.carry_out(toward);
@@ -228,7 +274,11 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
                 self.tap.frame(toward, &frame);
             }
             self.actions.begin(index, toward);
-            self.pipeline.handle(toward, &frame, now_ns, &mut self.actions);
+            let kept = self.actions.kept().len();
+            let fate = self.pipeline.handle(toward, &frame, now_ns, &mut self.actions);
+            if shows != Shows::Nothing {
+                show(&self.tap, shows, &self.pipeline, (toward, &frame, fate), (&self.actions, kept));
+            }
         }
         self.carry_out(toward);
         let port = if toward == Toward::Robot { &self.plant } else { &self.robot };
@@ -242,7 +292,7 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
 
     /// Sends and records what the actions say, and empties them. `toward` is the direction of the current batch.
     fn carry_out(&mut self, toward: Toward) {
-        let Self { plant, robot, actions, queue, .. } = self;
+        let Self { plant, robot, actions, queue, tap, clock, .. } = self;
         let mut failed = None;
         for leaving in [toward, toward.reverse()] {
             let mut frames: [&[u8]; BATCH] = [&[]; BATCH];
@@ -281,6 +331,14 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
                 }
             }
             flush(frames.get(..count).unwrap_or_default());
+        }
+        if tap.shows() == Shows::All {
+            let wall_ns = clock.wall_ns();
+            for out in actions.outs() {
+                if let Out::Crafted { range, toward } = *out {
+                    tap.made(toward, wall_ns, actions.crafted(range));
+                }
+            }
         }
         for event in actions.events() {
             queue.try_push(*event);
@@ -349,6 +407,23 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
         snapshot.kernel_drops = [self.plant.kernel_drops(), self.robot.kernel_drops()];
         snapshot.residence_ns = [0.5, 0.99, 1.0].map(|quantile| self.residence.value_at_quantile(quantile));
         snapshot.up = self.up;
+    }
+}
+
+/// Shows a received frame with what became of it; `kept` is how many copies belonged into the records before it.
+#[cold]
+fn show<T: Tap>(
+    tap: &T,
+    shows: Shows,
+    pipeline: &Pipeline<'_>,
+    (toward, frame, fate): (Toward, &Frame<'_>, Fate),
+    (actions, kept): (&Actions, usize),
+) {
+    let rules = pipeline.rules();
+    let kept = actions.kept().get(kept..).unwrap_or_default();
+    if shows == Shows::All || !kept.is_empty() || matches!(fate, Fate::Drop(_)) {
+        let (enforced, generation) = (rules.mode.enforces(), rules.policy.generation());
+        tap.received(&Shown { toward, frame, fate, enforced, generation, kept, events: actions.events() });
     }
 }
 

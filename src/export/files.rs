@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -71,6 +72,18 @@ impl Cursor {
         let mut file = File::open(&path)?;
         let first = first_line(&mut file)?.unwrap_or_default();
         Ok(Self { first, offset: file.metadata()?.len(), last_event: 0 })
+    }
+
+    /// Behind the last whole line that is there now; and where that is: the growing file's inode, and bytes of it.
+    ///
+    /// # Errors
+    /// The folder or a file can't be read.
+    pub fn end_of(directory: &Path) -> io::Result<(Self, (u64, u64))> {
+        let Some((mut file, first)) = opened(&directory.join(GROWING))? else {
+            return Ok((Self::before_growing(directory)?, (0, 0)));
+        };
+        let offset = whole_len(&mut file)?;
+        Ok((Self { first, offset, last_event: 0 }, (file.metadata()?.ino(), offset)))
     }
 
     /// The highest event id that was read.
@@ -207,6 +220,23 @@ fn first_line(file: &mut File) -> io::Result<Option<String>> {
     }
     let digest = Sha256::digest(&line);
     Ok(Some(hex(digest.get(..16).unwrap_or_default())))
+}
+
+/// Bytes of the whole lines of a file.
+fn whole_len(file: &mut File) -> io::Result<u64> {
+    const PIECE: u64 = 1 << 16;
+    let mut end = file.metadata()?.len();
+    while end > 0 {
+        let begin = end.saturating_sub(PIECE);
+        let mut piece = Vec::new();
+        file.seek(SeekFrom::Start(begin))?;
+        file.by_ref().take(end.saturating_sub(begin)).read_to_end(&mut piece)?;
+        if let Some(at) = piece.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(begin.saturating_add(u64::try_from(at).unwrap_or(0)).saturating_add(1));
+        }
+        end = begin;
+    }
+    Ok(0)
 }
 
 fn is_longest(line: &[u8]) -> bool {

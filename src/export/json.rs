@@ -39,6 +39,11 @@ impl<'a> Object<'a> {
         let _ = write!(self.key(key), "{number}");
     }
 
+    /// A number of this whole part and so many millionths.
+    pub(super) fn decimal(&mut self, key: &str, whole: u64, millionths: u64) {
+        let _ = write!(self.key(key), "{whole}.{millionths:06}");
+    }
+
     /// A finite number by its text; written anew, as Rust reads more forms than JSON has.
     pub(super) fn raw_number(&mut self, key: &str, text: &str) {
         match text.parse::<f64>() {

@@ -1,5 +1,5 @@
-//! One event, several renderings. EVE JSON is the first; its own types are described in the manual, `eve-events.md`.
-//! Others, such as CEF, are made from its lines by who reads the event files.
+//! One event, several renderings. EVE JSON is the first, Zeek's the second. EVE's own types are described in the manual,
+//! `eve-events.md`. Others, such as CEF, are made from its lines by who reads the event files.
 
 mod attack;
 mod cef;
@@ -14,6 +14,7 @@ mod sid;
 mod stats;
 mod summary;
 pub mod told;
+pub mod zeek;
 
 pub use attack::{Technique, technique};
 pub use cef::{cef, severity as cef_severity};

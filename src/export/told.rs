@@ -53,6 +53,70 @@ pub fn ends(line: &Value) -> (&str, &str) {
     if toward_plant { (destination, source) } else { (source, destination) }
 }
 
+/// First and last register or coil that the command writes, or would have written.
+#[must_use]
+pub fn writes(line: &Value) -> Option<(u16, u16)> {
+    let write = &command(line)?["write"];
+    let (address, quantity) = (write["address"].as_u64()?, write["quantity"].as_u64()?);
+    let first = u16::try_from(address).ok()?;
+    // A write of nothing writes nothing; one beyond the last address ends there.
+    let last = address.saturating_add(quantity.checked_sub(1)?);
+    Some((first, u16::try_from(last).unwrap_or(u16::MAX)))
+}
+
+/// The program that the command brings or loads: the file that Dashboard is told to load, the name of a URScript program,
+/// the hash of a text of external control.
+#[must_use]
+pub fn loads(line: &Value) -> Option<&str> {
+    let command = command(line)?;
+    match service(line) {
+        "dashboard" => {
+            let (verb, text) = (command["command"].as_str()?, command["text"].as_str()?.trim());
+            let file = verb.starts_with("load").then(|| text.get(verb.len()..)).flatten();
+            file.map(str::trim).filter(|file| !file.is_empty())
+        }
+        "urscript" => command["text"].as_str().filter(|_| command["kind"] == "program"),
+        "external_control" => command["program"].as_str(),
+        _ => None,
+    }
+}
+
+/// What a line tells of without its values: who did what to what, and what became of it. `None` where it tells of nothing
+/// that somebody did.
+#[must_use]
+pub fn behaviour(line: &Value) -> Option<String> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let who = |line: &Value| ours(line)["client"].as_str().map_or_else(|| ends(line).0.to_owned(), str::to_owned);
+    let whom = |line: &Value| ends(line).1.to_owned();
+    match line["event_type"].as_str()? {
+        "flow" => Some([text(&line["src_ip"]), text(&line["dest_ip"]), service(line).to_owned()].join(" ")),
+        "drop" => Some(format!("drop {}", text(&ours(line)["reason"]))),
+        _ => {
+            let command = command(line)?;
+            let what = match service(line) {
+                "modbus" => format!("{} {} {}", text(&command["function"]), command["read"], command["write"]),
+                "rtde" => {
+                    let names = command["variables"].as_array().map(Vec::as_slice).unwrap_or_default();
+                    let names = names.iter().filter_map(|name| name.as_str()?.split('=').next());
+                    format!("{} {}", text(&command["package"]), names.collect::<Vec<_>>().join(","))
+                }
+                "urscript" if command["kind"] == "program" => text(&command["program"]),
+                "urscript" => format!("{} {}", text(&command["kind"]), command["functions"]),
+                "external_control" => {
+                    format!(
+                        "{} {}",
+                        text(&command["socket"]),
+                        [&command["mode"], &command["function"], &command["program"]].map(text).concat()
+                    )
+                }
+                _ => text(&command["text"]),
+            };
+            let action = text(&ours(line)["action"]);
+            Some([who(line), whom(line), service(line).to_owned(), action, what].join(" "))
+        }
+    }
+}
+
 /// Who has the RTDE input that the command was refused for, by the box or by the robot.
 #[must_use]
 pub fn in_use(line: &Value) -> Option<&str> {

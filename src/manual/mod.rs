@@ -47,6 +47,12 @@ pub mod evidence_format {}
 #[doc = include_str!("evidence-keys.md")]
 pub mod evidence_keys {}
 
+#[doc = include_str!("forensics.md")]
+pub mod forensics {}
+
+#[doc = include_str!("wireshark.md")]
+pub mod wireshark {}
+
 #[doc = include_str!("known-attacks.md")]
 pub mod known_attacks {}
 

@@ -53,8 +53,32 @@ pub fn start(out: &mut Vec<u8>, application: &str, interfaces: &[&str], snap_len
     }
 }
 
+/// Which way a packet went through its interface; the lowest two bits of the flags option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Not said.
+    Unknown = 0,
+    /// It was received.
+    Inbound = 1,
+    /// It was sent.
+    Outbound = 2,
+}
+
 /// Appends a packet that interface `interface` received at `wall_ns`, `wire_len` bytes long on the wire.
 pub fn packet(out: &mut Vec<u8>, interface: u32, wall_ns: u64, wire_len: u32, bytes: &[u8], notes: &PacketNotes<'_>) {
+    directed_packet(out, interface, wall_ns, wire_len, bytes, notes, Flow::Unknown);
+}
+
+/// Appends a packet with the direction that it went.
+pub fn directed_packet(
+    out: &mut Vec<u8>,
+    interface: u32,
+    wall_ns: u64,
+    wire_len: u32,
+    bytes: &[u8],
+    notes: &PacketNotes<'_>,
+    flow: Flow,
+) {
     block(out, PACKET, |body| {
         body.extend(interface.to_le_bytes());
         time(body, wall_ns);
@@ -64,6 +88,9 @@ pub fn packet(out: &mut Vec<u8>, interface: u32, wall_ns: u64, wire_len: u32, by
         padded(body, bytes);
         if !notes.comment.is_empty() {
             option(body, 1, notes.comment.as_bytes());
+        }
+        if flow != Flow::Unknown {
+            option(body, 2, &(flow as u32).to_le_bytes());
         }
         if notes.packet_id != 0 {
             option(body, 5, &notes.packet_id.to_le_bytes());
