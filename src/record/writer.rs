@@ -119,6 +119,10 @@ impl Writer {
             settled.push(self.losses(id, count));
         }
         for settled in settled {
+            // A batch of refusals is longer than what may wait for a disk: one that takes records gets them meanwhile.
+            if self.lines.len() >= BACKLOG / 2 {
+                self.write(false);
+            }
             self.line(&settled);
         }
         self.counters.unmatched.store(self.settler.unmatched(), Ordering::Relaxed);
