@@ -432,6 +432,28 @@ fn a_full_queue_is_told_of_under_the_id_of_the_last_lost() {
 }
 
 #[test]
+fn what_is_in_the_way_of_recording_is_said_in_one_line() {
+    let directory = folder("one-line");
+    let queue = Arc::new(Queue::new(16, 1));
+    let start = |directory: &std::path::Path| {
+        let options = options(directory, 1 << 30);
+        Recorder::start(options, Arc::clone(&queue), Box::new(Ids), Arc::new(Quiet)).map(drop)
+    };
+    let first = recorder(&directory, 1 << 30, &queue);
+    let busy = start(&directory).unwrap_err().to_string();
+    assert!(
+        busy.ends_with("another process records into it; end that one, or name another folder as record.directory")
+    );
+    drop(first);
+    fs::write(directory.join("evidence.key"), "lost\n").unwrap();
+    let garbled = start(&directory).unwrap_err().to_string();
+    assert!(garbled.contains("evidence.key holds no key; put the right one back") && !garbled.contains("writable"));
+    let file = directory.join("evidence.key").join("records");
+    assert!(start(&file).unwrap_err().to_string().contains("; make it writable for the user"));
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
 fn a_flood_loses_nothing_that_is_not_told_of() {
     let directory = folder("flood");
     let queue = Arc::new(Queue::new(512, 16));
@@ -606,7 +628,7 @@ fn refused_frames_stand_in_the_evidence_with_verdict_and_comment() {
     assert_eq!(lines.len(), 3);
     assert!(lines[0].starts_with("{\"evidence\":\"open\"") && lines[2].starts_with("{\"evidence\":\"close\""));
     assert_eq!(events, format!("{}\n", lines[1]));
-    assert_eq!(evidence::segments_around(&directory, 0).unwrap(), [path.clone()]);
+    assert_eq!(evidence::segments_around(&directory, 0).unwrap(), std::slice::from_ref(path));
     assert_eq!(pcapng::packets_with_id(fs::File::open(path).unwrap(), 5).unwrap(), [vec![1; 61]]);
     fs::remove_dir_all(directory).unwrap();
 }

@@ -108,7 +108,7 @@ fn blocks(bytes: &[u8]) -> (Vec<(usize, &[u8])>, usize) {
     while bytes.len() >= at + 12 {
         let length = word(bytes, at + 4) as usize;
         if length < 12
-            || length % 4 != 0
+            || !length.is_multiple_of(4)
             || at + length > bytes.len()
             || word(bytes, at + length - 4) as usize != length
         {
