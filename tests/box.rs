@@ -136,6 +136,21 @@ fn a_killed_packet_process_is_replaced_and_forwards_again() {
     wire.assert_transparent(&corpus::frames());
     let status = vambrace.ask(&["--json", "status"]);
     assert!(String::from_utf8_lossy(&status.stdout).contains("\"restarts\":5"), "{status:?}");
+    // Each of them took the evidence up where the one before had left it.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let told = |word: &str| {
+        let records = std::fs::read_dir(vambrace.directory.join("records")).unwrap();
+        let paths =
+            records.map(|entry| entry.unwrap().path()).filter(|path| path.extension() == Some("pcapng".as_ref()));
+        let text: String =
+            paths.map(|path| String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned()).collect();
+        text.matches(&format!("{{\"evidence\":\"{word}\"")).count()
+    };
+    while told("open") < 6 {
+        assert!(Instant::now() < deadline, "{} runs are recorded: {}", told("open"), vambrace.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!((told("recovered"), told("close")), (5, 0));
 }
 
 #[test]

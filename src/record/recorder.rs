@@ -63,12 +63,20 @@ impl RecordOptions {
 
 /// Why the recorder can't start.
 #[derive(Debug, thiserror::Error)]
-#[error("record directory {directory}: {source}; make it writable for the user that runs vambrace, or name another one as record.directory", directory = .directory.display())]
+#[error("record directory {directory}: {source}{mend}", directory = .directory.display(), mend = mend(.source))]
 pub struct RecordError {
     /// The folder.
     pub directory: PathBuf,
     /// What the kernel said.
     pub source: io::Error,
+}
+
+/// What to do about an error that does not say so itself.
+fn mend(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::InvalidData | io::ErrorKind::ResourceBusy => "",
+        _ => "; make it writable for the user that runs vambrace, or name another one as record.directory",
+    }
 }
 
 /// How the recorder fares; read by others at any time.

@@ -429,6 +429,143 @@ fn a_full_queue_is_told_of_under_the_id_of_the_last_lost() {
 }
 
 #[test]
+fn what_is_in_the_way_of_recording_is_said_in_one_line() {
+    let directory = folder("one-line");
+    let queue = Arc::new(Queue::new(16, 1));
+    let start = |directory: &std::path::Path| {
+        let options = options(directory, 1 << 30);
+        Recorder::start(options, Arc::clone(&queue), Box::new(Ids), Arc::new(Quiet)).map(drop)
+    };
+    let first = recorder(&directory, 1 << 30, &queue);
+    let busy = start(&directory).unwrap_err().to_string();
+    assert!(
+        busy.ends_with("another process records into it; end that one, or name another folder as record.directory")
+    );
+    drop(first);
+    fs::write(directory.join("evidence.key"), "lost\n").unwrap();
+    let garbled = start(&directory).unwrap_err().to_string();
+    assert!(garbled.contains("evidence.key holds no key; put the right one back") && !garbled.contains("writable"));
+    let file = directory.join("evidence.key").join("records");
+    assert!(start(&file).unwrap_err().to_string().contains("; make it writable for the user"));
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn a_flood_loses_nothing_that_is_not_told_of() {
+    let directory = folder("flood");
+    let queue = Arc::new(Queue::new(512, 16));
+    let recorder = recorder(&directory, 1 << 30, &queue);
+    let about = |event| Refused {
+        event: EventId(event),
+        wall_ns: event,
+        toward: Toward::Robot,
+        verdict: verdict(Reason::NoRule),
+        wire_len: 1500,
+    };
+    let total = 100_000;
+    for id in 1..=total {
+        queue.try_push(command(id, id, Reason::NoRule, write(1, 1)));
+        if id % 8 == 0 {
+            queue.try_push_frame(&about(id), &[7; 1500]);
+        }
+    }
+    recorder.stop();
+    let sound = evidence::tests::check::check(&directory).unwrap();
+    let gaps = |which: &str| -> u64 { sound.words("gap").iter().map(|gap| gap[which].as_u64().unwrap()).sum() };
+    let notices = sound.records.iter().filter(|record| record["lost"].as_u64().is_some_and(|lost| lost > 0)).count();
+    assert!(gaps("records") > 0 && gaps("frames") > 0, "the flood was none");
+    assert_eq!(sound.events().len() as u64 - notices as u64 + gaps("records"), total);
+    assert_eq!(sound.packets.len() as u64 + gaps("frames"), total / 8);
+    fs::remove_dir_all(directory).unwrap();
+}
+
+/// A PLC that reads and writes every 10 ms, three minutes long: what each of its commands costs on the disk.
+#[test]
+fn a_command_of_a_busy_plc_costs_few_bytes() {
+    use crate::export::{Names, eve::EveRender};
+    let directory = evidence::tests::folder("bytes");
+    let of = evidence::tests::Box_::default();
+    let mut store = evidence::tests::open(&evidence::tests::options(&directory), &of);
+    let names = Names::new("cell4".to_owned(), [("10.20.0.21".parse().unwrap(), "plc".to_owned())]);
+    let mut render = EveRender { names: Arc::new(names), capture: false };
+    let (cycle, minutes) = (SECOND / 100, 3);
+    let measure = |settling: Settling, store: &mut evidence::Evidence, render: &mut EveRender| {
+        let mut settler = Settler::new(settling);
+        let before = store.bytes();
+        let mut commands = 0u64;
+        for at in 1..=minutes * 60 * SECOND / cycle {
+            let now = at * cycle;
+            let read = Detail::Modbus(ModbusDetail {
+                transaction: at as u16,
+                unit: 1,
+                function: 3,
+                sub_function: None,
+                read: Some((258, 8)),
+                write: None,
+                values: [0; 16],
+                values_len: 0,
+            });
+            let (one, two) = (2 * at, 2 * at + 1);
+            let events = [
+                command(one, now, Reason::Allowed, read),
+                answer(one, now + 1, 0),
+                command(two, now + 2, Reason::Allowed, write(at as u16, (at % 40) as u16)),
+                answer(two, now + 3, 0),
+            ];
+            let mut lines = Vec::new();
+            let mut tell = |settled: Settled| {
+                let mut line = String::new();
+                render.line(&settled, &mut line);
+                lines.push(line);
+            };
+            for event in events {
+                settler.take(event, &mut tell);
+            }
+            settler.expire(now + 4, &mut tell);
+            for line in lines {
+                store.record(line.as_bytes());
+            }
+            of.pass(Duration::from_millis(10));
+            store.tick();
+            commands += 2;
+        }
+        (store.bytes() - before) as f64 / commands as f64
+    };
+    let repeated = measure(Settling::default(), &mut store, &mut render);
+    let single = measure(Settling::one_by_one(), &mut store, &mut render);
+    store.close();
+    println!("bytes of evidence a command: {repeated:.2}, and {single:.1} where each is told of by itself");
+    assert!(repeated < 5.0 && single < 1500.0, "{repeated} {single}");
+    evidence::tests::sound(&directory);
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn a_successor_takes_up_what_a_killed_process_left() {
+    let directory = folder("successor");
+    let queue = Arc::new(Queue::new(64, 1));
+    drop(recorder(&directory, 1 << 30, &queue));
+    // As a killed process leaves it: without close, the last block cut short.
+    let path = evidence::segment_files(&directory).unwrap().remove(0);
+    let bytes = fs::read(&path).unwrap();
+    let close = bytes.windows(19).position(|window| window == b"{\"evidence\":\"close\"").unwrap_or(0);
+    assert!(close > 0);
+    fs::write(&path, &bytes[..close + 5]).unwrap();
+    queue.try_push(command(8, 1, Reason::NoRule, write(1, 1)));
+    let around = Arc::new(Quiet);
+    let options = options(&directory, 1 << 30);
+    let successor = Recorder::start_behind(options, Arc::clone(&queue), Box::new(Ids), around).unwrap();
+    let counters = successor.counters();
+    wait("the event to be written", || counters.written() == 1);
+    successor.stop();
+    let sound = evidence::tests::check::check(&directory).unwrap();
+    let told: Vec<_> = sound.records.iter().filter_map(|record| record["evidence"].as_str()).collect();
+    assert_eq!(told, ["open", "open", "recovered", "close"]);
+    assert_eq!(sound.events(), [8]);
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
 fn refused_frames_stand_in_the_evidence_with_verdict_and_comment() {
     let directory = folder("frames");
     let queue = Arc::new(Queue::new(16, 4));
@@ -488,7 +625,7 @@ fn refused_frames_stand_in_the_evidence_with_verdict_and_comment() {
     assert_eq!(lines.len(), 3);
     assert!(lines[0].starts_with("{\"evidence\":\"open\"") && lines[2].starts_with("{\"evidence\":\"close\""));
     assert_eq!(events, format!("{}\n", lines[1]));
-    assert_eq!(evidence::segments_around(&directory, 0).unwrap(), [path.clone()]);
+    assert_eq!(evidence::segments_around(&directory, 0).unwrap(), std::slice::from_ref(path));
     assert_eq!(pcapng::packets_with_id(fs::File::open(path).unwrap(), 5).unwrap(), [vec![1; 61]]);
     fs::remove_dir_all(directory).unwrap();
 }

@@ -190,3 +190,47 @@ fn the_nearest_allowed_command_is_found_and_compared() {
         assert!(text.contains(expected), "{expected:?} in\n{text}");
     }
 }
+
+#[derive(Debug)]
+struct Quiet;
+
+impl evidence::Surroundings for Quiet {
+    fn frames(&self) -> evidence::FrameCounts {
+        evidence::FrameCounts::default()
+    }
+
+    fn clock(&self) -> evidence::ClockState {
+        evidence::ClockState::Unknown
+    }
+}
+
+#[test]
+fn the_frames_of_an_event_are_found_in_the_evidence_of_its_time() {
+    let directory = std::env::temp_dir().join(format!("vambrace-explain-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&directory);
+    let options = evidence::EvidenceOptions {
+        directory: directory.clone(),
+        budget: 1 << 30,
+        max_age: None,
+        witnesses: Vec::new(),
+        counter: None,
+        host: "box".into(),
+        names: Vec::new(),
+    };
+    let mut times = Vec::new();
+    for run in 1..=8u8 {
+        let mut store = evidence::Evidence::open(options.clone(), std::sync::Arc::new(Quiet)).unwrap();
+        times.push(jiff::Timestamp::now());
+        let notes = pcapng::PacketNotes { packet_id: u64::from(run), ..pcapng::PacketNotes::default() };
+        store.packet(evidence::Port::PlantDropped, 0, 60, &[run; 60], &notes);
+        store.close();
+    }
+    let at = |time: &jiff::Timestamp| json!({"timestamp": time.strftime("%Y-%m-%dT%H:%M:%S.%6f+0000").to_string()});
+    for (run, time) in (1..=8u8).zip(&times) {
+        assert_eq!(frames(&directory, &at(time), u64::from(run)), [vec![run; 60]], "run {run}");
+    }
+    // What lies far from its time is not looked for: there may be thousands of segments.
+    assert!(frames(&directory, &at(&times[0]), 8).is_empty());
+    assert!(frames(&directory, &json!({"timestamp": "yesterday"}), 1).is_empty());
+    std::fs::remove_dir_all(directory).unwrap();
+}

@@ -12,6 +12,8 @@ use rustix::fs::FallocateFlags;
 pub(super) trait Disk: fmt::Debug + Send {
     /// Makes an empty file that outlasts a power cut; an empty one that is there is taken.
     fn create(&self, path: &Path) -> io::Result<Box<dyn Output>>;
+    /// Bytes that are free where `directory` lies; the most there can be where nobody knows.
+    fn free(&self, directory: &Path) -> u64;
 }
 
 /// A segment that grows.
@@ -42,6 +44,10 @@ impl Disk for RealDisk {
             sync_directory(directory)?;
         }
         Ok(Box::new(file))
+    }
+
+    fn free(&self, directory: &Path) -> u64 {
+        rustix::fs::statvfs(directory).map_or(u64::MAX, |of| of.f_bavail.saturating_mul(of.f_frsize))
     }
 }
 

@@ -87,7 +87,10 @@ pub(super) fn key(directory: &Path, host: &str, has_segments: bool) -> io::Resul
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process records into this folder"));
+            return Err(io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "another process records into it; end that one, or name another folder as record.directory",
+            ));
         }
         // A file system without locks: nothing is known, nothing is lost.
         Err(TryLockError::Error(error)) => tracing::warn!(%error, "the evidence store can't be locked"),

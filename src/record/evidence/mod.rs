@@ -8,6 +8,7 @@
 mod block;
 mod disk;
 mod files;
+mod losses;
 mod note;
 mod open;
 mod retention;
@@ -77,4 +78,4 @@ pub struct Moment {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

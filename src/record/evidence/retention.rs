@@ -33,10 +33,12 @@ pub(super) struct Pruned {
 }
 
 impl Evidence {
-    /// Removes the oldest segments until another whole one fits into the budget.
+    /// Removes the oldest segments until another whole one fits into the budget, and onto the disk where that is smaller:
+    /// of a box that records for ever, the newest is worth more than the oldest.
     pub(super) fn make_room(&mut self, now: Moment) -> io::Result<()> {
-        let budget = self.options.budget.saturating_sub(self.limit());
         let mut bytes = self.bytes();
+        let missing = self.limit().saturating_sub(self.disk.free(&self.options.directory));
+        let budget = self.options.budget.saturating_sub(self.limit()).min(bytes.saturating_sub(missing));
         let mut count = 0usize;
         for closed in &self.closed {
             if bytes <= budget || count >= AT_ONCE {
@@ -67,7 +69,7 @@ impl Evidence {
     fn prune(&mut self, count: usize, why: PruneWhy, now: Moment) -> io::Result<()> {
         if self.pruned.is_empty() {
             for at in 0..count {
-                self.announce(at, why, now)?;
+                self.announce(at, why, now);
             }
         }
         if self.pruned.is_empty() {
@@ -78,10 +80,18 @@ impl Evidence {
         for pruned in std::mem::take(&mut self.pruned) {
             let path = self.options.directory.join(segment_name(pruned.number));
             match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    // Recording does not end for that; it is tried again with the next segment.
+                    tracing::warn!(path = %path.display(), %error, "old evidence is not removed");
+                    break;
+                }
                 _ => {}
             }
-            self.closed.retain(|closed| closed.number != pruned.number);
+            // They are removed in their order, so it is the first; unless a removal was tried before and failed half way.
+            if let Some(closed) = self.closed.front().filter(|closed| closed.number == pruned.number) {
+                self.closed_bytes = self.closed_bytes.saturating_sub(closed.bytes);
+                self.closed.pop_front();
+            }
             self.oldest = pruned.next;
             self.state_is_due();
         }
@@ -89,13 +99,13 @@ impl Evidence {
     }
 
     /// Says that the segment at place `at` of those that ended is removed.
-    fn announce(&mut self, at: usize, why: PruneWhy, now: Moment) -> io::Result<()> {
-        let Some(closed) = self.closed.get(at) else { return Ok(()) };
+    fn announce(&mut self, at: usize, why: PruneWhy, now: Moment) {
+        let Some(closed) = self.closed.get(at) else { return };
         let start = self.pruned.last().map_or(&self.oldest, |pruned| &pruned.next);
         let number = closed.number;
         let next = match &closed.end {
             Some(end) if start.known => Start { segment: number.saturating_add(1), chain: end.clone(), known: true },
-            _ => self.start_behind(number, start)?,
+            _ => self.start_behind(number, start),
         };
         let chain = &next.chain;
         let roots = if next.known { chain.frontier.roots() } else { &[] };
@@ -109,28 +119,29 @@ impl Evidence {
         };
         self.say(&word, now);
         self.pruned.push(Pruned { number, next });
-        Ok(())
     }
 
     /// Where the segment behind `number` begins, which begins at `start`.
-    fn start_behind(&self, number: u64, start: &Start) -> io::Result<Start> {
+    fn start_behind(&self, number: u64, start: &Start) -> Start {
         let path = |number| self.options.directory.join(segment_name(number));
         let segment = number.saturating_add(1);
-        let scan = Scan::read(&path(number), number, Some(&start.chain), &self.signer)?;
-        // The growing one begins where this run says, and the others where their first trailer says.
-        let begins = match Scan::begins(&path(segment), segment) {
-            Ok(begins) => begins,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
+        // One that can't be read to its end is damaged like one that makes no sense.
+        let scan = Scan::read(&path(number), number, Some(&start.chain), &self.signer).unwrap_or_default();
+        let is_read = start.known && scan.first_leaf.is_some();
+        let (fits, chain) = match Scan::begins(&path(segment), segment) {
+            Ok(Some(begins)) if begins.is_as_far_as(&scan.chain) => (true, scan.chain),
+            Ok(Some(begins)) => (false, begins),
+            // It is not begun yet.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (true, scan.chain),
+            Ok(None) | Err(_) => (false, scan.chain),
         };
-        let fits = begins.as_ref().is_none_or(|begins| begins.is_as_far_as(&scan.chain));
-        if start.known && scan.first_leaf.is_some() && fits {
-            return Ok(Start { segment, chain: scan.chain, known: true });
+        if is_read && fits {
+            return Start { segment, chain, known: true };
         }
         tracing::error!(
             segment = number,
             "this segment was changed after it was written; it is removed, but nothing can prove what it held"
         );
-        Ok(Start { segment, chain: begins.unwrap_or(scan.chain), known: false })
+        Start { segment, chain, known: false }
     }
 }

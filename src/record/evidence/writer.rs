@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::block::{self, CHECKPOINT, TRAILER, Trailer, Why, Word};
 use super::disk::Disk;
 use super::files::{self, Start, State};
+use super::losses::{Losses, Tally};
 use super::note::{Checkpoint, Signer};
 use super::retention::{Closed, Pruned};
 use super::scan::Chain;
@@ -61,47 +62,6 @@ pub enum Port {
 /// Names of the interfaces, in the order of [`Port`].
 const PORTS: [&str; 4] = ["plant", "robot", "plant.dropped", "robot.dropped"];
 
-/// Records and frames that are counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tally {
-    pub(super) records: u64,
-    pub(super) frames: u64,
-}
-
-impl Tally {
-    fn add(&mut self, other: Self) {
-        self.records = self.records.saturating_add(other.records);
-        self.frames = self.frames.saturating_add(other.frames);
-    }
-
-    fn since(self, before: Self) -> Self {
-        Self { records: self.records.saturating_sub(before.records), frames: self.frames.saturating_sub(before.frames) }
-    }
-
-    fn sum(self) -> u64 {
-        self.records.saturating_add(self.frames)
-    }
-}
-
-/// What was lost and not told of yet.
-#[derive(Clone, Copy, Debug, Default)]
-struct Losses {
-    queue: Tally,
-    disk: Tally,
-    /// Wall time of the first of them.
-    since_ns: u64,
-    /// All records and frames lost in this run.
-    total: u64,
-    /// Of them, frames that came as far as here.
-    frames_here: u64,
-}
-
-impl Losses {
-    fn is_empty(&self) -> bool {
-        self.queue.sum().saturating_add(self.disk.sum()) == 0
-    }
-}
-
 /// What is known to have reached the disk.
 #[derive(Clone, Debug)]
 struct Mark {
@@ -129,6 +89,8 @@ pub struct Evidence {
     pub(super) oldest: Start,
     pub(super) newest: Start,
     pub(super) closed: VecDeque<Closed>,
+    /// Bytes of those: there can be ten thousands of them.
+    pub(super) closed_bytes: u64,
     /// Segments whose removal is recorded, or about to be.
     pub(super) pruned: Vec<Pruned>,
     pub(super) waiting: Waiting,
@@ -190,6 +152,7 @@ impl Evidence {
             next_number: opened.next_number,
             oldest: opened.oldest,
             newest,
+            closed_bytes: opened.closed.iter().fold(0, |sum, closed| sum.saturating_add(closed.bytes)),
             closed: opened.closed,
             pruned: Vec::new(),
             waiting: Waiting::default(),
@@ -230,9 +193,7 @@ impl Evidence {
     pub fn lost_before(&mut self, records: u64, frames: u64) {
         if records.saturating_add(frames) > 0 {
             let now = self.around.now();
-            self.losses.since(now);
-            self.losses.queue.add(Tally { records, frames });
-            self.losses.total = self.losses.total.saturating_add(records).saturating_add(frames);
+            self.losses.before(Tally { records, frames }, now.wall_ns);
         }
     }
 
@@ -264,8 +225,7 @@ impl Evidence {
     /// Bytes of all segments.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        let closed = self.closed.iter().fold(0u64, |sum, closed| sum.saturating_add(closed.bytes));
-        closed.saturating_add(self.segment.as_ref().map_or(0, |segment| segment.place.len))
+        self.closed_bytes.saturating_add(self.segment.as_ref().map_or(0, |segment| segment.place.len))
     }
 
     /// What the disk refuses with, while it does.
@@ -331,10 +291,7 @@ impl Evidence {
 
     /// Counts what the disk leaves no room for.
     fn lose(&mut self, lost: Tally, now: Moment) {
-        self.losses.since(now);
-        self.losses.disk.add(lost);
-        self.losses.frames_here = self.losses.frames_here.saturating_add(lost.frames);
-        self.losses.total = self.losses.total.saturating_add(lost.sum());
+        self.losses.here(lost, now.wall_ns);
     }
 
     /// Writes what makes a whole evidence block, unless the disk refused a moment ago.
@@ -468,6 +425,7 @@ impl Evidence {
         self.sync()?;
         let Some(segment) = self.segment.as_mut() else { return Ok(()) };
         segment.end()?;
+        self.closed_bytes = self.closed_bytes.saturating_add(segment.place.len);
         self.closed.push_back(Closed {
             number: segment.number,
             bytes: segment.place.len,
@@ -498,7 +456,7 @@ impl Evidence {
         if self.losses.is_empty() {
             return;
         }
-        let Losses { queue, disk, since_ns, total, frames_here } = self.losses;
+        let Losses { queue, disk, since_ns, .. } = self.losses;
         let [told_queue, told_disk] = &mut self.told;
         told_queue.add(queue);
         told_disk.add(disk);
@@ -508,7 +466,7 @@ impl Evidence {
                 self.say(&Word::Gap { records, frames, why, since_ns }, now);
             }
         }
-        self.losses = Losses { total, frames_here, ..Losses::default() };
+        self.losses.told();
     }
 
     /// Brings the segment to the disk. Where that fails, nobody knows which of the bytes since the last time are there:
@@ -571,14 +529,6 @@ impl Evidence {
         let state = State { newest: self.newest.clone(), oldest: self.oldest.clone() };
         if let Err(error) = state.save(&self.options.directory) {
             tracing::warn!(%error, "the next start will read all segments");
-        }
-    }
-}
-
-impl Losses {
-    fn since(&mut self, now: Moment) {
-        if self.is_empty() {
-            self.since_ns = now.wall_ns;
         }
     }
 }

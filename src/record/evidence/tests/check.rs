@@ -15,30 +15,30 @@ type Hash = [u8; 32];
 
 /// What stands in a sound store.
 #[derive(Debug, Default)]
-pub(super) struct Sound {
-    pub(super) records: Vec<Value>,
+pub(in crate::record) struct Sound {
+    pub(in crate::record) records: Vec<Value>,
     /// Interface, packet id, comment.
-    pub(super) packets: Vec<(u32, u64, String)>,
-    pub(super) leaves: u64,
-    pub(super) first_leaf: u64,
-    pub(super) last_record: u64,
-    pub(super) checkpoints: Vec<(u64, String)>,
+    pub(in crate::record) packets: Vec<(u32, u64, String)>,
+    pub(in crate::record) leaves: u64,
+    pub(in crate::record) first_leaf: u64,
+    pub(in crate::record) last_record: u64,
+    pub(in crate::record) checkpoints: Vec<(u64, String)>,
     /// Bytes behind the last whole block.
-    pub(super) rest: usize,
+    pub(in crate::record) rest: usize,
     /// Largest evidence block.
-    pub(super) longest: u64,
+    pub(in crate::record) longest: u64,
 }
 
 impl Sound {
-    pub(super) fn events(&self) -> Vec<u64> {
+    pub(in crate::record) fn events(&self) -> Vec<u64> {
         self.records.iter().filter_map(|record| record["event_id"].as_u64()).collect()
     }
 
-    pub(super) fn words(&self, which: &str) -> Vec<&Value> {
+    pub(in crate::record) fn words(&self, which: &str) -> Vec<&Value> {
         self.records.iter().filter(|record| record["evidence"] == which).collect()
     }
 
-    pub(super) fn lost(&self) -> u64 {
+    pub(in crate::record) fn lost(&self) -> u64 {
         let gaps = self.words("gap");
         gaps.iter().map(|gap| gap["records"].as_u64().unwrap() + gap["frames"].as_u64().unwrap()).sum()
     }
@@ -108,7 +108,7 @@ fn blocks(bytes: &[u8]) -> (Vec<(usize, &[u8])>, usize) {
     while bytes.len() >= at + 12 {
         let length = word(bytes, at + 4) as usize;
         if length < 12
-            || length % 4 != 0
+            || !length.is_multiple_of(4)
             || at + length > bytes.len()
             || word(bytes, at + length - 4) as usize != length
         {
@@ -121,7 +121,7 @@ fn blocks(bytes: &[u8]) -> (Vec<(usize, &[u8])>, usize) {
 }
 
 /// Checks the store.
-pub(super) fn check(directory: &Path) -> Result<Sound, String> {
+pub(in crate::record) fn check(directory: &Path) -> Result<Sound, String> {
     let line = fs::read_to_string(directory.join("evidence.pub")).map_err(|error| error.to_string())?;
     let (name, rest) = line.trim_end().split_once('+').ok_or("key")?;
     let (id, base64) = rest.split_once('+').ok_or("key")?;

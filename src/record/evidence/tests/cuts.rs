@@ -123,7 +123,7 @@ proptest! {
                     disk.set(Faults::default());
                     evidence = open_on(disk.clone(), &options, &of);
                 }
-                Step::Faults { room, syncs, cuts, creates } => disk.set(Faults { room, syncs_fail: syncs, cuts_fail: cuts, creates_fail: creates }),
+                Step::Faults { room, syncs, cuts, creates } => disk.set(Faults { room, syncs_fail: syncs, cuts_fail: cuts, creates_fail: creates, size: None }),
                 Step::Heal => {
                     disk.set(Faults::default());
                     of.pass(Duration::from_millis(1100));

@@ -14,6 +14,8 @@ pub(super) struct Faults {
     pub(super) syncs_fail: bool,
     pub(super) cuts_fail: bool,
     pub(super) creates_fail: bool,
+    /// Bytes of the whole disk, of which all that lies in the folder is used.
+    pub(super) size: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -33,6 +35,12 @@ impl Disk for FaultyDisk {
             return Err(io::ErrorKind::StorageFull.into());
         }
         Ok(Box::new(Faulty { inner: RealDisk.create(path)?, faults: Arc::clone(&self.faults) }))
+    }
+
+    fn free(&self, directory: &Path) -> u64 {
+        let Some(size) = self.faults.lock().unwrap().size else { return u64::MAX };
+        let used: u64 = segment_files(directory).unwrap().iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+        size.saturating_sub(used)
     }
 }
 

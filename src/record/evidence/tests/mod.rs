@@ -1,6 +1,6 @@
 #![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
-mod check;
+pub(in crate::record) mod check;
 mod cuts;
 mod faults;
 mod life;
@@ -22,12 +22,12 @@ const BEGIN: u64 = 1_764_000_000 * SECOND;
 
 /// A box whose clocks run when the test says so.
 #[derive(Clone, Debug, Default)]
-struct Box_ {
+pub(in crate::record) struct Box_ {
     passed_ns: Arc<AtomicU64>,
 }
 
 impl Box_ {
-    fn pass(&self, time: Duration) {
+    pub(in crate::record) fn pass(&self, time: Duration) {
         self.passed_ns.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
     }
 }
@@ -47,7 +47,7 @@ impl Surroundings for Box_ {
     }
 }
 
-fn folder(name: &str) -> PathBuf {
+pub(in crate::record) fn folder(name: &str) -> PathBuf {
     // In memory where there is such a place: a store waits for the disk every second, of which there are thousands here.
     let memory = PathBuf::from("/dev/shm");
     let parent = if memory.is_dir() { memory } else { std::env::temp_dir() };
@@ -56,10 +56,10 @@ fn folder(name: &str) -> PathBuf {
     path
 }
 
-fn options(directory: &Path) -> EvidenceOptions {
+pub(in crate::record) fn options(directory: &Path) -> EvidenceOptions {
     EvidenceOptions {
         directory: directory.to_owned(),
-        budget: 1 << 30,
+        budget: 64 << 20,
         max_age: None,
         witnesses: Vec::new(),
         counter: None,
@@ -68,7 +68,7 @@ fn options(directory: &Path) -> EvidenceOptions {
     }
 }
 
-fn open(options: &EvidenceOptions, of: &Box_) -> Evidence {
+pub(in crate::record) fn open(options: &EvidenceOptions, of: &Box_) -> Evidence {
     Evidence::open(options.clone(), Arc::new(of.clone())).unwrap()
 }
 
@@ -89,6 +89,6 @@ fn last_segment(directory: &Path) -> PathBuf {
     segment_files(directory).unwrap().pop().unwrap()
 }
 
-fn sound(directory: &Path) -> Sound {
+pub(in crate::record) fn sound(directory: &Path) -> Sound {
     check(directory).unwrap_or_else(|what| panic!("{what}"))
 }
