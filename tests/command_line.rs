@@ -28,6 +28,7 @@ fn help_lists_every_command_of_the_contract() {
         "config",
         "doctor",
         "events",
+        "evidence",
         "explain",
         "help",
         "learn",
