@@ -30,6 +30,7 @@ fn help_lists_every_command_of_the_contract() {
         "console",
         "doctor",
         "events",
+        "evidence",
         "explain",
         "help",
         "learn",

@@ -333,3 +333,72 @@ fn a_length_that_was_altered_hides_nothing_that_is_signed() {
         assert!(!ask(&maker, &Question::default()).sound, "{length}");
     }
 }
+
+/// A store of `mebibytes` in segments of 60 MiB, in `folder`.
+fn large(folder: &std::path::Path, mebibytes: usize) -> Maker {
+    let mut maker = Maker::new(1, "vambrace/cell4");
+    maker.open();
+    let (mut written, mut count) = (0, 0);
+    while written < mebibytes << 20 {
+        let begin = maker.segments.last().unwrap().len();
+        while maker.segments.last().unwrap().len() < begin + (60 << 10) {
+            maker.event(600);
+            maker.packet(2, &[1; 100]);
+        }
+        maker.trailer();
+        count += 1;
+        if count % 4 == 0 {
+            maker.checkpoint();
+        }
+        written += maker.segments.last().unwrap().len() - begin;
+        if maker.segments.last().unwrap().len() > 60 << 20 {
+            maker.segment();
+        }
+    }
+    maker.checkpoint();
+    for (name, bytes) in maker.files() {
+        std::fs::write(folder.join(name), bytes).unwrap();
+    }
+    maker
+}
+
+/// `cargo test --release --test evidence_verify -- --ignored --nocapture`
+#[test]
+#[ignore = "prints figures, and takes long without --release"]
+fn speed_beside_sha256sum_and_samples_of_a_large_store() {
+    let folder = std::env::temp_dir().join(format!("vambrace-speed-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let maker = large(&folder, 256);
+    let paths = (1..=maker.segments.len()).map(|number| folder.join(vambrace::verify::segment_name(number as u64)));
+    let paths: Vec<_> = paths.collect();
+    for _ in 0..3 {
+        let start = std::time::Instant::now();
+        assert!(std::process::Command::new("sha256sum").args(&paths).output().unwrap().status.success());
+        let theirs = start.elapsed();
+        let start = std::time::Instant::now();
+        let store = vambrace::verify::Folder::open(&folder).unwrap();
+        let report = verify(&store, &Question::default(), |_| {}).unwrap();
+        let own = start.elapsed();
+        assert!(report.sound, "{:?}", report.findings);
+        let ratio = theirs.as_secs_f64() / own.as_secs_f64();
+        println!(
+            "{} MiB, {} records, {} signatures: sha256sum {theirs:.3?}, verify {own:.3?}: {ratio:.2} times its speed",
+            report.bytes >> 20,
+            report.last_record,
+            report.signatures
+        );
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+    let mut files = maker.files();
+    for round in 0..40_usize {
+        // Spread by the golden ratio, so that any number of rounds meets all of it.
+        let at = round % maker.segments.len();
+        let byte = (round * 0x9e37_79b9) % files[at].1.len();
+        files[at].1[byte] ^= 1 << (round % 8);
+        assert!(
+            !verify(&Memory::new(files.clone(), false), &Question::default(), |_| {}).unwrap().sound,
+            "{at} {byte}"
+        );
+        files[at].1[byte] ^= 1 << (round % 8);
+    }
+}
