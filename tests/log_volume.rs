@@ -33,6 +33,7 @@ use vambrace::engine::{Actions, Arena, Mode, Pipeline};
 use vambrace::export::Names;
 use vambrace::export::eve::EveRender;
 use vambrace::nic::{Frame, FrameMeta};
+use vambrace::record::evidence::{ClockState, FrameCounts, Surroundings};
 use vambrace::record::{Queue, RecordOptions, Recorder, Settling, event_files};
 
 const MILLISECOND: u64 = 1_000_000;
@@ -99,6 +100,20 @@ struct Rig {
     now_ns: u64,
 }
 
+/// A box of which nothing else is asked.
+#[derive(Debug)]
+struct Quiet;
+
+impl Surroundings for Quiet {
+    fn frames(&self) -> FrameCounts {
+        FrameCounts::default()
+    }
+
+    fn clock(&self) -> ClockState {
+        ClockState::Unknown
+    }
+}
+
 impl Rig {
     fn new(name: &str, size_budget: u64) -> Self {
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("volume-{name}-{}", std::process::id()));
@@ -113,9 +128,14 @@ impl Rig {
             size_budget,
             settling: Settling::default(),
             beat: Duration::from_secs(3600),
+            max_age: None,
+            witnesses: Vec::new(),
+            counter: None,
+            host: "box".to_owned(),
+            names: Vec::new(),
         };
         let render = Box::new(EveRender { names: Arc::new(names), capture: false });
-        let recorder = Recorder::start(options, Arc::clone(&queue), render).unwrap();
+        let recorder = Recorder::start(options, Arc::clone(&queue), render, Arc::new(Quiet)).unwrap();
         let pipeline = Pipeline::new(Box::leak(Arena::boxed(0x5eed)), rules, ());
         Self { directory, pipeline, actions: Actions::new(), queue, recorder: Some(recorder), now_ns: MILLISECOND }
     }

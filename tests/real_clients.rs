@@ -3,6 +3,7 @@
 
 #![cfg(feature = "lab")]
 #![allow(
+    clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
     clippy::unwrap_used,
     clippy::panic,

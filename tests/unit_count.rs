@@ -5,6 +5,7 @@
 //! comparison on traffic of its own.
 
 #![allow(
+    clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
