@@ -1,5 +1,6 @@
 #![expect(clippy::indexing_slicing, reason = "a JSON value answers null for what it does not hold")]
 
+mod allow;
 mod capture;
 
 use std::collections::VecDeque;
@@ -21,9 +22,8 @@ const SHOWN: usize = 320;
 
 /// Arguments of `explain`.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_long_help = "Examples:\n  vambrace explain 4711\n  vambrace explain cell.pcapng#208 --policy policy.toml"
-)]
+#[command(after_long_help = "Examples:\n  vambrace explain 4711\n  vambrace explain 4711 --allow --until 2h\n  \
+    vambrace explain cell.pcapng#208 --policy policy.toml")]
 pub(super) struct ExplainArgs {
     /// An event's id, or a frame of a capture as CAPTURE#NUMBER.
     #[arg(value_name = "EVENT-ID|CAPTURE#FRAME")]
@@ -40,11 +40,20 @@ pub(super) struct ExplainArgs {
     /// For a capture: the robot, by asset name or address.
     #[arg(long, value_name = "NAME-OR-ADDRESS")]
     robot: Option<String>,
+    /// Put the narrowest rule that would allow the event in force on the running appliance.
+    #[arg(long)]
+    allow: bool,
+    /// Until when that rule holds: a time from now (10m, 2h) or a moment (RFC 3339).
+    #[arg(long, value_name = "TIME", requires = "allow", value_parser = allow::Until::parse)]
+    until: Option<allow::Until>,
 }
 
 /// Says what happened, why, and what would have been allowed.
 pub(super) fn run(context: &Context, args: &ExplainArgs) -> Exit {
     match args.what.rsplit_once('#') {
+        Some((capture, _)) if !capture.is_empty() && args.allow => {
+            fail(Exit::Usage, &"--allow is for events of the appliance; a frame of a capture was never refused by it")
+        }
         Some((capture, number)) if !capture.is_empty() => match number.parse() {
             Ok(number) => capture::explain(context, args, Path::new(capture), number),
             Err(_) => fail(Exit::Usage, &format!("{number:?} is no frame number; write CAPTURE#NUMBER, from 1")),
@@ -87,7 +96,15 @@ fn event(context: &Context, args: &ExplainArgs, id: u64) -> Exit {
         return fail(Exit::Failed, &format!("{}: {error}", directory.display()));
     }
     let frames = frames(&directory, &line, id);
-    show(context, &line, &around, &frames)
+    let shown = show(context, &line, &around, &frames);
+    if !args.allow {
+        return shown;
+    }
+    if !told::is_refusal(&line) {
+        return fail(Exit::Usage, &format!("event {id} was not refused; there is nothing to allow"));
+    }
+    let rule = rule_text::narrowest(&line);
+    allow::apply(context, rule.as_deref().map_err(|why| *why), args.until.as_ref())
 }
 
 /// What else was recorded: the conversation before, and what comes closest among what was allowed.

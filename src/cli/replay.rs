@@ -19,7 +19,8 @@ use crate::record::{Settler, Settling};
 /// Arguments of `replay`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ReplayArgs {
-    /// Captures, pcap or pcapng, in the order of time; or records: a record folder, or event files (`.json`).
+    /// Captures, pcap or pcapng, in the order of time; or records: a record folder, segments of evidence, or event files
+    /// (`.json`).
     #[arg(required = true, value_name = "CAPTURE|RECORDS")]
     captures: Vec<PathBuf>,
     /// Policy to judge by; without one every command is refused.

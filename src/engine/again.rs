@@ -5,10 +5,10 @@
 //! guessed: [`Again::judge`] says why it can't tell.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 
 use dissect::{Step, Toward};
 use external_control::Action as Doing;
-use link::FlowKey;
 use rtde::{DataType, Reply, ReplyType, Request};
 
 use super::judge::decide;
@@ -22,11 +22,29 @@ use crate::robot::{Connection, Inputs, Rates, State};
 /// Connections whose sessions are kept. A record store tells when connections end; beyond this the oldest is forgotten.
 const SESSIONS: usize = 4096;
 
+/// Both ends of a conversation, by the side of the box that they are on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ends {
+    /// The plant's end.
+    pub plant: SocketAddr,
+    /// The robot's end.
+    pub robot: SocketAddr,
+    /// 6 for TCP, 17 for UDP, else the IP protocol.
+    pub protocol: u8,
+}
+
+impl Ends {
+    /// The end on a side.
+    fn on(&self, side: Toward) -> SocketAddr {
+        if side == Toward::Robot { self.robot } else { self.plant }
+    }
+}
+
 /// A command as it was recorded.
 #[derive(Clone, Copy, Debug)]
 pub struct Recorded<'r> {
-    /// The conversation, either end on its own side of the box.
-    pub key: FlowKey,
+    /// The conversation.
+    pub ends: Ends,
     /// Who opened the connection.
     pub opened: Toward,
     /// The service.
@@ -80,7 +98,7 @@ struct Known {
 
 /// Judges recorded commands in the order in which they came.
 pub struct Again {
-    sessions: HashMap<FlowKey, Box<Known>>,
+    sessions: HashMap<Ends, Box<Known>>,
     last_number: u32,
     robot: Box<State>,
     inputs: Box<Inputs>,
@@ -113,7 +131,7 @@ impl Again {
     pub fn judge(&mut self, rules: &Rules, recorded: &Recorded<'_>, now_ns: u64) -> Result<Verdict, Untold> {
         self.robot.see_context(&recorded.robot, now_ns);
         if !recorded.service.is_judged(recorded.opened) {
-            let client = rules.policy.client(recorded.key.plant.ip());
+            let client = rules.policy.client(recorded.ends.plant.ip());
             return Ok(rules.policy.admit(client, recorded.service, recorded.opened, now_ns));
         }
         let verdict = match recorded.service {
@@ -125,23 +143,23 @@ impl Again {
     }
 
     /// The connection is over.
-    pub fn ended(&mut self, key: &FlowKey) {
-        if let Some(known) = self.sessions.remove(key) {
+    pub fn ended(&mut self, ends: &Ends) {
+        if let Some(known) = self.sessions.remove(ends) {
             self.inputs.ended(known.number);
         }
     }
 
     fn known(&mut self, recorded: &Recorded<'_>) -> &mut Known {
         if self.sessions.len() >= SESSIONS
-            && !self.sessions.contains_key(&recorded.key)
-            && let Some(oldest) = self.sessions.iter().min_by_key(|(_, known)| known.number).map(|(key, _)| *key)
+            && !self.sessions.contains_key(&recorded.ends)
+            && let Some(oldest) = self.sessions.iter().min_by_key(|(_, known)| known.number).map(|(ends, _)| *ends)
         {
             self.ended(&oldest);
         }
         let last = &mut self.last_number;
-        self.sessions.entry(recorded.key).or_insert_with(|| {
+        self.sessions.entry(recorded.ends).or_insert_with(|| {
             *last = last.saturating_add(1);
-            let port = recorded.key.source(recorded.service.commands_toward(recorded.opened).reverse()).port;
+            let port = recorded.ends.on(recorded.service.commands_toward(recorded.opened)).port();
             Box::new(Known { session: Session::of_port(port), number: *last })
         })
     }
@@ -150,12 +168,10 @@ impl Again {
         let bytes = recorded.unit.ok_or(Untold::Cut)?;
         let number = self.known(recorded).number;
         let Self { sessions, robot, inputs, rates, .. } = self;
-        let Some(known) = sessions.get_mut(&recorded.key) else { return Err(Untold::Session) };
-        let plant = recorded.key.plant;
-        let connection = Connection { number, address: plant.ip(), port: plant.port, wall_ns: recorded.wall_ns };
-        // The end that the command travels to.
-        let toward = recorded.service.commands_toward(recorded.opened);
-        let port = recorded.key.destination(toward).port;
+        let Some(known) = sessions.get_mut(&recorded.ends) else { return Err(Untold::Session) };
+        let plant = recorded.ends.plant;
+        let connection = Connection { number, address: plant.ip(), port: plant.port(), wall_ns: recorded.wall_ns };
+        let port = recorded.ends.on(recorded.service.commands_toward(recorded.opened)).port();
         let client = rules.policy.client(plant.ip());
         let (mut verdict, mut reply) = (None, None);
         let step = known.session.command(recorded.service, port, bytes, |command, _| {
@@ -193,11 +209,11 @@ impl Again {
     }
 
     fn external(&mut self, rules: &Rules, recorded: &Recorded<'_>, now_ns: u64) -> Result<Verdict, Untold> {
-        let plant = recorded.key.plant;
+        let plant = recorded.ends.plant;
         let client = rules.policy.client(plant.ip());
-        let Some(socket) = rules.socket(recorded.opened, plant.port) else {
+        let Some(socket) = rules.socket(recorded.opened, plant.port()) else {
             // A policy that speaks of no such socket: a connection of the robot's like any other.
-            return Ok(rules.policy.admit(client, Service::Tcp(plant.port), recorded.opened, now_ns));
+            return Ok(rules.policy.admit(client, Service::Tcp(plant.port()), recorded.opened, now_ns));
         };
         let mut session = Session::new();
         session.begin(socket);

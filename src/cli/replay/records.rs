@@ -4,12 +4,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
 use dissect::Toward;
-use link::{Endpoint, FlowKey};
 use serde_json::{Value, json};
 
 use super::{Exit, ReplayArgs, Scene, fail, mistakes};
@@ -17,11 +16,12 @@ use crate::cli::output::Output;
 use crate::cli::{Context, events};
 use crate::command::Service;
 use crate::document::Problems;
-use crate::engine::again::{Again, Recorded, Untold};
+use crate::engine::again::{Again, Ends, Recorded, Untold};
 use crate::engine::{Checksums, Mode, Rules};
 use crate::event::{Reason, RobotContext};
 use crate::export::told;
 use crate::policy::{Asset, Moment, Policy};
+use crate::record::evidence;
 
 /// Lines that are held back, so that they come in the order of their events: records wait some seconds for answers.
 const HELD: usize = 16_384;
@@ -32,9 +32,10 @@ const SHOWN: usize = 100;
 /// Monotonic time of the first record: there is time before it.
 const BEGIN_NS: u64 = 1_000_000_000;
 
-/// Whether a path names records: a folder, or a file of event lines.
+/// Whether a path names records: a folder, a file of event lines, or a segment of evidence.
 pub(super) fn is_records(path: &Path) -> bool {
-    path.is_dir() || path.extension().is_some_and(|extension| extension == "json" || extension == "jsonl")
+    let lines = path.extension().is_some_and(|extension| extension == "json" || extension == "jsonl");
+    lines || path.is_dir() || evidence::is_segment(path)
 }
 
 /// Judges every recorded command by the policy given, and tells where it says something else.
@@ -74,17 +75,31 @@ pub(super) fn run(context: &Context, args: &ReplayArgs) -> Exit {
     judging.finish()
 }
 
-/// Every event line of a folder or file.
+/// Every event line of a folder or file: of a folder with evidence from that, as it reaches farther back.
 fn for_each(path: &Path, each: &mut impl FnMut(Value)) -> io::Result<()> {
-    if path.is_dir() {
-        return events::for_each(path, |_, line| each(line));
-    }
-    for line in BufReader::new(File::open(path)?).lines() {
-        if let Ok(line) = serde_json::from_str(&line?) {
+    let mut line = |text: &str| {
+        if let Ok(line) = serde_json::from_str(text) {
             each(line);
         }
+    };
+    if evidence::is_segment(path) {
+        return evidence::events(path, line);
     }
-    Ok(())
+    if !path.is_dir() {
+        return BufReader::new(File::open(path)?).lines().try_for_each(|text| {
+            line(&text?);
+            Ok(())
+        });
+    }
+    let segments = evidence::segment_files(path)?;
+    if segments.is_empty() {
+        return events::for_each(path, |_, line| each(line));
+    }
+    segments.iter().try_for_each(|segment| match evidence::events(segment, &mut line) {
+        // Removed meanwhile, to keep to the budget.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    })
 }
 
 /// A line that waits for those before it.
@@ -138,8 +153,8 @@ impl Seen {
         if let Some(time) = time_ns(line) {
             self.first_ns = Some(self.first_ns.map_or(time, |first| first.min(time)));
         }
-        let Some(key) = key(line).map(|(key, _)| key) else { return };
-        for (name, address, is_robot) in [("client", key.plant.ip(), false), ("robot", key.robot.ip(), true)] {
+        let Some((ends, _)) = ends(line) else { return };
+        for (name, address, is_robot) in [("client", ends.plant.ip(), false), ("robot", ends.robot.ip(), true)] {
             let Some(name) = ours[name].as_str() else { continue };
             match self.names.get(name) {
                 Some((known, _)) if *known != address => self.moved = Some(name.to_owned()),
@@ -227,7 +242,7 @@ fn service(line: &Value) -> Option<Service> {
 }
 
 /// Both ends on their own sides of the box, and who opened the connection: a line's ends run from who opened it.
-fn key(line: &Value) -> Option<(FlowKey, Toward)> {
+fn ends(line: &Value) -> Option<(Ends, Toward)> {
     let opened = match service(line) {
         Some(Service::ExternalControl) => Toward::Plant,
         _ if told::is_to_device(line) => Toward::Plant,
@@ -235,7 +250,7 @@ fn key(line: &Value) -> Option<(FlowKey, Toward)> {
     };
     let end = |address: &str, number: &str| {
         let port = u16::try_from(line[number].as_u64().unwrap_or(0)).ok()?;
-        Some(Endpoint::new(line[address].as_str()?.parse().ok()?, port))
+        Some(SocketAddr::new(line[address].as_str()?.parse().ok()?, port))
     };
     let (source, destination) = (end("src_ip", "src_port")?, end("dest_ip", "dest_port")?);
     let (plant, robot) = if opened == Toward::Robot { (source, destination) } else { (destination, source) };
@@ -244,8 +259,7 @@ fn key(line: &Value) -> Option<(FlowKey, Toward)> {
         "UDP" => 17,
         other => other.parse().ok()?,
     };
-    let version = if source.ip().is_ipv4() { 4 } else { 6 };
-    Some((FlowKey::new(plant, robot, protocol, version), opened))
+    Some((Ends { plant, robot, protocol }, opened))
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
@@ -299,16 +313,16 @@ impl Judging {
     fn line(&mut self, line: &Value) {
         if line["event_type"] == "flow" {
             // A flow line does not say who opened: both ways are forgotten.
-            if let Some((key, _)) = key(line) {
-                self.again.ended(&key);
-                self.again.ended(&FlowKey::new(key.robot, key.plant, key.protocol, key.ip_version));
+            if let Some((ends, _)) = ends(line) {
+                self.again.ended(&ends);
+                self.again.ended(&Ends { plant: ends.robot, robot: ends.plant, ..ends });
             }
             return;
         }
         if !is_command(line) {
             return;
         }
-        let (Some(service), Some((key, opened))) = (service(line), key(line)) else { return };
+        let (Some(service), Some((ends, opened))) = (service(line), ends(line)) else { return };
         let ours = told::ours(line);
         let command = told::command(line).unwrap_or(&Value::Null);
         let answer = [&ours["answer"], &command["answer"], &line["answer"]].into_iter().find(|it| it.is_object());
@@ -328,7 +342,7 @@ impl Judging {
         });
         let reason = ours["reason"].as_str().and_then(Reason::named);
         let recorded = Recorded {
-            key,
+            ends,
             opened,
             service,
             unit: unit.as_deref(),

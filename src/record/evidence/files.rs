@@ -32,6 +32,12 @@ pub(super) fn segment_number(path: &Path) -> Option<u64> {
     (segment_name(number) == name).then_some(number)
 }
 
+/// Whether a file has the name of a segment.
+#[must_use]
+pub fn is_segment(path: &Path) -> bool {
+    segment_number(path).is_some()
+}
+
 /// The evidence segments in `directory`, oldest first.
 ///
 /// # Errors

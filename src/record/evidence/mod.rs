@@ -24,7 +24,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use block::{ClockState, FrameCounts};
-pub use files::{segment_files, segments_around};
+pub use files::{is_segment, segment_files, segments_around};
+pub use scan::events;
 pub use writer::{Evidence, Port};
 
 /// Where the store lies and how long it is kept.

@@ -250,6 +250,28 @@ impl Walk {
     }
 }
 
+/// Hands out the events that the segment at `path` holds, in order: each a JSON object, as it stood in the event file.
+/// Whether they are what was written, a verifier says.
+///
+/// # Errors
+/// The file can't be read.
+pub fn events(path: &Path, mut each: impl FnMut(&str)) -> io::Result<()> {
+    let mut reader = BufReader::with_capacity(1 << 18, File::open(path)?);
+    let mut bytes = Vec::new();
+    while read_block(&mut reader, &mut bytes)? {
+        let kind = bytes.first_chunk().map_or(0, |kind| u32::from_le_bytes(*kind));
+        let body = bytes.get(8..bytes.len().saturating_sub(4)).unwrap_or_default();
+        if kind == pcapng::CUSTOM
+            && let Some((RECORD, body)) = block::split(body)
+            && Word::parse(body).is_none()
+            && let Ok(text) = std::str::from_utf8(body)
+        {
+            each(text);
+        }
+    }
+    Ok(())
+}
+
 fn length(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }

@@ -51,6 +51,17 @@ impl Witness {
     }
 }
 
+impl Witness {
+    /// Hands over the last note of a run, which says that nothing came after; waits for a medium that is slow.
+    pub(super) fn push_last(&mut self, note: &str) {
+        let Some(notes) = &self.notes else { return };
+        let start = Instant::now();
+        while matches!(notes.try_send(note.to_owned()), Err(TrySendError::Full(_))) && start.elapsed() < PATIENCE {
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
 impl Drop for Witness {
     fn drop(&mut self) {
         self.notes = None;
@@ -149,6 +160,13 @@ mod tests {
         drop(witness);
         let whole = format!("{}\n", note(2));
         assert_eq!(fs::read_to_string(&path).unwrap(), whole);
+        // Of many at once some find no place; the last one waits for its own.
+        let mut witness = Witness::start(path.clone()).unwrap();
+        (0..50).for_each(|leaves| witness.push(&note(leaves)));
+        witness.push_last(&note(99));
+        drop(witness);
+        assert!(fs::read_to_string(&path).unwrap().ends_with(&format!("{}\n", note(99))));
+        fs::write(&path, &whole).unwrap();
         let torn = format!("{}\n", note(3));
         for cut in (0..torn.len()).filter(|cut| torn.is_char_boundary(*cut)) {
             fs::write(&path, format!("{whole}{}", &torn[..cut])).unwrap();

@@ -513,7 +513,7 @@ impl Evidence {
         if now.monotonic_ns >= self.schedule.witness_ns || self.ended {
             self.schedule.witness_ns = now.monotonic_ns.saturating_add(WITNESS_NS);
             for witness in &mut self.witnesses {
-                witness.push(&note);
+                if self.ended { witness.push_last(&note) } else { witness.push(&note) }
             }
         }
         Ok(())

@@ -1,0 +1,110 @@
+//! From the wire to the auditor: what a running box recorded is verified, exported, judged again, and a refusal in it
+//! becomes the narrowest rule.
+
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may stop at the first surprise"
+)]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::guarded::{Guarded, POLICY, reason, write_register};
+
+fn vambrace(arguments: &[&str]) -> Output {
+    Command::new(support::vambrace()).args(arguments).output().unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(text.lines().last().unwrap_or_default())
+        .unwrap_or_else(|error| panic!("{error}: {text} {}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// The verifier's report on a folder or file that it calls sound.
+fn sound(path: &Path, more: &[&str]) -> Value {
+    let output = vambrace(&[&["--json", "evidence", "verify", path.to_str().unwrap()], more].concat());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    json(&output)
+}
+
+/// One Modbus exchange: the answer to a write.
+fn write(cell: &Guarded, value: u16) -> Vec<u8> {
+    let mut stream = cell.honest(502);
+    stream.write_all(&write_register(129, value)).unwrap();
+    let mut head = [0; 6];
+    stream.read_exact(&mut head).unwrap();
+    let mut rest = vec![0; usize::from(u16::from_be_bytes([head[4], head[5]]))];
+    stream.read_exact(&mut rest).unwrap();
+    [head.to_vec(), rest].concat()
+}
+
+#[test]
+fn what_a_box_recorded_is_evidence() {
+    let Some(cell) = Guarded::up("what_a_box_recorded_is_evidence") else { return };
+    let records = cell.vambrace.directory().join("records");
+    assert_eq!(write(&cell, 77), write_register(129, 77));
+    assert_eq!(write(&cell, 200)[7], 0x86, "a Modbus exception in the robot's place");
+    let refusal = cell.vambrace.waits_for(
+        "the refused write",
+        |event| event["event_type"] == "alert",
+        |event| reason(event) == Some("value_not_allowed"),
+    );
+    let context = &refusal["alert"]["context"];
+    assert_eq!(context["unit_hex"], support::guarded::hex(&write_register(129, 200)));
+
+    // A stranger with the export and the public key, while the box goes on recording.
+    let key = std::fs::read_to_string(records.join("evidence.pub")).unwrap();
+    let pinned = cell.vambrace.directory().join("pinned.pub");
+    std::fs::write(&pinned, key).unwrap();
+    let started = Instant::now();
+    let bundle = cell.vambrace.directory().join("bundle.tar");
+    let report = loop {
+        let output = vambrace(&["evidence", "export", records.to_str().unwrap(), "-o", bundle.to_str().unwrap()]);
+        assert!(output.status.success(), "{output:?}");
+        let report = sound(&bundle, &["--key", pinned.to_str().unwrap()]);
+        if report["packets"].as_u64() > Some(0) {
+            break report;
+        }
+        assert!(started.elapsed() < Duration::from_secs(10), "the refused frame is not in the evidence: {report}");
+        std::fs::remove_file(&bundle).unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    assert!(report["records"].as_u64() > Some(2), "{report}");
+    sound(&records, &["--key", pinned.to_str().unwrap()]);
+
+    // The same commands, judged again: as they were, and by a policy that allows the value.
+    let policy = cell.vambrace.directory().join("again.toml");
+    std::fs::write(&policy, POLICY).unwrap();
+    let config = cell.vambrace.directory().join("vambrace.toml");
+    let again = |text: &str| {
+        std::fs::write(&policy, text).unwrap();
+        let files = [records.as_path(), policy.as_path(), config.as_path()].map(|path| path.to_str().unwrap());
+        json(&vambrace(&["--json", "replay", files[0], "--policy", files[1], "--config", files[2]]))
+    };
+    let same = again(POLICY);
+    assert_eq!((&same["newly_refused"], &same["newly_allowed"], &same["refused"]), (&0.into(), &0.into(), &1.into()));
+    assert!(same["same"].as_u64() >= Some(2), "{same}");
+    let wider = again(&POLICY.replace("0..=120", "0..=200"));
+    assert_eq!((&wider["newly_refused"], &wider["newly_allowed"]), (&0.into(), &1.into()), "{wider}");
+
+    // The refusal becomes a rule, for ten minutes.
+    let id = context["event_id"].as_u64().unwrap().to_string();
+    let output =
+        cell.vambrace.ask(&["explain", &id, "--records", records.to_str().unwrap(), "--allow", "--until", "10m"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(write(&cell, 200), write_register(129, 200), "the narrowest rule allows it");
+    assert_eq!(write(&cell, 199)[7], 0x86, "and nothing beside it");
+    let shown = String::from_utf8(cell.vambrace.ask(&["policy", "show"]).stdout).unwrap();
+    assert!(shown.contains(&format!("event-{id}")) && shown.contains("until = "), "{shown}");
+    let output = cell.vambrace.ask(&["explain", &id, "--records", records.to_str().unwrap(), "--until", "10m"]);
+    assert_eq!(output.status.code(), Some(2), "--until without --allow");
+}
