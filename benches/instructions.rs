@@ -42,9 +42,9 @@ const MEASURED: Counts = Counts {
     dashboard: 8_330,
     rtde: 344,
     find: 127,
-    decide: 553,
+    decide: 583,
     gate: 282,
-    whole_modbus: 3_850,
+    whole_modbus: 4_219,
     whole_rtde: 5_713,
     whole_dashboard: 7_970,
 };

@@ -105,6 +105,10 @@ fn what_a_box_recorded_is_evidence() {
     assert_eq!(write(&cell, 199)[7], 0x86, "and nothing beside it");
     let shown = String::from_utf8(cell.vambrace.ask(&["policy", "show"]).stdout).unwrap();
     assert!(shown.contains(&format!("event-{id}")) && shown.contains("until = "), "{shown}");
+    // What the event files no longer hold is found in the evidence.
+    std::fs::write(records.join("eve.json"), "").unwrap();
+    let output = cell.vambrace.ask(&["explain", &id, "--records", records.to_str().unwrap()]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("value_not_allowed"), "{output:?}");
     let output = cell.vambrace.ask(&["explain", &id, "--records", records.to_str().unwrap(), "--until", "10m"]);
     assert_eq!(output.status.code(), Some(2), "--until without --allow");
 }

@@ -74,16 +74,22 @@ fn event(context: &Context, args: &ExplainArgs, id: u64) -> Exit {
         Err(exit) => return exit,
     };
     // The conversation is known only once the event is found, so the files are read twice: they are read by people.
+    // Evidence reaches farther back than the event files, and takes longer to read.
     let mut found = None;
-    let read = for_each(&directory, |_, line| {
-        if told::event_id(&line) == Some(id) {
-            found = Some(line);
+    for read in [for_each_line, for_each_in_evidence] {
+        let search = read(&directory, &mut |line| {
+            if told::event_id(&line) == Some(id) {
+                found = Some((read, line));
+            }
+        });
+        if let Err(error) = search {
+            return fail(Exit::Failed, &format!("{}: {error}", directory.display()));
         }
-    });
-    if let Err(error) = read {
-        return fail(Exit::Failed, &format!("{}: {error}", directory.display()));
+        if found.is_some() {
+            break;
+        }
     }
-    let Some(line) = found else {
+    let Some((read, line)) = found else {
         let what = format!(
             "event {id} is not in {}; repeats of an allowed command are told of under the id of the last, and old files \
              are removed to keep to record.size_budget",
@@ -92,7 +98,7 @@ fn event(context: &Context, args: &ExplainArgs, id: u64) -> Exit {
         return fail(Exit::Failed, &what);
     };
     let mut around = Around::of(&line);
-    if let Err(error) = for_each(&directory, |_, other| around.add(other)) {
+    if let Err(error) = read(&directory, &mut |other| around.add(other)) {
         return fail(Exit::Failed, &format!("{}: {error}", directory.display()));
     }
     let frames = frames(&directory, &line, id);
@@ -105,6 +111,26 @@ fn event(context: &Context, args: &ExplainArgs, id: u64) -> Exit {
     }
     let rule = rule_text::narrowest(&line);
     allow::apply(context, rule.as_deref().map_err(|why| *why), args.until.as_ref())
+}
+
+fn for_each_line(directory: &Path, each: &mut dyn FnMut(Value)) -> std::io::Result<()> {
+    for_each(directory, |_, line| each(line))
+}
+
+fn for_each_in_evidence(directory: &Path, each: &mut dyn FnMut(Value)) -> std::io::Result<()> {
+    for segment in evidence::segment_files(directory)? {
+        let read = evidence::events(&segment, |text| {
+            if let Ok(line) = serde_json::from_str(text) {
+                each(line);
+            }
+        });
+        match read {
+            // Removed meanwhile, to keep to the budget.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            other => other?,
+        }
+    }
+    Ok(())
 }
 
 /// What else was recorded: the conversation before, and what comes closest among what was allowed.
