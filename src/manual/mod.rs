@@ -87,6 +87,12 @@ pub mod decisions {
 
     #[doc = include_str!("decisions/0009-the-robots-own-commands-are-judged-in-a-mirror.md")]
     pub mod d0009_the_robots_own_commands_are_judged_in_a_mirror {}
+
+    #[doc = include_str!("decisions/0010-verdicts-are-judged-again-from-records.md")]
+    pub mod d0010_verdicts_are_judged_again_from_records {}
+
+    #[doc = include_str!("decisions/0011-the-console-reads-event-files.md")]
+    pub mod d0011_the_console_reads_event_files {}
 }
 
 #[cfg(test)]
