@@ -134,6 +134,27 @@ fn the_worker_has_its_core_to_itself() {
 }
 
 #[test]
+fn a_timed_mode_within_a_timed_mode_ends_in_what_came_before_both() {
+    if !can_make_namespaces("a_timed_mode_within_a_timed_mode_ends_in_what_came_before_both") {
+        return;
+    }
+    let wire = Wire::new("vbmode", 1508);
+    let vambrace = Vambrace::start(&wire, "mode", "shadow");
+    assert!(vambrace.ask(&["mode", "observe", "--for", "10m"]).status.success());
+    assert!(vambrace.ask(&["mode", "enforce", "--for", "1s"]).status.success());
+    let started = Instant::now();
+    loop {
+        let status: serde_json::Value =
+            serde_json::from_slice(&vambrace.ask(&["--json", "status"]).stdout).unwrap_or_default();
+        if status["mode"] == "shadow" {
+            break;
+        }
+        assert!(status["mode"] == "enforce" && started.elapsed() < Duration::from_secs(10), "{status}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
 fn frames_pass_within_a_second_of_the_start() {
     if !can_make_namespaces("frames_pass_within_a_second_of_the_start") {
         return;

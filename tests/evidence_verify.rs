@@ -165,6 +165,14 @@ fn removed_segments_need_a_prune() {
     let mut never = store(1);
     never.removed = 1;
     says(&ask(&never, &Question::default()), "nothing answers for what was before");
+    // A prune by somebody without the key: hashes alone are anybody's.
+    let mut forged = store(1);
+    forged.forge_prune(1);
+    says(&ask(&forged, &Question::default()), "signed by nothing");
+    let key = Key::parse(&forged.line()).unwrap();
+    says(&ask(&forged, &Question { key: Some(key), ..Question::default() }), "signed by nothing");
+    forged.checkpoint();
+    assert!(ask(&forged, &Question::default()).sound, "once it is signed it holds");
     // A prune of blocks that never were, by who holds the key.
     let mut liar = store(1);
     liar.begins[1].2 = [7; 32];

@@ -232,7 +232,9 @@ impl Orders {
             return Response::failed(FailureKind::Unsafe, line);
         }
         let now = self.rules().mode;
-        let back = for_seconds.map(|seconds| (now.name().to_owned(), seconds_now().saturating_add(seconds)));
+        // A mode that is in force for a while ends with it: what comes after is what came before.
+        let after = state.standing.mode_until.as_ref().map_or_else(|| now.name().to_owned(), |(mode, _)| mode.clone());
+        let back = for_seconds.map(|seconds| (after, seconds_now().saturating_add(seconds)));
         let from = self.change_mode(&mut state, mode, back, uid);
         Response::Mode(Outcome { from: from.name().to_owned(), to: mode.name().to_owned(), for_seconds })
     }

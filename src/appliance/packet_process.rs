@@ -231,7 +231,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Looks after the worker, timed modes and reloads.
 struct Watch {
     stop: Arc<AtomicBool>,
-    thread: std::thread::JoinHandle<()>,
+    threads: [std::thread::JoinHandle<()>; 2],
 }
 
 impl Watch {
@@ -257,6 +257,15 @@ impl Watch {
                         tracing::error!("the worker hangs; ending the packet process so that it is replaced");
                         std::process::abort();
                     }
+                }
+            })?
+        };
+        // Apart from it: orders wait for each other, for compiling and for the disk.
+        let keeper = {
+            let stop = Arc::clone(&stop);
+            std::thread::Builder::new().name("keeper".into()).spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    std::thread::sleep(LOOK);
                     if reload.swap(false, Ordering::Relaxed) {
                         orders.reload(&config);
                     }
@@ -265,11 +274,13 @@ impl Watch {
                 }
             })?
         };
-        Ok(Self { stop, thread })
+        Ok(Self { stop, threads: [thread, keeper] })
     }
 
     fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
-        let _ = self.thread.join();
+        for thread in self.threads {
+            let _ = thread.join();
+        }
     }
 }

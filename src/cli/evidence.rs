@@ -88,6 +88,10 @@ fn open(context: &Context, place: &Place) -> Result<(PathBuf, Box<dyn Store>), E
 
 /// The record directory that a configuration names, or the running appliance.
 fn directory(context: &Context, config: Option<&Path>) -> Result<PathBuf, Exit> {
+    if context.remote.is_some() {
+        let what = "evidence of a box far away is not fetched over this connection; export it there, and name the file";
+        return Err(fail(Exit::Usage, &what));
+    }
     if config.is_some() {
         return events::directory(context, config, None);
     }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -244,11 +244,7 @@ impl Mailer {
     }
 
     fn save(&self) -> io::Result<()> {
-        let fresh = self.file.with_extension("new");
-        let mut file = File::create(&fresh)?;
-        file.write_all(serde_json::to_string(&self.saved)?.as_bytes())?;
-        file.sync_data()?;
-        fs::rename(&fresh, &self.file)
+        super::replace(&self.file, serde_json::to_string(&self.saved)?.as_bytes())
     }
 }
 

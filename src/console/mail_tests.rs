@@ -1,5 +1,6 @@
 #![allow(clippy::arithmetic_side_effects)]
 
+use std::io::Write as _;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;

@@ -22,7 +22,10 @@ mod smtp;
 mod syslog;
 mod witness;
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -75,6 +78,20 @@ pub fn test(config: &Config) -> Vec<(String, std::io::Result<()>)> {
     receivers.chain(mail).collect()
 }
 
+/// Replaces a file as a whole. It lies in a folder that the account owns and root writes to at the start: nothing that
+/// stands there is followed.
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let fresh = path.with_extension("new");
+    match std::fs::remove_file(&fresh) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o640).open(&fresh)?;
+    file.write_all(bytes)?;
+    file.sync_data()?;
+    std::fs::rename(&fresh, path)
+}
+
 /// Runs until SIGTERM or Ctrl-C.
 ///
 /// # Errors
@@ -84,6 +101,12 @@ pub fn run(config: &Config) -> Result<(), ConsoleError> {
     let sends = !console.syslog.is_empty() || !console.witnesses.is_empty() || console.mail.is_some();
     if console.listen.is_none() && !sends && console.metrics.listen.is_none() {
         return Err(ConsoleError::Nothing);
+    }
+    // Where the packet process is on this machine, its worker's core is not ours.
+    for core in &config.fast_path.cores {
+        if let Err(error) = crate::sys::keep_off(usize::from(*core)) {
+            tracing::warn!(core, %error, "may run on the worker's core");
+        }
     }
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {

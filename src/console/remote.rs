@@ -155,9 +155,12 @@ impl Remote {
     /// Has it recorded that somebody was refused.
     fn deny(&self, what: &str, why: &str, person: &Person) {
         let request = Request::Denied { what: what.to_owned(), why: why.to_owned() };
-        if let Err(error) = self.ask(&request, person) {
-            tracing::error!(%error, what, why, user = person.user, "a refusal could not be recorded");
-        }
+        let error = match self.ask(&request, person) {
+            Ok(Response::Failed { messages, .. }) => messages.join("; "),
+            Ok(_) => return,
+            Err(error) => error.to_string(),
+        };
+        tracing::error!(%error, what, why, user = person.user, "a refusal could not be recorded");
     }
 
     fn ask(&self, request: &Request, person: &Person) -> Result<Response, ControlError> {
@@ -215,10 +218,14 @@ impl Remote {
         if let Request::EventLines { .. } | Request::Witness { .. } = &request {
             // That somebody reads events, or pushes checkpoints, is recorded once a connection, not once a page.
             if !*told {
-                if let Err(error) = self.ask(&request, person) {
-                    return unreachable(&error);
+                let pushes = matches!(request, Request::Witness { .. });
+                match self.ask(&request, person) {
+                    // A management station keeps checkpoints without a packet process of its own.
+                    Err(error) if pushes => tracing::warn!(%error, user = user.name, "a push is not recorded"),
+                    Err(error) => return unreachable(&error),
+                    Ok(failed @ Response::Failed { .. }) if !pushes => return failed,
+                    Ok(_) => *told = true,
                 }
-                *told = true;
             }
         }
         match &request {

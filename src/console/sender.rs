@@ -4,7 +4,7 @@
 //! connection that breaks in the middle of a batch sends it again. One that the receiver ends afterwards sends the last
 //! batch again: acknowledged is what lies in the receiver's memory, not what it has read.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -170,6 +170,8 @@ impl Sender {
                 std::thread::sleep(LOOK);
                 continue;
             }
+            // Where it has gone meanwhile, what it took last may be lost with it.
+            self.again_where(wire.is_open())?;
             let (bytes, messages) = self.rendered(&batch);
             let sent = wire.send(&bytes, &self.stop).and_then(|()| wire.is_open());
             if self.stopped() && sent.is_err() {
@@ -233,11 +235,7 @@ impl Sender {
     }
 
     fn save(&self) -> io::Result<()> {
-        let fresh = self.file.with_extension("new");
-        let mut file = File::create(&fresh)?;
-        file.write_all(serde_json::to_string(&self.saved)?.as_bytes())?;
-        file.sync_data()?;
-        fs::rename(&fresh, &self.file)
+        super::replace(&self.file, serde_json::to_string(&self.saved)?.as_bytes())
     }
 }
 

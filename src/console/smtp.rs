@@ -128,7 +128,9 @@ impl Talk {
         self.ask("DATA", 354)?;
         // Base64 has no dots and no long lines, so nothing in it can end the mail or be wrapped.
         self.ask(&format!("{}\r\n{}.", head(mail), base64(mail.body.as_bytes(), 76)), 250)?;
-        self.ask("QUIT", 221)
+        // The relay has it: whatever it says now, the mail is not to be sent again.
+        let _ = self.ask("QUIT", 221);
+        Ok(())
     }
 
     /// Says a line; any answer but `wanted` is an error.

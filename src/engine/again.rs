@@ -76,6 +76,8 @@ pub enum Untold {
     Between,
     /// The unit depends on words of its connection that are not in the records.
     Session,
+    /// The policy judges single units of a connection that was not read when it was recorded.
+    Unread,
 }
 
 impl Untold {
@@ -87,6 +89,7 @@ impl Untold {
             Self::SetPoints => "a set-point is judged by those before it, which were told of together",
             Self::Between => "steps and rates depend on the commands between, which were told of together",
             Self::Session => "the connection's earlier words are not in the records",
+            Self::Unread => "this policy reads a connection that was not read when it was recorded",
         }
     }
 }
@@ -130,6 +133,11 @@ impl Again {
     /// The records don't hold what the verdict depends on.
     pub fn judge(&mut self, rules: &Rules, recorded: &Recorded<'_>, now_ns: u64) -> Result<Verdict, Untold> {
         self.robot.see_context(&recorded.robot, now_ns);
+        if matches!(recorded.service, Service::Tcp(_))
+            && rules.socket(recorded.opened, recorded.ends.plant.port()).is_some()
+        {
+            return Err(Untold::Unread);
+        }
         if !recorded.service.is_judged(recorded.opened) {
             let client = rules.policy.client(recorded.ends.plant.ip());
             return Ok(rules.policy.admit(client, recorded.service, recorded.opened, now_ns));

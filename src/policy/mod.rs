@@ -205,6 +205,13 @@ impl Policy {
         self.escalation.as_ref()
     }
 
+    /// Whether the rule of a verdict looks at the commands before: it has a rate, or bounds steps.
+    #[must_use]
+    pub fn looks_back(&self, verdict: &Verdict) -> bool {
+        let rule = usize::from(verdict.rule.0).checked_sub(1).and_then(|place| self.rules.get(place));
+        rule.is_some_and(|rule| rule.rate.is_some() || matches!(&rule.body, Body::Rtde(body) if body.looks_back()))
+    }
+
     /// What is known of the robot at `now_ns`, as far as it is young enough for a verdict.
     #[must_use]
     pub fn known(&self, robot: &robot::State, now_ns: u64) -> RobotContext {

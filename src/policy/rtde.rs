@@ -43,6 +43,14 @@ struct Bound {
     exclusive: bool,
 }
 
+impl RtdeRule {
+    /// Whether what it says of a package depends on the packages before.
+    pub(super) fn looks_back(&self) -> bool {
+        let steps = self.inputs.iter().flatten().any(|(_, bound)| bound.step.is_some());
+        self.has_rates || steps
+    }
+}
+
 impl Bound {
     fn covers(&self, value: &Value) -> bool {
         let bits = self.bits.is_none_or(|bits| whole(value).is_some_and(|value| value & !bits == 0));

@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::evidence::{Evidence, EvidenceOptions, Surroundings};
-use super::store::{Store, next_event_id};
+use super::store::{Store, behind_evidence, next_event_id};
 use super::writer::Writer;
 use super::{Queue, Settling};
 use crate::event::{EventId, Render};
@@ -168,7 +168,8 @@ impl Recorder {
         let named = |source| RecordError { directory: options.directory.clone(), source };
         let store = Store::open(&options.directory, options.event_budget()).map_err(named)?;
         let evidence = Evidence::open(options.evidence(), around).map_err(named)?;
-        let first = next_event_id(&options.directory).map_err(named)?;
+        let first = next_event_id(&options.directory).and_then(|next| behind_evidence(&options.directory, next));
+        let first = first.map_err(named)?;
         let counters = Arc::new(RecordCounters::default());
         let stop = Arc::new(AtomicBool::new(false));
         let writer = Writer::new(&options, queue, render, (store, evidence), Arc::clone(&counters));

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use super::evidence;
 use crate::event::EventId;
 
 /// File that events are appended to.
@@ -182,6 +183,21 @@ pub fn next_event_id(directory: &Path) -> io::Result<EventId> {
         last = last.or(highest);
     }
     Ok(EventId(last.unwrap_or(0).saturating_add(1)))
+}
+
+/// `next`, or the id behind the highest one in the newest evidence that holds any: after a power cut the evidence may
+/// reach farther than the event files, and event files may be moved away.
+pub(super) fn behind_evidence(directory: &Path, next: EventId) -> io::Result<EventId> {
+    // A run that ended at once leaves a segment without events.
+    const LOOK: usize = 8;
+    for path in evidence::segment_files(directory)?.iter().rev().take(LOOK) {
+        let mut highest = None;
+        evidence::events(path, |line| highest = highest.max(highest_id(line.as_bytes())))?;
+        if let Some(highest) = highest {
+            return Ok(next.max(EventId(highest.saturating_add(1))));
+        }
+    }
+    Ok(next)
 }
 
 /// The highest event id in lines of JSON. In text from the wire the quotes are escaped, so that it can't feign one.

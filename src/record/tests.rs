@@ -350,6 +350,9 @@ fn ids_go_on_after_a_restart_and_a_torn_line_is_cut() {
     // Text from the wire can't feign an id: its quotes are escaped.
     fs::write(&path, "{\"event_id\":5,\"text\":\"\\\"event_id\\\":900\"}\n").unwrap();
     assert_eq!(next_event_id(&directory).unwrap(), EventId(6));
+    // Event files that were moved away, or lost their end in a power cut: the evidence knows.
+    fs::remove_file(&path).unwrap();
+    assert_eq!(recorder(&directory, 1 << 30, &queue).first_event_id(), EventId(4));
 }
 
 #[test]

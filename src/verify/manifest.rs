@@ -73,6 +73,6 @@ impl Before {
 
     pub(super) fn base(&self) -> Option<Base> {
         let tree = Tree::of_frontier(self.leaves, self.frontier.clone())?;
-        Some(Base { tree, records: self.records, trailer: self.trailer, by: "export" })
+        Some(Base { tree, records: self.records, trailer: self.trailer, by: "export", told_in: None })
     }
 }

@@ -187,9 +187,9 @@ fn base_of(
     }
     let found = match before.map(Before::base) {
         Some(base) => base,
-        None => scan::prune(store, number, leaf).map_err(io_error("evidence"))?.and_then(|prune| {
+        None => scan::prune(store, number, leaf).map_err(io_error("evidence"))?.and_then(|(prune, told_in)| {
             let tree = prune.tree()?;
-            Some(Base { tree, records: prune.records, trailer: prune.trailer, by: "prune" })
+            Some(Base { tree, records: prune.records, trailer: prune.trailer, by: "prune", told_in: Some(told_in) })
         }),
     };
     Ok(found.filter(|base| base.tree.leaves() == leaf).ok_or_else(|| Finding {

@@ -57,21 +57,28 @@ pub(super) fn first_leaf(from: impl Read) -> io::Result<Option<u64>> {
     Ok(found)
 }
 
-/// The `prune` that answers for what stood before segment `number`, whose first block is number `leaf`.
-pub(super) fn prune(store: &dyn Store, number: u64, leaf: u64) -> io::Result<Option<Prune>> {
+/// The `prune` that answers for what stood before segment `number`, whose first block is number `leaf`; and the number
+/// of the block that it stands in.
+pub(super) fn prune(store: &dyn Store, number: u64, leaf: u64) -> io::Result<Option<(Prune, u64)>> {
     let segments: Vec<&Entry> = store.entries().iter().filter(|entry| entry.segment().is_some()).collect();
     // It was written just before the files were removed, so it is near the end, mostly.
     for entry in segments.iter().rev() {
-        let mut found = None;
+        let (mut said, mut found) = (None, None);
         for_each_block(store.open(entry)?, |block, _| {
-            if let Ok(Block::Record(body)) = read(block)
+            let block = read(block);
+            if let Ok(Block::Trailer(body)) = block
+                && let Some(prune) = said.take()
+            {
+                found = Trailer::parse(body).ok().map(|trailer| (prune, trailer.number));
+                return ControlFlow::Break(());
+            }
+            if let Ok(Block::Record(body)) = block
                 && memchr::memmem::find(body, b"\"prune\"").is_some()
                 && let Ok(Some(Word::Prune(prune))) = words::read(body)
                 && prune.leaves == leaf
                 && prune.segments.1.checked_add(1) == Some(number)
             {
-                found = Some(prune);
-                return ControlFlow::Break(());
+                said = Some(prune);
             }
             ControlFlow::Continue(())
         })?;

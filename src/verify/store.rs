@@ -66,6 +66,8 @@ impl Folder {
                 names.push(name);
             }
         }
+        // The oldest are asked first: what tells of one that is removed meanwhile stands in those that are asked after it.
+        names.sort_by_key(|name| Entry { name: name.clone(), bytes: 0 }.segment());
         let mut entries = Vec::new();
         for name in names {
             let is_ours = Entry { name: name.clone(), bytes: 0 }.segment().is_some();

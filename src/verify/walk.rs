@@ -29,6 +29,8 @@ pub struct Base {
     pub trailer: Hash,
     /// Who says so.
     pub by: &'static str,
+    /// Number of the block in which it is said; absent where nothing in the store does.
+    pub told_in: Option<u64>,
 }
 
 /// State of one pass. May be copied at any place and gone on with from there.

@@ -276,6 +276,8 @@ struct Judging {
     first_ns: u64,
     now_ns: u64,
     shown: usize,
+    /// Whether a line so far stood for several commands.
+    folded: bool,
     /// Commands, and of those: allowed now, refused now, as recorded, newly refused, newly allowed.
     commands: u64,
     allowed: u64,
@@ -285,6 +287,18 @@ struct Judging {
     newly_allowed: u64,
     untold: BTreeMap<&'static str, u64>,
 }
+
+/// Whether a line stands for commands that wrote different values.
+fn varies(line: &Value, ours: &Value) -> bool {
+    let differs = |range: &Value| range[0] != range[1];
+    [&ours["repeats"], &line["repeats"]].into_iter().any(|repeats| {
+        repeats["written"].as_array().into_iter().flatten().any(differs)
+            || repeats["numbers"].as_object().into_iter().flatten().any(|(_, range)| differs(range))
+    })
+}
+
+/// Why the others of such a line can't be judged again.
+const VARIED: &str = "only the last of the values told of together is in the records";
 
 /// Why a refusal can't be judged again by a policy.
 const NOT_BY_POLICY: &str = "it was refused for something that no policy decides";
@@ -300,6 +314,7 @@ impl Judging {
             first_ns,
             now_ns: BEGIN_NS,
             shown: 0,
+            folded: false,
             commands: 0,
             allowed: 0,
             refused: 0,
@@ -357,11 +372,30 @@ impl Judging {
         let was_allowed = action == "allowed";
         let by_policy = was_allowed || reason.is_none_or(Reason::is_of_policy);
         let verdict = verdict.and_then(|verdict| if by_policy { Ok(verdict) } else { Err(NOT_BY_POLICY) });
-        self.count(was_allowed, verdict.as_ref().map(|it| it.is_allowed()).map_err(|why| *why), repeats.unwrap_or(1));
+        let count = repeats.unwrap_or(1).max(1);
+        self.folded |= count > 1;
+        // Between the lines are commands that took tokens and made steps.
+        let looks_back =
+            |verdict: &crate::event::Verdict| verdict.is_allowed() && self.rules.policy.looks_back(verdict);
+        let verdict = match verdict {
+            Ok(verdict) if self.folded && looks_back(&verdict) => Err(Untold::Between.why()),
+            other => other,
+        };
+        let allowed = verdict.as_ref().map(|it| it.is_allowed()).map_err(|why| *why);
+        if varies(line, ours) {
+            // The line has the values of the last one alone.
+            self.count(was_allowed, Err(VARIED), count.saturating_sub(1));
+            self.count(was_allowed, allowed, 1);
+        } else {
+            self.count(was_allowed, allowed, count);
+        }
         self.tell(line, verdict.as_ref().map_err(|why| *why));
     }
 
     fn count(&mut self, was_allowed: bool, now: Result<bool, &'static str>, times: u64) {
+        if times == 0 {
+            return;
+        }
         let add = |count: &mut u64| *count = count.saturating_add(times);
         add(&mut self.commands);
         match now {

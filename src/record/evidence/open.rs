@@ -183,6 +183,9 @@ fn look(directory: &Path, signer: &Signer) -> io::Result<Result<Found, Damaged>>
     let mut cut = scan.len.saturating_sub(scan.whole);
     if cut > 0 {
         cut_off(&last.1, &scan)?;
+    } else {
+        // What was reserved behind the end is given back: a process that was killed could not.
+        OpenOptions::new().write(true).open(&last.1)?.set_len(scan.whole)?;
     }
     let next_number = last.0.saturating_add(1);
     let mut cut_in = last.0;

@@ -58,7 +58,8 @@ impl Evidence {
         // A segment is never older than one before it: a clock that stood in 1970 for a while makes nothing old.
         let mut latest = 0;
         let is_old = |closed: &&Closed| {
-            latest = closed.until_ns.max(latest);
+            // Nor does one that was written while the clock stood in 2099 keep all that came after.
+            latest = closed.until_ns.min(now.wall_ns).max(latest);
             latest < oldest
         };
         let count = self.closed.iter().take(AT_ONCE).take_while(is_old).count();
@@ -76,6 +77,9 @@ impl Evidence {
             return Ok(());
         }
         self.flush(now)?;
+        self.sync()?;
+        // Signed before anything is gone: hashes alone could be anybody's.
+        self.sign(now)?;
         self.sync()?;
         for pruned in std::mem::take(&mut self.pruned) {
             let path = self.options.directory.join(segment_name(pruned.number));

@@ -81,6 +81,8 @@ pub struct Evidence {
     #[expect(dead_code, reason = "the lock ends with the value")]
     pub(super) lock: File,
     pub(super) witnesses: Vec<Witness>,
+    /// Leaves and time of the last checkpoint: the same twice would say nothing.
+    signed: Option<(u64, u64)>,
     pub(super) counter: u64,
     pub(super) boot_id: [u8; 16],
     pub(super) chain: Chain,
@@ -145,6 +147,7 @@ impl Evidence {
             signer: opened.signer,
             lock: opened.lock,
             witnesses,
+            signed: None,
             counter: opened.counter,
             boot_id: opened.boot_id,
             chain: opened.chain,
@@ -506,10 +509,14 @@ impl Evidence {
             records: self.chain.records,
             counter: self.counter,
         };
+        if self.signed == Some((checkpoint.leaves, checkpoint.time_ns)) {
+            return Ok(());
+        }
         let note = checkpoint.note(&self.signer);
         let mut bytes = Vec::new();
         block::custom(&mut bytes, CHECKPOINT, note.as_bytes());
         segment.covered(&bytes)?;
+        self.signed = Some((checkpoint.leaves, checkpoint.time_ns));
         if now.monotonic_ns >= self.schedule.witness_ns || self.ended {
             self.schedule.witness_ns = now.monotonic_ns.saturating_add(WITNESS_NS);
             for witness in &mut self.witnesses {
@@ -535,7 +542,10 @@ impl Evidence {
 
 impl Drop for Evidence {
     fn drop(&mut self) {
-        self.end();
+        // A recorder that fails does not end in order: the box goes on, and nobody records it.
+        if !std::thread::panicking() {
+            self.end();
+        }
     }
 }
 
