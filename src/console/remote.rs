@@ -128,17 +128,7 @@ impl Remote {
         stream.set_write_timeout(Some(LOOK))?;
         let connection = ServerConnection::new(Arc::clone(&self.tls)).map_err(io::Error::other)?;
         let mut stream = StreamOwned::new(connection, stream);
-        let begun = Instant::now();
-        while stream.conn.is_handshaking() {
-            match stream.conn.complete_io(&mut stream.sock) {
-                Ok(_) => {}
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
-                Err(error) => return Err(error),
-            }
-            if begun.elapsed() > HANDSHAKE || self.stop.load(Ordering::Relaxed) {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "no certificate in time"));
-            }
-        }
+        tls::shake_hands(&mut stream.conn, &mut stream.sock, HANDSHAKE, &self.stop)?;
         stream.sock.set_read_timeout(Some(IDLE))?;
         stream.sock.set_write_timeout(Some(IDLE))?;
         Ok(stream)

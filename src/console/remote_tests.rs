@@ -213,3 +213,32 @@ fn a_dead_packet_process_is_told_from_a_dead_box() {
     let error = Client::connect_remote(&RemoteBox { address: nobody.to_string(), ..setting.remote.clone() });
     assert!(error.unwrap_err().to_string().contains("is `vambrace console` running there"));
 }
+
+#[test]
+fn bytes_that_drip_do_not_hold_a_place() {
+    let directory = std::env::temp_dir().join(format!("vambrace-drip-{}", std::process::id()));
+    let ours = Certificates::make(&directory);
+    let config = tls::server(&ours.path("box.pem"), &ours.path("box.key"), &ours.path("ca.pem")).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let dripping = std::thread::spawn(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        // The head of a record of 16 KiB, and then a byte now and then.
+        let mut bytes = [0x16, 3, 1, 0x3f, 0xff, 1, 0, 0x3f, 0xfb].into_iter().chain(std::iter::repeat(3));
+        let begun = Instant::now();
+        while stream.write_all(&[bytes.next().unwrap()]).is_ok() && begun.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let (mut socket, _) = listener.accept().unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let mut connection = ServerConnection::new(config).unwrap();
+    let begun = Instant::now();
+    let within = Duration::from_millis(400);
+    let error = tls::shake_hands(&mut connection, &mut socket, within, &AtomicBool::new(false)).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    drop(socket);
+    dripping.join().unwrap();
+    std::fs::remove_dir_all(directory).unwrap();
+}

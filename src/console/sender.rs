@@ -23,6 +23,9 @@ use crate::document::host_of;
 use crate::export::{Batch, Cursor, read_after};
 use crate::sys;
 
+/// How long showing certificates may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
 /// Bytes of event lines in a batch: what may be sent twice at most.
 const BATCH: usize = 64 << 10;
 
@@ -298,15 +301,8 @@ impl Wire {
         let name = tls::server_name(host).map_err(io::Error::other)?;
         let connection = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
         let mut stream = StreamOwned::new(connection, stream);
-        let begun = Instant::now();
         stream.sock.set_read_timeout(Some(LOOK))?;
-        while stream.conn.is_handshaking() {
-            match stream.conn.complete_io(&mut stream.sock) {
-                Ok(_) => {}
-                Err(error) if is_impatience(&error) && begun.elapsed() < Duration::from_secs(10) => {}
-                Err(error) => return Err(error),
-            }
-        }
+        tls::shake_hands(&mut stream.conn, &mut stream.sock, HANDSHAKE, &AtomicBool::new(false))?;
         // In TLS 1.3 this end is done before the other has looked at its certificate.
         stream.sock.set_read_timeout(Some(REFUSAL))?;
         let mut wire = Self::Tls(Box::new(stream));

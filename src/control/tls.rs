@@ -1,15 +1,19 @@
 //! Certificates: how both ends of the remote API, and receivers of events, know each other. TLS 1.2 and 1.3 by `rustls`
 //! with the `ring` provider.
 
+use std::io;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ConnectionCommon, RootCertStore, ServerConfig};
 use sha2::{Digest, Sha256};
 
 /// Why certificates can't be used.
@@ -106,6 +110,45 @@ pub fn server(certificate: &Path, secret: &Path, client_ca: &Path) -> Result<Arc
     // Each connection shows its certificate: no tickets.
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
+}
+
+/// Shakes hands over a socket whose reads and writes end soon. The time is asked for at every step: an end that sends a
+/// byte now and then does not hold the place for long.
+///
+/// # Errors
+/// The other end went away, is not who it should be, or took too long; or `stop` was set.
+pub fn shake_hands<D>(
+    connection: &mut ConnectionCommon<D>,
+    socket: &mut TcpStream,
+    within: Duration,
+    stop: &AtomicBool,
+) -> io::Result<()> {
+    let begun = Instant::now();
+    while connection.is_handshaking() || connection.wants_write() {
+        if begun.elapsed() > within || stop.load(Ordering::Relaxed) {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "no certificate in time"));
+        }
+        let step = if connection.wants_write() { connection.write_tls(socket) } else { connection.read_tls(socket) };
+        match step {
+            Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the other end closed the connection")),
+            Ok(_) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+                ) =>
+            {
+                continue;
+            }
+            Err(error) => return Err(error),
+        }
+        if let Err(error) = connection.process_new_packets() {
+            // The alert that says why.
+            let _ = connection.write_tls(socket);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+        }
+    }
+    Ok(())
 }
 
 /// The name that the server's certificate must bear.
