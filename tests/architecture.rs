@@ -55,7 +55,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("engine", &["command", "event", "flow", "gate", "inspect", "nic", "policy", "record", "robot"]),
     // Follows the event files and talks to the control socket like anybody; sees no frame and no record in the making.
-    ("console", &["config", "control", "document", "event", "export", "sys"]),
+    ("console", &["config", "control", "document", "event", "export", "record", "sys"]),
     ("learn", &["command", "event", "policy"]),
     ("export", &["command", "event"]),
     ("record", &["command", "event"]),

@@ -122,7 +122,7 @@ fn reasons(cell: &Cell) -> Vec<String> {
     let refused = lines.filter(|line| line["alert"]["action"] == "blocked" && line["dest_ip"] == "10.20.0.40");
     let mut reasons: Vec<_> =
         refused.filter_map(|line| Some(line["alert"]["context"]["reason"].as_str()?.to_owned())).collect();
-    // A client that ends with an answer under way may reset beside the exact number: no command of its own.
+    // A client that is gone answers what the robot still sends with resets of an older number: frames, not commands.
     reasons.retain(|reason| reason != Reason::ResetInexact.name());
     // A client that gets no answer asks again.
     reasons.dedup();

@@ -12,7 +12,8 @@ use super::question::{Question, Seen, UseIndex, read_lines};
 use super::{Context, Exit, fail, mistakes, when};
 use crate::config::Config;
 use crate::control::{Client, Request, Response};
-use crate::export::{Batch, Cursor, event_files, read_after, told};
+use crate::export::told;
+use crate::record::{Batch, Cursor, event_files, read_after};
 
 /// How often a followed file is looked at: what a person takes for at once.
 const LOOK: Duration = Duration::from_millis(200);

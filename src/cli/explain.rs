@@ -118,19 +118,11 @@ fn for_each_line(directory: &Path, each: &mut dyn FnMut(Value)) -> std::io::Resu
 }
 
 fn for_each_in_evidence(directory: &Path, each: &mut dyn FnMut(Value)) -> std::io::Result<()> {
-    for segment in evidence::segment_files(directory)? {
-        let read = evidence::events(&segment, |text| {
-            if let Ok(line) = serde_json::from_str(text) {
-                each(line);
-            }
-        });
-        match read {
-            // Removed meanwhile, to keep to the budget.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            other => other?,
+    evidence::events_of_all(directory, |text| {
+        if let Ok(line) = serde_json::from_str(text) {
+            each(line);
         }
-    }
-    Ok(())
+    })
 }
 
 /// What else was recorded: the conversation before, and what comes closest among what was allowed.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::filter::{COLUMNS, Filter, Found, found};
 use super::{told, when};
 use crate::index::{Condition, Facts, Index, IndexError, Place, Word};
-use crate::record::event_files;
+use crate::record::{LONGEST_LINE, event_files};
 
 /// Name of the index beside the event files.
 const INDEX_FILE: &str = "index.sqlite";
@@ -296,7 +296,8 @@ pub(super) fn read_lines(
     file.seek(SeekFrom::Start(from))?;
     let mut reader = BufReader::with_capacity(1 << 16, io::Read::take(file, to.saturating_sub(from)));
     let (mut offset, mut line) = (from, Vec::new());
-    while reader.read_until(b'\n', &mut line)? > 0 {
+    // Of what is longer each piece is passed over: it is no JSON.
+    while reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)? > 0 {
         if let Some((text, value)) = parsed(&line) {
             each(offset, text, &value);
         }

@@ -15,7 +15,8 @@ use serde_json::Value;
 use super::smtp::{Mail, Relay, send};
 use crate::config::{MailTo, Security};
 use crate::control::tls;
-use crate::export::{Cursor, cef_severity, read_after, told};
+use crate::export::{cef_severity, told};
+use crate::record::{Cursor, read_after};
 
 /// How often the event files are looked at.
 const LOOK: Duration = Duration::from_secs(5);

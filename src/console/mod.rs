@@ -1,8 +1,8 @@
 //! The management process, `vambrace console`: what people and other machines reach of a box.
 //!
 //! It has no right on the data ports. It follows the event files like any reader and asks the packet process over the
-//! control socket like anybody, but says for whom. Three things run in it, each where it is configured: senders of
-//! events to syslog receivers, the remote API, and counters for Prometheus. When it dies, the wire goes on, and so do
+//! control socket like anybody, but says for whom. Each of these runs where it is configured: senders of events to
+//! syslog receivers, digests by mail, checkpoints to witnesses, the remote API, and counters for Prometheus. When it dies, the wire goes on, and so do
 //! the records. The manual's chapter is `console.md`.
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::control::tls::{self, TlsError};
 use crate::control::{
     Client, ControlError, FailureKind, Person, Request, RequestLine, Response, VERSION, answer, read_line,
 };
-use crate::export::{Cursor, read_after};
+use crate::record::{Cursor, read_after};
 
 /// How long showing certificates may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);

@@ -9,7 +9,7 @@ use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::config::Account;
-use crate::export::event_files;
+use crate::record::event_files;
 
 /// Lets the account's group into what it needs: event files and control socket, also those that are made later, since
 /// files in a folder with the set-group-id bit get the folder's group. The secret key beside the records stays root's.

@@ -20,7 +20,7 @@ use super::syslog;
 use crate::config::{Syslog, Transport};
 use crate::control::tls;
 use crate::document::host_of;
-use crate::export::{Batch, Cursor, read_after};
+use crate::record::{Batch, Cursor, read_after};
 use crate::sys;
 
 /// How long showing certificates may take.

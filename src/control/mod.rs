@@ -1,10 +1,10 @@
 //! The control socket: how the command line talks to a running appliance.
 //!
-//! A Unix stream socket, mode 0660. One request a line, one response a line, both JSON objects with the number of the protocol, at most
-//! [`MAX_LINE`] bytes long. After the response to [`Request::Capture`] the connection carries pcapng and nothing else; the
-//! client ends it by shutting its side down, and reads on to the end. The server learns the uid of its peer from the kernel (`SO_PEERCRED`, unix(7)) and hands it
-//! to its [`Handler`], so that every change is recorded with who asked for it. No credential crosses the socket: who may
-//! open it may use it.
+//! A Unix stream socket, mode 0660. One request a line, one response a line, both JSON objects with the number of the
+//! protocol, at most [`MAX_LINE`] bytes long. After the response to [`Request::Capture`] the connection carries pcapng and
+//! nothing else; the client ends it by shutting its side down, and reads on to the end. The server learns the uid of its
+//! peer from the kernel (`SO_PEERCRED`, unix(7)) and hands it to its [`Handler`], so that every change is recorded with who
+//! asked for it. No credential crosses the socket: who may open it may use it.
 //!
 //! The same lines travel over the remote API, where both ends show certificates ([`tls`]). The management process reads
 //! them there and passes them on to the socket with the [`Person`] who asks.

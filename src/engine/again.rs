@@ -85,7 +85,7 @@ impl Untold {
     #[must_use]
     pub const fn why(self) -> &'static str {
         match self {
-            Self::Cut => "the record holds only the beginning of the unit",
+            Self::Cut => "the record does not hold the whole unit",
             Self::SetPoints => "a set-point is judged by those before it, which were told of together",
             Self::Between => "steps and rates depend on the commands between, which were told of together",
             Self::Session => "the connection's earlier words are not in the records",

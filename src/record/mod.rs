@@ -7,6 +7,7 @@
 //! all of them keep to a budget.
 
 pub mod evidence;
+mod files;
 pub mod pcapng;
 mod queue;
 mod recorder;
@@ -15,10 +16,11 @@ mod settler;
 mod store;
 mod writer;
 
+pub use files::{Batch, Cursor, EVENT_FILE, LONGEST_LINE, event_files, read_after};
 pub use queue::{FrameCopy, Queue, Refused, SNAP_LEN};
 pub use recorder::{RecordCounters, RecordError, RecordOptions, Recorder, is_store};
 pub use settler::{Settler, Settling};
-pub use store::{EVENT_FILE, event_files, next_event_id};
+pub use store::next_event_id;
 
 #[cfg(test)]
 mod tests;

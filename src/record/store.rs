@@ -1,14 +1,12 @@
 //! The event files: one that grows, the older ones beside it, all within a budget.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::evidence;
+use super::files::{self, EVENT_FILE, event_files, whole_len};
 use crate::event::EventId;
-
-/// File that events are appended to.
-pub const EVENT_FILE: &str = "eve.json";
 
 /// Largest file: opens quickly in jq and in editors.
 const MAX_SEGMENT: u64 = 64 << 20;
@@ -95,7 +93,7 @@ impl Store {
         }
         older.sort_by_key(|(path, _)| number_of(path));
         let events = directory.join(EVENT_FILE);
-        mend(&events, whole_lines)?;
+        mend(&events, whole_len)?;
         Ok(Self {
             directory: directory.to_owned(),
             events: Segment::open(events)?,
@@ -143,34 +141,11 @@ impl Store {
     }
 }
 
-/// The event files of `directory`, oldest first, the growing one last.
-///
-/// # Errors
-/// The folder can't be read.
-pub fn event_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "json") && number_of(&path).is_some() {
-            files.push(path);
-        }
-    }
-    files.sort_by_key(|path| number_of(path));
-    let growing = directory.join(EVENT_FILE);
-    if growing.is_file() {
-        files.push(growing);
-    }
-    Ok(files)
-}
-
 /// The first event id that no event in `directory` bears: 1 where there is none.
 ///
 /// # Errors
 /// The folder or a file can't be read.
 pub fn next_event_id(directory: &Path) -> io::Result<EventId> {
-    if !directory.exists() {
-        return Ok(EventId(1));
-    }
     // Ids grow from file to file but for the few seconds that answers and repeats are waited for, so the last file
     // that holds any is enough, with the one before it.
     let mut last = None;
@@ -203,29 +178,22 @@ pub(super) fn behind_evidence(directory: &Path, next: EventId) -> io::Result<Eve
 /// The highest event id in lines of JSON. In text from the wire the quotes are escaped, so that it can't feign one.
 fn highest_id(lines: &[u8]) -> Option<u64> {
     const KEY: &[u8] = b"\"event_id\":";
-    let mut highest = None;
-    let mut rest = lines;
-    while let Some(at) = rest.iter().position(|byte| *byte == b'"') {
-        rest = rest.get(at..).unwrap_or_default();
-        if let Some(after) = rest.strip_prefix(KEY) {
-            let digits = after.iter().take_while(|byte| byte.is_ascii_digit()).count();
-            let id = after.get(..digits).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
-            highest = highest.max(id);
-        }
-        rest = rest.get(1..).unwrap_or_default();
-    }
-    highest
+    let ids = memchr::memmem::find_iter(lines, KEY).filter_map(|at| {
+        let after = lines.get(at.saturating_add(KEY.len())..)?;
+        let digits = after.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        std::str::from_utf8(after.get(..digits)?).ok()?.parse().ok()
+    });
+    ids.max()
 }
 
-/// The number in the name of an older file: `eve-00000012-20261123T135802Z.json`. Frame files of earlier versions,
-/// `refused-...pcapng`, count as well: they are kept and removed in their turn.
+/// The number in the name of an older file. Frame files of earlier versions, `refused-...pcapng`, count as well: they are
+/// kept and removed in their turn.
 fn number_of(path: &Path) -> Option<u64> {
-    let name = path.file_name()?.to_str()?;
-    let rest = match name.strip_suffix(".json") {
-        Some(stem) => stem.strip_prefix("eve-")?,
-        None => name.strip_suffix(".pcapng")?.strip_prefix("refused-")?,
+    let of_frames = || {
+        let rest = path.file_name()?.to_str()?.strip_suffix(".pcapng")?.strip_prefix("refused-")?;
+        rest.split('-').next()?.parse().ok()
     };
-    rest.split('-').next()?.parse().ok()
+    files::number_of(path).or_else(of_frames)
 }
 
 /// Cuts a file at the end of its last whole record.
@@ -244,21 +212,4 @@ fn mend(path: &Path, whole: impl Fn(&mut File) -> io::Result<u64>) -> io::Result
         file.set_len(whole)?;
     }
     Ok(())
-}
-
-/// Length up to the last line end.
-fn whole_lines(file: &mut File) -> io::Result<u64> {
-    const STEP: u64 = 4096;
-    let mut end = file.seek(SeekFrom::End(0))?;
-    while end > 0 {
-        let start = end.saturating_sub(STEP);
-        file.seek(SeekFrom::Start(start))?;
-        let mut chunk = Vec::new();
-        Read::by_ref(file).take(end.saturating_sub(start)).read_to_end(&mut chunk)?;
-        if let Some(at) = chunk.iter().rposition(|byte| *byte == b'\n') {
-            return Ok(start.saturating_add(u64::try_from(at).unwrap_or(0)).saturating_add(1));
-        }
-        end = start;
-    }
-    Ok(0)
 }

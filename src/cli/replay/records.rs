@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::{Exit, ReplayArgs, Scene, fail, mistakes};
 use crate::cli::output::Output;
+use crate::cli::question::read_lines;
 use crate::cli::{Context, events};
 use crate::command::Service;
 use crate::document::Problems;
@@ -77,7 +78,10 @@ pub(super) fn run(context: &Context, args: &ReplayArgs) -> Exit {
 
 /// Every event line of a folder or file: of a folder with evidence from that, as it reaches farther back.
 fn for_each(path: &Path, each: &mut impl FnMut(Value)) -> io::Result<()> {
-    let mut line = |text: &str| {
+    if !path.is_dir() && !evidence::is_segment(path) {
+        return read_lines(File::open(path)?, 0, u64::MAX, |_, _, line| each(line.clone()));
+    }
+    let line = |text: &str| {
         if let Ok(line) = serde_json::from_str(text) {
             each(line);
         }
@@ -85,21 +89,10 @@ fn for_each(path: &Path, each: &mut impl FnMut(Value)) -> io::Result<()> {
     if evidence::is_segment(path) {
         return evidence::events(path, line);
     }
-    if !path.is_dir() {
-        return BufReader::new(File::open(path)?).lines().try_for_each(|text| {
-            line(&text?);
-            Ok(())
-        });
-    }
-    let segments = evidence::segment_files(path)?;
-    if segments.is_empty() {
+    if evidence::segment_files(path)?.is_empty() {
         return events::for_each(path, |_, line| each(line));
     }
-    segments.iter().try_for_each(|segment| match evidence::events(segment, &mut line) {
-        // Removed meanwhile, to keep to the budget.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    })
+    evidence::events_of_all(path, line)
 }
 
 /// A line that waits for those before it.
@@ -263,6 +256,9 @@ fn ends(line: &Value) -> Option<(Ends, Toward)> {
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
+    if !text.len().is_multiple_of(2) || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
     let pairs = text.as_bytes().chunks(2);
     pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
@@ -299,6 +295,9 @@ fn varies(line: &Value, ours: &Value) -> bool {
 
 /// Why the others of such a line can't be judged again.
 const VARIED: &str = "only the last of the values told of together is in the records";
+
+/// Why a line that nobody wrote like this can't be judged again.
+const UNREADABLE: &str = "the line's service, addresses or ports can't be read";
 
 /// Why a refusal can't be judged again by a policy.
 const NOT_BY_POLICY: &str = "it was refused for something that no policy decides";
@@ -337,7 +336,11 @@ impl Judging {
         if !is_command(line) {
             return;
         }
-        let (Some(service), Some((ends, opened))) = (service(line), ends(line)) else { return };
+        let (Some(service), Some((ends, opened))) = (service(line), ends(line)) else {
+            self.count(told::ours(line)["action"] == "allowed", Err(UNREADABLE), 1);
+            self.tell(line, Err(UNREADABLE));
+            return;
+        };
         let ours = told::ours(line);
         let command = told::command(line).unwrap_or(&Value::Null);
         let answer = [&ours["answer"], &command["answer"], &line["answer"]].into_iter().find(|it| it.is_object());
@@ -491,5 +494,42 @@ impl Judging {
             }
         }
         if self.refused > 0 { Exit::Findings } else { Exit::Fine }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_digits() {
+        assert_eq!(unhex("00fF"), Some(vec![0, 255]));
+        for wrong in ["0", "+f", "0g", "\u{e9}"] {
+            assert_eq!(unhex(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_is_counted() {
+        let policy = Policy::empty(1);
+        let scene = Scene {
+            assets: Vec::new(),
+            robot: IpAddr::from([10, 0, 0, 40]),
+            robot_name: String::new(),
+            checksums: Checksums::Ignore,
+            robot_api: false,
+            pack: None,
+        };
+        let mut judging = Judging::new(true, &Seen::default(), scene.rules(Mode::Shadow, policy));
+        let line = |service: &str, port: u32| {
+            json!({
+                "event_type": "alert", "src_ip": "10.0.0.1", "src_port": port, "dest_ip": "10.0.0.40",
+                "dest_port": 502, "proto": "TCP",
+                "alert": {"context": {"service": service, "action": "refused", "reason": "no_rule"}},
+            })
+        };
+        judging.line(&line("modbus", 99_999));
+        judging.line(&line("tcp/x", 40_000));
+        assert_eq!((judging.commands, judging.untold.get(UNREADABLE)), (2, Some(&2)));
     }
 }

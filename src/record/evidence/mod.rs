@@ -25,7 +25,8 @@ use std::time::Duration;
 
 pub use block::{ClockState, FrameCounts};
 pub use files::{is_segment, segment_files, segments_around};
-pub use scan::events;
+pub use scan::{events, events_of_all};
+pub(super) use tree::hex;
 pub use writer::{Evidence, Port};
 
 /// Where the store lies and how long it is kept.

@@ -9,13 +9,13 @@ use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 
-use super::json::hex;
+use super::evidence::hex;
 
-/// The file that grows; the recorder's name for it.
-pub const GROWING: &str = "eve.json";
+/// File that events are appended to.
+pub const EVENT_FILE: &str = "eve.json";
 
 /// Longest line in bytes. Ours have a few thousand; what is longer is damage, and is passed over.
-const LONGEST: u64 = 1 << 20;
+pub const LONGEST_LINE: u64 = 1 << 20;
 
 /// The event files of `directory`, oldest first, the growing one last. None where there is no such folder yet.
 ///
@@ -36,7 +36,7 @@ pub fn event_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     }
     files.sort();
     let mut files: Vec<_> = files.into_iter().map(|(_, path)| path).collect();
-    let growing = directory.join(GROWING);
+    let growing = directory.join(EVENT_FILE);
     if growing.is_file() {
         files.push(growing);
     }
@@ -44,7 +44,7 @@ pub fn event_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// The number in the name of an older file: `eve-00000012-20261123T135802Z.json`.
-fn number_of(path: &Path) -> Option<u64> {
+pub(super) fn number_of(path: &Path) -> Option<u64> {
     let stem = path.file_name()?.to_str()?.strip_suffix(".json")?.strip_prefix("eve-")?;
     stem.split('-').next()?.parse().ok()
 }
@@ -67,7 +67,7 @@ impl Cursor {
     /// # Errors
     /// The folder or a file can't be read.
     pub fn before_growing(directory: &Path) -> io::Result<Self> {
-        let older = event_files(directory)?.into_iter().rev().find(|path| !path.ends_with(GROWING));
+        let older = event_files(directory)?.into_iter().rev().find(|path| !path.ends_with(EVENT_FILE));
         let Some(path) = older else { return Ok(Self::default()) };
         let mut file = File::open(&path)?;
         let first = first_line(&mut file)?.unwrap_or_default();
@@ -79,17 +79,11 @@ impl Cursor {
     /// # Errors
     /// The folder or a file can't be read.
     pub fn end_of(directory: &Path) -> io::Result<(Self, (u64, u64))> {
-        let Some((mut file, first)) = opened(&directory.join(GROWING))? else {
+        let Some((mut file, first)) = opened(&directory.join(EVENT_FILE))? else {
             return Ok((Self::before_growing(directory)?, (0, 0)));
         };
         let offset = whole_len(&mut file)?;
         Ok((Self { first, offset, last_event: 0 }, (file.metadata()?.ino(), offset)))
-    }
-
-    /// The highest event id that was read.
-    #[must_use]
-    pub const fn last_event(&self) -> u64 {
-        self.last_event
     }
 }
 
@@ -214,7 +208,7 @@ fn opened(path: &Path) -> io::Result<Option<(File, String)>> {
 
 fn first_line(file: &mut File) -> io::Result<Option<String>> {
     let mut line = Vec::new();
-    BufReader::with_capacity(4096, file.take(LONGEST)).read_until(b'\n', &mut line)?;
+    BufReader::with_capacity(4096, file.take(LONGEST_LINE)).read_until(b'\n', &mut line)?;
     if line.last() != Some(&b'\n') && !is_longest(&line) {
         return Ok(None);
     }
@@ -223,7 +217,7 @@ fn first_line(file: &mut File) -> io::Result<Option<String>> {
 }
 
 /// Bytes of the whole lines of a file.
-fn whole_len(file: &mut File) -> io::Result<u64> {
+pub(super) fn whole_len(file: &mut File) -> io::Result<u64> {
     const PIECE: u64 = 1 << 16;
     let mut end = file.metadata()?.len();
     while end > 0 {
@@ -240,7 +234,7 @@ fn whole_len(file: &mut File) -> io::Result<u64> {
 }
 
 fn is_longest(line: &[u8]) -> bool {
-    u64::try_from(line.len()).is_ok_and(|len| len >= LONGEST)
+    u64::try_from(line.len()).is_ok_and(|len| len >= LONGEST_LINE)
 }
 
 /// Reads whole lines until there are no more or `room` is used up; whether the latter.
@@ -252,7 +246,7 @@ fn lines(file: &mut File, batch: &mut Batch, room: &mut usize) -> io::Result<boo
             return Ok(true);
         }
         let mut line = Vec::new();
-        reader.by_ref().take(LONGEST).read_until(b'\n', &mut line)?;
+        reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)?;
         let whole = line.last() == Some(&b'\n');
         if !whole && !is_longest(&line) {
             return Ok(false);
@@ -292,7 +286,7 @@ mod tests {
     }
 
     fn append(directory: &Path, text: &str) {
-        let path = directory.join(GROWING);
+        let path = directory.join(EVENT_FILE);
         fs::OpenOptions::new().create(true).append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
     }
 
@@ -301,7 +295,7 @@ mod tests {
     }
 
     fn turn(directory: &Path, number: u64) {
-        fs::rename(directory.join(GROWING), directory.join(format!("eve-{number:08}-x.json"))).unwrap();
+        fs::rename(directory.join(EVENT_FILE), directory.join(format!("eve-{number:08}-x.json"))).unwrap();
     }
 
     #[test]
@@ -316,7 +310,7 @@ mod tests {
         assert_eq!(ids(&second), [2, 3]);
         append(&directory, &line(4));
         turn(&directory, 1);
-        fs::write(directory.join(GROWING), "").unwrap();
+        fs::write(directory.join(EVENT_FILE), "").unwrap();
         let third = read_after(&directory, &second.after, 1000).unwrap();
         assert_eq!(ids(&third), [4], "the turned file is read to its end");
         append(&directory, &line(5));
