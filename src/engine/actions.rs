@@ -140,13 +140,15 @@ impl Actions {
         true
     }
 
-    /// Records an event.
-    pub fn record(&mut self, event: Event) {
-        if self.events.len() < EVENTS {
-            self.events.push(event);
-        } else {
+    /// Records an event, and hands out where it stands; nothing where there is no room.
+    #[inline]
+    pub fn record(&mut self, event: Event) -> Option<&mut Event> {
+        if self.events.len() >= EVENTS {
             self.lost = self.lost.saturating_add(1);
+            return None;
         }
+        self.events.push(event);
+        self.events.last_mut()
     }
 
     /// Keeps a copy of the current frame with the records.

@@ -54,6 +54,7 @@ impl Scene<'_> {
     }
 
     /// Records something; answers with its number.
+    #[inline]
     pub(super) fn record(&mut self, record: Record) -> EventId {
         let id = self.next_event();
         self.record_as(id, record);
@@ -61,10 +62,13 @@ impl Scene<'_> {
     }
 
     /// Records something under a number taken before.
-    pub(super) fn record_as(&mut self, id: EventId, mut record: Record) {
-        let Self { now_ns, wall_ns, frame, .. } = *self;
-        record.unmirror();
-        self.actions.record(Event { id, monotonic_ns: now_ns, wall_ns, frame, record });
+    #[inline]
+    pub(super) fn record_as(&mut self, id: EventId, record: Record) {
+        // Made where it stays: an event is hundreds of bytes, and each move of it shows.
+        let event = Event { id, monotonic_ns: self.now_ns, wall_ns: self.wall_ns, frame: self.frame, record };
+        if let Some(event) = self.actions.record(event) {
+            event.record.unmirror();
+        }
     }
 
     /// Turns to a conversation: from here on sides are meant as it sees them.
