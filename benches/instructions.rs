@@ -39,14 +39,14 @@ const MEASURED_WITH: &str = "rustc 1.95.0 (59807616e 2026-04-14)";
 const MEASURED: Counts = Counts {
     parse: 190,
     modbus: 141,
-    dashboard: 8_330,
+    dashboard: 2_527,
     rtde: 344,
     find: 127,
     decide: 583,
     gate: 282,
     whole_modbus: 4_219,
     whole_rtde: 5_713,
-    whole_dashboard: 7_970,
+    whole_dashboard: 5_453,
 };
 
 /// Per cent that a count may be above the table: the C library picks other copying code on other processors.
