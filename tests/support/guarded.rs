@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -84,6 +84,8 @@ pub fn resetting() -> String {
 #[derive(Debug)]
 pub struct Cable {
     seen: Arc<Mutex<Vec<Seen>>>,
+    /// How often the listener found nothing more to read.
+    idle: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -93,19 +95,31 @@ impl Cable {
     pub fn start(space: &Netns, port: &str) -> Self {
         let socket = space.enter(|| RawSocket::open(port).unwrap());
         let (seen, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
-        let (all, stopped) = (Arc::clone(&seen), Arc::clone(&stop));
+        let idle = Arc::new(AtomicUsize::new(0));
+        let (all, stopped, nothing) = (Arc::clone(&seen), Arc::clone(&stop), Arc::clone(&idle));
         let thread = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
-                if let Some(bytes) = socket.receive(Duration::from_millis(50)).unwrap() {
-                    all.lock().unwrap().push(Seen { at: Instant::now(), bytes });
+                match socket.receive(Duration::from_millis(5)).unwrap() {
+                    Some(bytes) => all.lock().unwrap().push(Seen { at: Instant::now(), bytes }),
+                    None => {
+                        nothing.fetch_add(1, Ordering::Relaxed);
+                    }
                 }
             }
         });
-        Self { seen, stop, thread: Some(thread) }
+        Self { seen, idle, stop, thread: Some(thread) }
     }
 
-    /// How many frames were seen so far; for [`Cable::since`].
+    /// How many frames were on the cable so far; for [`Cable::since`].
+    ///
+    /// On a busy machine the listener comes behind the cable: what waits to be read is read first. Where frames never
+    /// stop coming, the wait ends after [`PATIENCE`].
     pub fn mark(&self) -> usize {
+        let (before, started) = (self.idle.load(Ordering::Relaxed), Instant::now());
+        // Two, since the first may have been found before this was asked.
+        while self.idle.load(Ordering::Relaxed) < before + 2 && started.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.seen.lock().unwrap().len()
     }
 
