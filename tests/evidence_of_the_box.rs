@@ -112,3 +112,76 @@ fn what_a_box_recorded_is_evidence() {
     let output = cell.vambrace.ask(&["explain", &id, "--records", records.to_str().unwrap(), "--until", "10m"]);
     assert_eq!(output.status.code(), Some(2), "--until without --allow");
 }
+
+/// A program of some 40 kB that calls one function again and again, the last time another one.
+fn program(last: &str) -> String {
+    let body: String = (0..1200).map(|n| format!("  textmsg(\"count {n:04} of this program\")\n")).collect();
+    format!("def long_program():\n{body}  {last}\nend\n")
+}
+
+/// The lines of a kind in the evidence of a folder.
+fn evidence_lines(records: &Path, kind: &str) -> Vec<Value> {
+    let mut lines = Vec::new();
+    vambrace::record::evidence::events_of_all(records, |text| {
+        let line: Value = serde_json::from_str(text).unwrap();
+        if line["event_type"] == kind {
+            lines.push(line);
+        }
+    })
+    .unwrap();
+    lines
+}
+
+#[test]
+fn programs_are_kept_whole_once_and_judged_again() {
+    let Some(cell) = Guarded::up("programs_are_kept_whole_once_and_judged_again") else { return };
+    let records = cell.vambrace.directory().join("records");
+    let (harmless, odd) = (program("textmsg(\"end\")"), program("set_digital_out(0, True)"));
+    for text in [&harmless, &harmless, &odd] {
+        let mut stream = cell.honest(30_002);
+        stream.write_all(text.as_bytes()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    let refusal = cell.vambrace.waits_for(
+        "the refused program",
+        |event| event["event_type"] == "alert",
+        |event| reason(event) == Some("command_not_allowed"),
+    );
+    let context = &refusal["alert"]["context"];
+    assert_eq!(context["unit_cut"], true);
+
+    // Both programs stand in the evidence, once each, byte for byte, under the hashes that their lines name.
+    let started = Instant::now();
+    let kept = loop {
+        let kept = evidence_lines(&records, "unit");
+        if kept.iter().any(|line| line["unit"]["sha256"] == context["unit_sha256"]) {
+            break kept;
+        }
+        assert!(started.elapsed() < Duration::from_secs(10), "{} is not in the evidence", context["unit_sha256"]);
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    let texts: Vec<&str> = kept.iter().map(|line| line["unit"]["text"].as_str().unwrap()).collect();
+    assert_eq!(texts.len(), 2, "the same program again is not written again");
+    // What reaches the box may end with the text's last line end or before it.
+    assert!(texts[0].trim_end() == harmless.trim_end() && texts[1].trim_end() == odd.trim_end());
+    sound(&records, &[]);
+
+    // Judged again from the evidence alone: as it was, and by a policy that allows what was refused and the reverse.
+    std::fs::write(records.join("eve.json"), "").unwrap();
+    let (policy, config) =
+        (cell.vambrace.directory().join("again.toml"), cell.vambrace.directory().join("vambrace.toml"));
+    let again = |text: &str| {
+        std::fs::write(&policy, text).unwrap();
+        let files = [records.as_path(), policy.as_path(), config.as_path()].map(|path| path.to_str().unwrap());
+        json(&vambrace(&["--json", "replay", files[0], "--policy", files[1], "--config", files[2]]))
+    };
+    let same = again(POLICY);
+    assert_eq!((&same["newly_refused"], &same["newly_allowed"]), (&0.into(), &0.into()), "{same}");
+    assert!(same["untold"].as_object().unwrap().is_empty() && same["refused"] == 1, "{same}");
+    let wider = again(&POLICY.replace("[\"textmsg\"]", "[\"textmsg\", \"set_digital_out\"]"));
+    assert_eq!((&wider["newly_refused"], &wider["newly_allowed"]), (&0.into(), &1.into()), "{wider}");
+    let other = again(&POLICY.replace("[\"textmsg\"]", "[\"set_digital_out\"]"));
+    assert_eq!(other["newly_allowed"], 0, "{other}");
+    assert!(other["newly_refused"].as_u64() >= Some(1), "{other}");
+}

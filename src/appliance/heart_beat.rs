@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use super::now;
 use crate::engine::WorkerShared;
-use crate::event::{Event, Render, Settled};
+use crate::event::{Event, Render, Settled, UnitPart};
 use crate::export::Stats;
 use crate::export::eve::EveRender;
 use crate::record::evidence::{ClockState, FrameCounts, Surroundings};
@@ -69,6 +69,10 @@ impl Render for Beating {
 
     fn sentence(&mut self, event: &Event) -> String {
         self.eve.sentence(event)
+    }
+
+    fn unit(&mut self, part: &UnitPart<'_>, out: &mut String) {
+        self.eve.unit(part, out);
     }
 
     fn beat(&mut self, out: &mut String) {

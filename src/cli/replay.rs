@@ -1,4 +1,5 @@
 mod records;
+mod units;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

@@ -47,6 +47,9 @@ pub trait Observer {
     /// A unit toward the robot was read and judged.
     fn command(&mut self, who: &Who, command: &Command<'_>, verdict: &Verdict);
 
+    /// The unit of an event is longer than what the event holds of it; the event itself follows.
+    fn long_unit(&mut self, _: EventId, _: &[u8]) {}
+
     /// A connection (or the first datagram of an exchange) was seen, of whatever service.
     fn connection(&mut self, who: &Who);
 
@@ -146,6 +149,9 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
                 robot: rules.policy.known(robot, scene.now_ns),
                 detail: detail::of(command, in_use),
             };
+            if record.unit.is_cut() {
+                observer.long_unit(id, unit);
+            }
             scene.record_as(id, Record::Command(record));
             if decided.is_allowed() {
                 counts[0] = counts[0].saturating_add(1);
@@ -339,6 +345,9 @@ impl<O: Observer> Surroundings<'_, '_, O> {
             robot: rules.policy.known(robot, now_ns),
             detail: detail::external(unit),
         };
+        if record.unit.is_cut() {
+            observer.long_unit(id, bytes);
+        }
         scene.record_as(id, Record::Command(record));
         let place = usize::from(!verdict.is_allowed());
         if let Some(count) = self.counts.get_mut(place) {

@@ -8,9 +8,11 @@ use hdrhistogram::Histogram;
 use super::actions::{Actions, Kept, Out};
 use super::arena::Arena;
 use super::counters::Counters;
+use super::judge::{Observer, Who};
 use super::pipeline::{Fate, Pipeline};
 use super::rules::Rules;
-use crate::event::{Event, EventId, InUse, Notice};
+use crate::command::Command;
+use crate::event::{Event, EventId, InUse, Notice, Verdict};
 use crate::nic::{BATCH, Frame, FramePort, PortError};
 use crate::record::{Queue, Refused};
 use crate::robot::State;
@@ -135,6 +137,19 @@ pub struct Snapshot {
     pub up: [bool; 2],
 }
 
+/// Hands units that are longer than what their event holds to the recorder.
+struct Units(Arc<Queue>);
+
+impl Observer for Units {
+    fn command(&mut self, _: &Who, _: &Command<'_>, _: &Verdict) {}
+
+    fn connection(&mut self, _: &Who) {}
+
+    fn long_unit(&mut self, event: EventId, unit: &[u8]) {
+        self.0.try_push_unit(event, unit);
+    }
+}
+
 /// Nanoseconds between two snapshots.
 const SNAPSHOT_NS: u64 = 200_000_000;
 
@@ -145,7 +160,7 @@ const RETRY_NS: u64 = 100_000_000;
 pub struct Worker<'m, P, C, T> {
     plant: P,
     robot: P,
-    pipeline: Pipeline<'m>,
+    pipeline: Pipeline<'m, Units>,
     actions: Actions,
     queue: Arc<Queue>,
     shared: Arc<Shared>,
@@ -175,7 +190,7 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
         Ok(Self {
             plant,
             robot,
-            pipeline: Pipeline::new(arena, rules, ()),
+            pipeline: Pipeline::new(arena, rules, Units(Arc::clone(&queue))),
             actions: Actions::new(),
             queue,
             shared,
@@ -415,7 +430,7 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
 fn show<T: Tap>(
     tap: &T,
     shows: Shows,
-    pipeline: &Pipeline<'_>,
+    pipeline: &Pipeline<'_, Units>,
     (toward, frame, fate): (Toward, &Frame<'_>, Fate),
     (actions, kept): (&Actions, usize),
 ) {

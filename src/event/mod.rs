@@ -15,6 +15,6 @@ pub use record::{
     ModbusDetail, Notice, Record, Said, UNIT,
 };
 pub use robot::{CONTROLS, PROGRAMS, ROBOT_MODES, RobotContext, SAFETY_MODES};
-pub use settled::{Render, Repeats, Settled};
+pub use settled::{Render, Repeats, Settled, UnitPart};
 pub use text::{Text, items};
 pub use verdict::{Action, RuleId, Verdict};

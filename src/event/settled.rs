@@ -9,11 +9,13 @@ pub struct Settled {
     pub answer: Option<Answer>,
     /// The repeats that this record stands for; absent where it stands for one.
     pub repeats: Option<Repeats>,
+    /// SHA-256 of the whole unit, where the event holds only the beginning of it and the rest is kept elsewhere.
+    pub unit_hash: Option<[u8; 32]>,
 }
 
 impl From<Event> for Settled {
     fn from(event: Event) -> Self {
-        Self { event, answer: None, repeats: None }
+        Self { event, answer: None, repeats: None, unit_hash: None }
     }
 }
 
@@ -34,6 +36,21 @@ pub struct Repeats {
     pub numbers: Vec<(String, [f64; 2])>,
 }
 
+/// A part of a unit that is longer than what its event holds.
+#[derive(Clone, Copy, Debug)]
+pub struct UnitPart<'a> {
+    /// The first event in this segment whose unit it is.
+    pub event: &'a Event,
+    /// SHA-256 of the whole unit.
+    pub hash: &'a [u8; 32],
+    /// Length of the whole unit in bytes.
+    pub total: usize,
+    /// Where this part begins in it.
+    pub offset: usize,
+    /// The part's bytes.
+    pub bytes: &'a [u8],
+}
+
 /// What turns an event into text; the recorder knows no format itself.
 pub trait Render: Send {
     /// Appends one line for `settled` to `out`, without line end.
@@ -41,6 +58,11 @@ pub trait Render: Send {
 
     /// One sentence for people: who, what, rule and reason.
     fn sentence(&mut self, event: &Event) -> String;
+
+    /// Appends the line of a part of a long unit to `out`, without line end; nothing where there is none.
+    fn unit(&mut self, part: &UnitPart<'_>, out: &mut String) {
+        let _ = (part, out);
+    }
 
     /// Appends the line of the heart-beat to `out`, without line end; nothing where there is none.
     fn beat(&mut self, out: &mut String) {

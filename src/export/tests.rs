@@ -80,7 +80,7 @@ pub(super) fn write_register(function: u8, values: &[u16]) -> Detail {
 
 pub(super) fn line(event: &Event, answer: Option<&Answer>, repeats: Option<&Repeats>, capture: bool) -> Value {
     let mut out = String::new();
-    render(event, &Context { names: &names(), answer, repeats, capture }, &mut out);
+    render(event, &Context { names: &names(), answer, repeats, unit_hash: None, capture }, &mut out);
     assert!(!out.contains('\n'));
     serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"))
 }
@@ -253,7 +253,7 @@ fn hostile_text_is_escaped_and_nothing_of_it_is_lost() {
     let event = command(Service::Dashboard, Class::Program, Reason::Allowed, true, detail);
     let mut out = String::new();
     let names = names();
-    render(&event, &Context { names: &names, answer: None, repeats: None, capture: false }, &mut out);
+    render(&event, &Context { names: &names, answer: None, repeats: None, unit_hash: None, capture: false }, &mut out);
     assert!(out.bytes().all(|byte| byte >= 0x20), "control characters are escaped");
     assert!(!out.contains('\u{202e}'), "bidirectional overrides are escaped");
     let value: Value = serde_json::from_str(&out).unwrap();
@@ -513,7 +513,7 @@ proptest! {
         let answer = match other { Record::Answer(answer) => Some(answer), _ => None };
         let names = names();
         let mut out = String::new();
-        render(&event, &Context { names: &names, answer: answer.as_ref(), repeats: None, capture: true }, &mut out);
+        render(&event, &Context { names: &names, answer: answer.as_ref(), repeats: None, unit_hash: None, capture: true }, &mut out);
         prop_assert!(out.chars().all(|character| !character.is_control()), "control characters");
         let value: Value = serde_json::from_str(&out).map_err(|error| TestCaseError::fail(format!("{error}: {out}")))?;
         let needle = format!("\"event_id\":{id}");

@@ -8,6 +8,7 @@
 
 pub mod evidence;
 mod files;
+mod long_units;
 pub mod pcapng;
 mod queue;
 mod recorder;

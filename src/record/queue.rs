@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crossbeam::queue::ArrayQueue;
 use dissect::Toward;
 
+use super::long_units::LongUnits;
 use crate::event::{Event, EventId, Verdict};
 
 /// Most bytes of a refused frame that are kept; 2 KiB holds every frame of a network without jumbo frames.
@@ -57,6 +58,7 @@ pub struct Queue {
     events: ArrayQueue<Event>,
     frames: ArrayQueue<Box<FrameCopy>>,
     free: ArrayQueue<Box<FrameCopy>>,
+    pub(super) units: LongUnits,
     lost: AtomicU64,
     last_lost: AtomicU64,
     frames_lost: AtomicU64,
@@ -90,6 +92,7 @@ impl Queue {
             events: ArrayQueue::new(events.max(1)),
             frames: ArrayQueue::new(frames),
             free,
+            units: LongUnits::new(),
             lost: AtomicU64::new(0),
             last_lost: AtomicU64::new(0),
             frames_lost: AtomicU64::new(0),
@@ -130,6 +133,12 @@ impl Queue {
         copy.wire_len = about.wire_len;
         // Never full: there are as many places as copies.
         self.frames.push(copy).is_ok()
+    }
+
+    /// Hands over the whole unit of an event that holds only the beginning of it, before the event itself; says whether
+    /// there was room. Never blocks, never allocates.
+    pub fn try_push_unit(&self, event: EventId, unit: &[u8]) -> bool {
+        self.units.try_push(event, unit)
     }
 
     /// Takes the oldest event.

@@ -176,7 +176,7 @@ impl Settler {
     }
 
     fn settle(&mut self, event: Event, answer: Option<Answer>, now_ns: u64, out: &mut impl FnMut(Settled)) {
-        let settled = Settled { event, answer, repeats: None };
+        let settled = Settled { event, answer, repeats: None, unit_hash: None };
         let window = self.settling.command_window_ns;
         let exception = answer.is_some_and(|answer| answer.exception != 0);
         let key = match event.record {

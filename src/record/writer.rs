@@ -8,17 +8,21 @@ use std::time::{Duration, Instant};
 use dissect::Toward;
 
 use super::evidence::{Evidence, Port};
+use super::long_units::Told;
 use super::pcapng::PacketNotes;
 use super::recorder::{RETRY, RecordCounters, RecordOptions};
 use super::store::Store;
 use super::{FrameCopy, Queue, Settler};
-use crate::event::{Event, EventId, Notice, Record, Render, Settled};
+use crate::event::{Event, EventId, Notice, Record, Render, Settled, UnitPart};
 
 /// How long the recorder sleeps when nothing waits: short against what a person notices, long against a wake-up.
 const NAP: Duration = Duration::from_millis(10);
 
 /// Most bytes of lines that wait for the disk to take them again: seconds of a busy cell.
 const BACKLOG: usize = 1 << 20;
+
+/// Bytes of a long unit in one line of the evidence: with every byte escaped still shorter than its longest record.
+const UNIT_PART: usize = 64 << 10;
 
 /// Most events taken at once, so that files grow steadily.
 const BATCH: usize = 1024;
@@ -45,6 +49,8 @@ pub(super) struct Writer {
     /// Copies of frames lost before they came here.
     frames_lost: u64,
     sentences: VecDeque<(EventId, String)>,
+    /// Units longer than what their events hold.
+    units: Told,
     /// The latest event's clocks, and when it was taken: from them the time is told while none comes.
     latest: Option<(u64, u64, Instant)>,
     failed: Option<(Instant, String)>,
@@ -75,6 +81,7 @@ impl Writer {
             lost: 0,
             frames_lost: 0,
             sentences: VecDeque::new(),
+            units: Told::default(),
             latest: None,
             failed: None,
             beat: options.beat,
@@ -109,16 +116,22 @@ impl Writer {
             let Some(event) = self.queue.pop() else { break };
             busy = true;
             self.latest = Some((event.monotonic_ns, event.wall_ns, Instant::now()));
+            self.long_unit(&event);
             self.settler.take(event, &mut |one| settled.push(one));
         }
         let (now_ns, _) = self.now();
         self.settler.expire(now_ns, &mut |one| settled.push(one));
+        let units_lost = self.queue.units.take_lost();
+        if units_lost > 0 {
+            tracing::warn!(units_lost, "long units found no room: their events hold only the beginning");
+        }
         if let Some((count, id)) = self.queue.take_lost() {
             self.counters.lost.fetch_add(count, Ordering::Relaxed);
             self.evidence.lost_before(count, 0);
             settled.push(self.losses(id, count));
         }
-        for settled in settled {
+        for mut settled in settled {
+            settled.unit_hash = self.units.hash(settled.event.id);
             // A batch of refusals is longer than what may wait for a disk: one that takes records gets them meanwhile.
             if self.lines.len() >= BACKLOG / 2 {
                 self.write(false);
@@ -136,6 +149,25 @@ impl Writer {
             self.queue.recycle(copy);
         }
         busy
+    }
+
+    /// Puts an event's unit together where it is longer than what the event holds, and writes it into the evidence unless
+    /// it stands there.
+    fn long_unit(&mut self, event: &Event) {
+        let Record::Command(command) = &event.record else { return };
+        if !command.unit.is_cut() {
+            return;
+        }
+        let Some(unit) = self.units.take(&self.queue.units, event.id) else { return };
+        let Some(hash) = self.units.note(event.id, &unit, self.evidence.segment(), event.monotonic_ns) else { return };
+        for (part, bytes) in unit.chunks(UNIT_PART).enumerate() {
+            let offset = part.saturating_mul(UNIT_PART);
+            self.line.clear();
+            self.render.unit(&UnitPart { event, hash: &hash, total: unit.len(), offset, bytes }, &mut self.line);
+            if !self.line.is_empty() {
+                self.evidence.record(self.line.as_bytes());
+            }
+        }
     }
 
     /// Says that the box lives, also while nothing happens; not while the disk refuses and lines wait.
@@ -277,7 +309,8 @@ impl Writer {
     fn end(mut self) {
         let mut settled = Vec::new();
         self.settler.finish(&mut |one| settled.push(one));
-        for settled in settled {
+        for mut settled in settled {
+            settled.unit_hash = self.units.hash(settled.event.id);
             self.line(&settled);
         }
         self.write(true);

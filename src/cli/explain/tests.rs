@@ -39,7 +39,11 @@ fn line_opened(opened: Toward, id: u64, class: Class, reason: Reason, service: S
     });
     let event = Event { id: EventId(id), monotonic_ns: id, wall_ns: id, frame: id, record };
     let mut text = String::new();
-    eve::render(&event, &EveContext { names: &names, answer: None, repeats: None, capture: true }, &mut text);
+    eve::render(
+        &event,
+        &EveContext { names: &names, answer: None, repeats: None, unit_hash: None, capture: true },
+        &mut text,
+    );
     serde_json::from_str(&text).unwrap()
 }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use dissect::Toward;
 use serde_json::{Value, json};
 
+use super::units::Units;
 use super::{Exit, ReplayArgs, Scene, fail, mistakes};
 use crate::cli::output::Output;
 use crate::cli::question::read_lines;
@@ -269,6 +270,7 @@ struct Judging {
     rules: Arc<Rules>,
     names: Vec<String>,
     again: Again,
+    units: Units,
     first_ns: u64,
     now_ns: u64,
     shown: usize,
@@ -310,6 +312,7 @@ impl Judging {
             names: rules.policy.rule_ids().map(str::to_owned).collect(),
             rules,
             again: Again::default(),
+            units: Units::default(),
             first_ns,
             now_ns: BEGIN_NS,
             shown: 0,
@@ -325,6 +328,10 @@ impl Judging {
     }
 
     fn line(&mut self, line: &Value) {
+        if line["event_type"] == "unit" {
+            self.units.take(&line["unit"]);
+            return;
+        }
         if line["event_type"] == "flow" {
             // A flow line does not say who opened: both ways are forgotten.
             if let Some((ends, _)) = ends(line) {
@@ -346,7 +353,11 @@ impl Judging {
         let answer = [&ours["answer"], &command["answer"], &line["answer"]].into_iter().find(|it| it.is_object());
         let wall_ns = time_ns(line).unwrap_or(self.first_ns);
         self.now_ns = wall_ns.saturating_sub(self.first_ns).saturating_add(BEGIN_NS).max(self.now_ns);
-        let unit = ours["unit_hex"].as_str().filter(|_| ours["unit_cut"].is_null()).and_then(unhex);
+        let beginning = ours["unit_hex"].as_str().and_then(unhex);
+        let unit = match ours["unit_cut"].is_null() {
+            true => beginning.as_deref(),
+            false => ours["unit_sha256"].as_str().and_then(|hash| self.units.whole(hash)),
+        };
         let text = (service == Service::ExternalControl).then(|| {
             let digest = unhex(command["program"].as_str()?.strip_prefix("sha256:")?)?;
             Some((digest.try_into().ok()?, u32::try_from(command["bytes"].as_u64()?).ok()?))
@@ -363,7 +374,7 @@ impl Judging {
             ends,
             opened,
             service,
-            unit: unit.as_deref(),
+            unit,
             text: text.flatten(),
             robot: RobotContext::of_names(states.filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))),
             went_on: action != "refused",

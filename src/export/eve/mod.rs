@@ -8,6 +8,7 @@
 mod modbus;
 mod notice;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use dissect::Toward;
 use external_control::Channel;
 use link::{FlowKey, Mac};
@@ -18,7 +19,7 @@ use super::{Names, community, sentence, sid};
 use crate::command::{Class, Service};
 use crate::event::{
     Answer, CommandRecord, Detail, Event, FlowEnd, FlowRecord, FrameRecord, MessageRecord, Notice, Record, Render,
-    Repeats, Said, Settled, Text, items,
+    Repeats, Said, Settled, Text, UnitPart, items,
 };
 
 /// What a line needs beside its event.
@@ -30,6 +31,8 @@ pub struct Context<'a> {
     pub answer: Option<&'a Answer>,
     /// The repeats that the record stands for.
     pub repeats: Option<&'a Repeats>,
+    /// SHA-256 of the whole unit, where the event holds only the beginning and the rest is kept elsewhere.
+    pub unit_hash: Option<&'a [u8; 32]>,
     /// Whether the events come from a capture: then `pcap_cnt` says which frame.
     pub capture: bool,
 }
@@ -63,11 +66,30 @@ pub struct EveRender {
 impl Render for EveRender {
     fn line(&mut self, settled: &Settled, out: &mut String) {
         let (answer, repeats) = (settled.answer.as_ref(), settled.repeats.as_ref());
-        render(&settled.event, &Context { names: &self.names, answer, repeats, capture: self.capture }, out);
+        let unit_hash = settled.unit_hash.as_ref();
+        render(&settled.event, &Context { names: &self.names, answer, repeats, unit_hash, capture: self.capture }, out);
     }
 
     fn sentence(&mut self, event: &Event) -> String {
         sentence(event, &self.names)
+    }
+
+    fn unit(&mut self, part: &UnitPart<'_>, out: &mut String) {
+        Object::write(out, |line| {
+            line.text("timestamp", &timestamp(part.event.wall_ns));
+            line.text("event_type", "unit");
+            line.text("host", self.names.host());
+            line.object("unit", |unit| {
+                unit.text("sha256", &hex(part.hash));
+                unit.number("first_event", part.event.id.0);
+                unit.number("bytes", u64::try_from(part.total).unwrap_or(u64::MAX));
+                unit.number("offset", u64::try_from(part.offset).unwrap_or(u64::MAX));
+                match std::str::from_utf8(part.bytes) {
+                    Ok(text) => unit.text("text", text),
+                    Err(_) => unit.text("base64", &BASE64_STANDARD.encode(part.bytes)),
+                }
+            });
+        });
     }
 }
 
@@ -237,6 +259,9 @@ impl Line<'_> {
             object.text("unit_hex", &hex(command.unit.as_bytes()));
             if command.unit.is_cut() {
                 object.flag("unit_cut", true);
+                if let Some(hash) = self.context.unit_hash {
+                    object.text("unit_sha256", &hex(hash));
+                }
             }
         }
         if !command.robot.is_empty() {

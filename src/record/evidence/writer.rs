@@ -231,6 +231,12 @@ impl Evidence {
         self.closed_bytes.saturating_add(self.segment.as_ref().map_or(0, |segment| segment.place.len))
     }
 
+    /// Number of the segment that grows, or of the one that begins with the next record.
+    #[must_use]
+    pub fn segment(&self) -> u64 {
+        self.segment.as_ref().map_or(self.next_number, |segment| segment.number)
+    }
+
     /// What the disk refuses with, while it does.
     #[must_use]
     pub fn error(&self) -> Option<&str> {
