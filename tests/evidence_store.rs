@@ -129,7 +129,7 @@ fn pinned(options: &EvidenceOptions) -> Question {
     let held = fs::read(&options.witnesses[0]).unwrap();
     let witnesses = read_witness("witness", held.as_slice(), &key).unwrap();
     let counter = fs::read_to_string(options.counter.as_ref().unwrap()).unwrap().trim().parse().unwrap();
-    Question { key: Some(key), witnesses, counter: Some(counter) }
+    Question { key: Some(key), witnesses, counter: Some(counter), ..Question::default() }
 }
 
 #[test]

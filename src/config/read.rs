@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Age, Asset, Config, Console, Control, DcpSet, Fail, FailState, FastPath, Guard, Ipv6, Layer2, Layer2Protocol,
-    MidStream, Mode, OnMidStream, OnMidStreamText, Patches, PolicyFile, Polling, Ports, Profile, Record, Side, Size,
+    Age, Asset, Auditor, Config, Console, Control, DcpSet, Fail, FailState, FastPath, Guard, Ipv6, Layer2,
+    Layer2Protocol, MidStream, Mode, OnMidStream, OnMidStreamText, Patches, PolicyFile, Polling, Ports, Profile,
+    Record, Side, Size,
 };
 use crate::document::{Problems, Source, Table, Value};
 
@@ -227,6 +228,8 @@ fn record(table: &Table<'_>) -> Record {
     let witnesses = table.take("witness").and_then(|value| value.array()).unwrap_or_default();
     let witness: Vec<PathBuf> = witnesses.iter().filter_map(absolute).collect();
     let counter = table.take("counter").and_then(|value| absolute(&value));
+    let encrypt_to = table.take("encrypt_to").map(|value| auditors(&value)).unwrap_or_default();
+    let event_lines = table.take("event_lines").and_then(|value| value.boolean());
     table.finish();
     Record {
         directory: directory.unwrap_or(default.directory),
@@ -234,7 +237,33 @@ fn record(table: &Table<'_>) -> Record {
         max_age,
         witness,
         counter,
+        encrypt_to,
+        event_lines: event_lines.unwrap_or(default.event_lines),
     }
+}
+
+/// One auditor's public key, or a list of them.
+fn auditors(value: &Value<'_>) -> Vec<Auditor> {
+    /// More would make every segment's beginning long, and nobody gives evidence to more.
+    const MOST: usize = 16;
+    let mut found: Vec<Auditor> = Vec::new();
+    for item in value.any_of() {
+        let Some(text) = item.string() else { continue };
+        match text.parse::<Auditor>() {
+            Ok(auditor) if found.iter().any(|other| other.public == auditor.public) => {
+                item.problem(format!("the key of {} stands there twice", auditor.name), "leave one of them out");
+            }
+            Ok(auditor) => found.push(auditor),
+            Err(error) => item.problem(
+                format!("`encrypt_to` {error}"),
+                "write the line of the file that ends in .pub and that `vambrace evidence keygen NAME` makes",
+            ),
+        }
+    }
+    if found.len() > MOST {
+        value.problem(format!("{} keys are too many", found.len()), "name 16 at most");
+    }
+    found
 }
 
 fn patches(table: &Table<'_>) -> Patches {

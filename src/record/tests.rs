@@ -280,6 +280,8 @@ fn options(directory: &std::path::Path, size_budget: u64) -> RecordOptions {
         counter: None,
         host: "cell4".into(),
         names: Vec::new(),
+        recipients: Vec::new(),
+        event_lines: true,
         settling: Settling::one_by_one(),
         beat: Duration::MAX,
     }

@@ -5,6 +5,7 @@
 mod clock;
 mod end;
 mod life;
+mod sealed;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use super::report::{Absent, Finding, Report, Signed, Tail};
 use super::tail::Torn;
 use super::trailer::Trailer;
 use super::tree::{Hash, Tree, sha256};
+use super::unseal::Identity;
 use super::words::{self, Word};
 
 /// Where the segments that are there begin.
@@ -44,6 +46,7 @@ pub struct Verifier {
     witnesses: Arc<[Checkpoint]>,
     witness: usize,
     counter: Option<u64>,
+    identities: Arc<[Identity]>,
     report: Report,
     run: Run,
     here: Here,
@@ -90,6 +93,8 @@ struct Here {
     /// What no trailer covers yet.
     fresh: Fresh,
     interfaces: u32,
+    /// Where the segment is encrypted.
+    seal: Option<sealed::Seal>,
     records: u64,
     trailers: u64,
     /// The last block was a trailer or a checkpoint.
@@ -163,6 +168,7 @@ impl Verifier {
             witnesses: witnesses.into(),
             witness: 0,
             counter,
+            identities: Arc::default(),
             report,
             run: Run::default(),
             here: Here::default(),
@@ -175,6 +181,11 @@ impl Verifier {
             this.fault(what);
         }
         this
+    }
+
+    /// Reads what is encrypted to one of these, too.
+    pub fn read_with(&mut self, identities: &[Identity]) {
+        self.identities = identities.into();
     }
 
     /// Whether something was found that is not sound.
@@ -370,6 +381,8 @@ impl Verifier {
             Block::Interface => self.here.interfaces = self.here.interfaces.saturating_add(1),
             Block::Packet(interface) => self.packet(interface)?,
             Block::Record(body) => self.record(body)?,
+            Block::Keys(body) => self.keys(body)?,
+            Block::Sealed(body) => self.sealed(body)?,
             Block::Trailer(body) => {
                 self.trailer(body)?;
                 self.here.covered_from = end;
@@ -390,6 +403,9 @@ impl Verifier {
         if interface >= self.here.interfaces {
             return Err(format!("the packet names interface {interface}, which is not described"));
         }
+        if self.here.seal.is_some() {
+            return Err("a packet stands in the clear in an encrypted segment".into());
+        }
         self.numbered(false)?;
         self.here.fresh.packets = self.here.fresh.packets.saturating_add(1);
         self.here.fresh.refused = self.here.fresh.refused.saturating_add(u64::from(interface >= 2));
@@ -398,6 +414,9 @@ impl Verifier {
 
     fn record(&mut self, body: &[u8]) -> Result<(), Fault> {
         let word = words::read(body)?;
+        if word.is_none() && self.here.seal.is_some() {
+            return Err("a record stands in the clear in an encrypted segment".into());
+        }
         let opens = matches!(word, Some(Word::Open { .. }));
         if opens && self.here.records != 0 {
             return Err("a run begins in the middle of a segment".into());

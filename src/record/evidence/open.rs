@@ -13,6 +13,7 @@ use super::files::{self, COUNTER, Start, State, segment_files, segment_number};
 use super::note::Signer;
 use super::retention::Closed;
 use super::scan::{Chain, Scan};
+use super::seal::Sealer;
 use super::tree::{Frontier, hex, unhex};
 use super::writer::Opened;
 use super::{Evidence, EvidenceOptions, Surroundings};
@@ -84,6 +85,8 @@ impl Evidence {
     ) -> io::Result<Self> {
         let directory = &options.directory;
         fs::create_dir_all(directory)?;
+        // A key that can't be used must stop the start: nothing is ever written in the clear in its place.
+        Sealer::begin(&options.recipients, "", 0)?;
         let has_segments = !segment_files(directory)?.is_empty();
         let (signer, lock) = files::key(directory, &options.host, has_segments)?;
         let found = look(directory, &signer)?;

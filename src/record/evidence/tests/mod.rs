@@ -65,6 +65,7 @@ pub(in crate::record) fn options(directory: &Path) -> EvidenceOptions {
         counter: None,
         host: "cell 4".into(),
         names: vec![("10.20.0.40".parse().unwrap(), "cell4-robot".into()), ("fd00::21".parse().unwrap(), "plc".into())],
+        recipients: Vec::new(),
     }
 }
 
