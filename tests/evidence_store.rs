@@ -76,6 +76,7 @@ fn options(directory: &Path) -> EvidenceOptions {
         counter: Some(directory.join("counter")),
         host: "cell 4".into(),
         names: vec![("10.20.0.40".parse().unwrap(), "cell4-robot".into())],
+        recipients: Vec::new(),
     }
 }
 

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::note::{Checkpoint, Key, NoteError, checkpoint};
 use super::pcapng::{Block, Head, head, read};
 use super::report::{Absent, Finding, Report, Signed, Tail};
-use super::tail::Torn;
+use super::tail::{Torn, has_hole};
 use super::trailer::Trailer;
 use super::tree::{Hash, Tree, sha256};
 use super::unseal::Identity;
@@ -102,6 +102,11 @@ struct Here {
     /// Where a fault is that is noticed later.
     blame: Option<u64>,
     torn: Option<Torn>,
+    /// Behind the last checkpoint, a sector stands there that was never written.
+    has_hole: bool,
+    /// What was known in front of an evidence block whose bytes are others, while no checkpoint says that they were on the
+    /// disk.
+    doubt: Option<Box<Verifier>>,
 }
 
 /// The records of an evidence block that has not ended; they count when its trailer stands there.
@@ -249,6 +254,9 @@ impl Verifier {
                     if self.stopped {
                         return &[];
                     }
+                    if self.here.torn.is_some() {
+                        return rest;
+                    }
                 }
                 Head::Needs(length) => {
                     self.here.hasher.update(unhashed.get(..passed).unwrap_or_default());
@@ -320,10 +328,17 @@ impl Verifier {
             self.tear("the block is cut short", true);
         }
         if let Some(torn) = self.here.torn.take() {
-            if let Some(what) = torn.verdict() {
+            let has_hole = torn.has_hole() || self.here.has_hole;
+            if let Some(what) = torn.verdict(has_hole) {
+                self.here.blame = Some(torn.at());
                 return self.fault(what);
             }
+            self.forgive(has_hole);
             self.tail();
+        } else if self.here.doubt.is_some() {
+            if self.forgive(self.here.has_hole) {
+                self.tail();
+            }
         } else if self.here.behind == Behind::Other {
             if !self.here.last {
                 return self.fault("the segment does not end in a trailer".into());
@@ -340,6 +355,21 @@ impl Verifier {
         }
     }
 
+    /// Goes back to what was known in front of the first block that is in doubt, where a power cut may have left it so.
+    fn forgive(&mut self, has_hole: bool) -> bool {
+        let Some(before) = self.here.doubt.take().filter(|_| has_hole) else { return false };
+        let (bytes, fed) = (self.report.bytes, self.here.fed);
+        *self = *before;
+        self.report.bytes = bytes;
+        self.here.fed = fed;
+        true
+    }
+
+    /// Whether what stands here may be what a power cut left: nothing that was signed is known to stand behind it.
+    fn may_be_a_power_cut(&self) -> bool {
+        self.here.last && !(self.run.closed && self.here.trailers > 0)
+    }
+
     /// No whole block stands here: the end of what a power cut left, or not sound.
     fn tear(&mut self, what: &str, cut: bool) {
         if !self.here.last {
@@ -349,7 +379,7 @@ impl Verifier {
         if self.run.closed && self.here.trailers > 0 {
             return self.fault(format!("{what}, behind an end in order"));
         }
-        let mut torn = Torn::new(what, cut);
+        let mut torn = Torn::new(what, cut, self.here.position);
         torn.feed(&std::mem::take(&mut self.here.pending), &self.key);
         self.here.torn = Some(torn);
     }
@@ -358,8 +388,17 @@ impl Verifier {
     fn take(&mut self, block: &[u8]) {
         let length = u64::try_from(block.len()).unwrap_or(u64::MAX);
         let end = self.here.position.saturating_add(length);
+        self.here.has_hole |= has_hole(block, self.here.position);
         match self.block(block, end) {
             Ok(()) => self.here.position = end,
+            // Sectors are written in any order until they are synced: one that is missing spoils the block around it.
+            // Where it is a word that is wrong, in a block whose bytes are right, it was written so.
+            Err(what) if self.may_be_a_power_cut() && (self.here.blame.is_none() || self.here.doubt.is_some()) => {
+                let at = self.here.blame.take().unwrap_or(self.here.position);
+                let mut torn = Torn::spoiled(&what, self.here.position, at);
+                torn.feed(block, &self.key);
+                self.here.torn = Some(torn);
+            }
             Err(what) => self.fault(what),
         }
     }
@@ -392,6 +431,8 @@ impl Verifier {
             Block::Checkpoint(note) => {
                 behind = self.checkpoint(note)?;
                 self.here.sound = end;
+                self.here.has_hole = false;
+                self.here.doubt = None;
             }
             Block::Section | Block::Other => {}
         }
@@ -471,6 +512,9 @@ impl Verifier {
         }
         let found: Hash = std::mem::take(&mut self.here.hasher).finalize().into();
         if found != trailer.hash {
+            if self.may_be_a_power_cut() && self.here.doubt.is_none() {
+                self.here.doubt = Some(Box::new(self.clone()));
+            }
             // The trailer itself stands in the chain: what is altered is in this block alone, and others can be read.
             self.find("the block's bytes are not those that were written".into(), covered_from);
         }

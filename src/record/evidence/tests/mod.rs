@@ -4,6 +4,8 @@ pub(in crate::record) mod check;
 mod cuts;
 mod faults;
 mod life;
+mod power_cuts;
+mod sealed;
 
 use std::fs;
 use std::path::{Path, PathBuf};
