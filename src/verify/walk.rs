@@ -367,7 +367,13 @@ impl Verifier {
 
     /// Whether what stands here may be what a power cut left: nothing that was signed is known to stand behind it.
     fn may_be_a_power_cut(&self) -> bool {
-        self.here.last && !(self.run.closed && self.here.trailers > 0)
+        self.here.last && !self.has_ended()
+    }
+
+    /// Whether the run ended in this segment, in order, and that is signed. The segment of a start that wrote nothing
+    /// stands behind one that ended, too; and the power may go while an end is being signed.
+    fn has_ended(&self) -> bool {
+        self.run.closed && self.here.trailers > 0 && self.report.unsigned_leaves == 0
     }
 
     /// No whole block stands here: the end of what a power cut left, or not sound.
@@ -375,8 +381,7 @@ impl Verifier {
         if !self.here.last {
             return self.fault(format!("{what}, and the store goes on behind it"));
         }
-        // The segment of a start that wrote nothing stands behind one that ended in order, too.
-        if self.run.closed && self.here.trailers > 0 {
+        if self.has_ended() {
             return self.fault(format!("{what}, behind an end in order"));
         }
         let mut torn = Torn::new(what, cut, self.here.position);

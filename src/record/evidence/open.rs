@@ -185,7 +185,7 @@ fn look(directory: &Path, signer: &Signer) -> io::Result<Result<Found, Damaged>>
     };
     let mut cut = scan.len.saturating_sub(scan.whole);
     if cut > 0 {
-        cut_off(&last.1, &scan)?;
+        cut_off(&last.1, &scan, signer)?;
     } else {
         // What was reserved behind the end is given back: a process that was killed could not.
         OpenOptions::new().write(true).open(&last.1)?.set_len(scan.whole)?;
@@ -286,8 +286,8 @@ impl Run {
 }
 
 /// Cuts off what stands behind the last whole evidence block and its checkpoints.
-fn cut_off(path: &Path, scan: &Scan) -> io::Result<()> {
-    if scan.cuts_checkpoints(path)? {
+fn cut_off(path: &Path, scan: &Scan, signer: &Signer) -> io::Result<()> {
+    if scan.cuts_checkpoints(path, signer)? {
         // No power cut takes what was signed. It is no part of the store any more, but somebody may want to see it.
         let copy = path.with_extension("damaged");
         fs::copy(path, &copy)?;

@@ -47,6 +47,8 @@ fn only_an_auditor_reads_what_was_recorded_and_everybody_verifies_it() {
             of.pass(Duration::from_millis(90));
             evidence.tick();
         }
+        of.pass(Duration::from_secs(1));
+        evidence.tick();
         if run == 1 {
             evidence.kill();
         } else {
