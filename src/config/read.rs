@@ -535,6 +535,22 @@ mod tests {
         let record = record.unwrap().record;
         assert_eq!(record.max_age, Some(Age(90 * 86_400)));
         assert_eq!((record.witness, record.counter), (vec!["/media/usb/a".into()], Some("/c".into())));
+        let line = "anna+7a7a7a7a+x";
+        let auditor = Auditor { name: "anna".into(), public: [9; 32] };
+        let (line, other) = (auditor.to_string(), line);
+        for text in [format!("encrypt_to = \"{line}\"\n"), format!("encrypt_to = [\"{line}\"]\nevent_lines = false\n")] {
+            let record = config("c.toml", &with(&text)).unwrap().record;
+            assert_eq!(record.encrypt_to, std::slice::from_ref(&auditor));
+            assert_eq!(record.event_lines, !text.contains("false"));
+        }
+        for (more, what) in [
+            (format!("encrypt_to = \"{other}\"\n"), "`encrypt_to` is no auditor's public key; write the line of the file"),
+            (format!("encrypt_to = [\"{line}\", \"{line}\"]\n"), "the key of anna stands there twice"),
+            ("event_lines = \"no\"\n".into(), "`event_lines`"),
+        ] {
+            let text = wrong(&with(&more));
+            assert!(text.contains(what) && text.lines().count() == 1, "{text}");
+        }
         for (more, what) in [
             ("max_age = \"90\"\n", "\"90\" is no age; write a number and a unit"),
             ("max_age = \"0 days\"\n", "0 days is too little for records"),
