@@ -538,13 +538,17 @@ mod tests {
         let line = "anna+7a7a7a7a+x";
         let auditor = Auditor { name: "anna".into(), public: [9; 32] };
         let (line, other) = (auditor.to_string(), line);
-        for text in [format!("encrypt_to = \"{line}\"\n"), format!("encrypt_to = [\"{line}\"]\nevent_lines = false\n")] {
+        for text in [format!("encrypt_to = \"{line}\"\n"), format!("encrypt_to = [\"{line}\"]\nevent_lines = false\n")]
+        {
             let record = config("c.toml", &with(&text)).unwrap().record;
             assert_eq!(record.encrypt_to, std::slice::from_ref(&auditor));
             assert_eq!(record.event_lines, !text.contains("false"));
         }
         for (more, what) in [
-            (format!("encrypt_to = \"{other}\"\n"), "`encrypt_to` is no auditor's public key; write the line of the file"),
+            (
+                format!("encrypt_to = \"{other}\"\n"),
+                "`encrypt_to` is no auditor's public key; write the line of the file",
+            ),
             (format!("encrypt_to = [\"{line}\", \"{line}\"]\n"), "the key of anna stands there twice"),
             ("event_lines = \"no\"\n".into(), "`event_lines`"),
         ] {

@@ -404,6 +404,11 @@ impl Maker {
     /// Begins a run in a new segment.
     pub fn open(&mut self) {
         self.segment();
+        self.open_here();
+    }
+
+    /// Begins a run in the segment that was begun.
+    pub fn open_here(&mut self) {
         self.counter += 1;
         self.lost = 0;
         let clean = std::mem::take(&mut self.closed);

@@ -179,7 +179,8 @@ impl Scan {
         // One of which a sector did not reach the disk looks like one, and signs nothing.
         let is_signed = |at: usize| {
             let body = rest.get(at.saturating_sub(4)..).and_then(block::split);
-            let note = body.filter(|(kind, _)| *kind == CHECKPOINT).and_then(|(_, note)| std::str::from_utf8(note).ok());
+            let note =
+                body.filter(|(kind, _)| *kind == CHECKPOINT).and_then(|(_, note)| std::str::from_utf8(note).ok());
             note.is_some_and(|note| Checkpoint::of_note(note, signer).is_some())
         };
         Ok(memchr::memmem::find_iter(&rest, &MAGIC).any(is_signed))

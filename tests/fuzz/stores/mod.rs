@@ -11,7 +11,8 @@ use std::sync::OnceLock;
 
 use maker::{Maker, auditor_lines, blocks, custom, sha256};
 use vambrace::verify::{
-    Identity, Key, Memory, Question, Report, Segment, Signed, Store, Unsealed, Verifier, base, list, read_witness, verify,
+    Identity, Key, Memory, Question, Report, Segment, Signed, Store, Unsealed, Verifier, base, list, read_witness,
+    verify,
 };
 
 type Files = Vec<(String, Vec<u8>)>;
@@ -218,7 +219,9 @@ fn alter(files: &mut Files, asked: &mut Asked<'_>, kept: &Kept) -> bool {
                 let (one, two) = (files[which].1.clone(), files[other].1.clone());
                 (files[which].1, files[other].1) = (two, one);
             }
-            _ => name.clone_from(&["evidence-00000001.pcapng", "evidence-00000009.pcapng", "evidence.pub"][at % 3].to_owned()),
+            _ => name.clone_from(
+                &["evidence-00000001.pcapng", "evidence-00000009.pcapng", "evidence.pub"][at % 3].to_owned(),
+            ),
         }
     }
     has_key
@@ -237,7 +240,8 @@ fn is_weaker(report: &Report, than: &Report) -> bool {
 /// Whether the files are the same up to the last block of the whole store; what stands behind is anybody's.
 fn same_up_to_the_tail(files: &Files, kept: &Kept) -> bool {
     let tail = kept.report.tail.as_ref().map_or(u64::MAX, |tail| tail.byte);
-    let segments = |files: &Files| -> Files { files.iter().filter(|(name, _)| name.ends_with(".pcapng")).cloned().collect() };
+    let segments =
+        |files: &Files| -> Files { files.iter().filter(|(name, _)| name.ends_with(".pcapng")).cloned().collect() };
     let (now, before) = (segments(files), segments(&kept.files));
     now.len() == before.len()
         && now.iter().zip(&before).enumerate().all(|(at, (now, before))| {
