@@ -27,7 +27,20 @@ use vambrace::verify::{Base, Key, Memory, Question, Report, Verifier, read_witne
 /// Three runs in six segments: one that ended in order, one that did not, one that was cut in the middle of a record
 /// behind a block that nothing signs yet.
 fn store(seed: u8) -> Maker {
+    made(Maker::new(seed, "vambrace/cell4"))
+}
+
+/// The same, encrypted to two auditors.
+fn encrypted(seed: u8) -> Maker {
     let mut maker = Maker::new(seed, "vambrace/cell4");
+    maker.auditors = vec![[7; 32], [8; 32]];
+    made(maker)
+}
+
+/// Both kinds of stores; what is asked of them needs the box's public key alone.
+const STORES: [fn(u8) -> Maker; 2] = [store, encrypted];
+
+fn made(mut maker: Maker) -> Maker {
     maker.open();
     maker.work(28, 300);
     maker.segment();
@@ -47,6 +60,7 @@ fn store(seed: u8) -> Maker {
     maker.event(200);
     maker.trailer();
     maker.event(100);
+    maker.seal();
     let cut = maker.segments.last().unwrap().len() - 21;
     maker.segments.last_mut().unwrap().truncate(cut);
     maker
@@ -173,6 +187,10 @@ fn in_parallel(count: usize, each: impl Fn(usize) + Sync) {
 
 #[test]
 fn every_bit_that_is_flipped() {
+    STORES.into_iter().for_each(every_bit_that_is_flipped_of);
+}
+
+fn every_bit_that_is_flipped_of(store: fn(u8) -> Maker) {
     let case = Case::new(&store(1));
     let size: usize = case.segments.iter().map(Vec::len).sum();
     assert!((190 << 10..230 << 10).contains(&size), "{size} bytes");
@@ -200,9 +218,14 @@ fn every_bit_that_is_flipped() {
 
 #[test]
 fn every_block_deleted_duplicated_swapped_or_spliced() {
+    STORES.into_iter().for_each(every_block_deleted_duplicated_swapped_or_spliced_of);
+}
+
+fn every_block_deleted_duplicated_swapped_or_spliced_of(store: fn(u8) -> Maker) {
     let case = Case::new(&store(1));
     let others = [Case::new(&store(2)), {
         let mut same_key = Maker::new(1, "vambrace/cell4");
+        same_key.auditors.clone_from(&store(1).auditors);
         same_key.wall += 77;
         let mut like = same_key.clone();
         like.open();
@@ -211,6 +234,7 @@ fn every_block_deleted_duplicated_swapped_or_spliced() {
         like.event(1);
         like.trailer();
         like.event(1);
+        like.seal();
         let cut = like.segments[0].len() - 5;
         like.segments[0].truncate(cut);
         Case { segments: like.segments, pieces: Vec::new(), begins: Vec::new(), report: Report::default() }
@@ -260,6 +284,10 @@ fn every_block_deleted_duplicated_swapped_or_spliced() {
 
 #[test]
 fn every_segment_cut_at_every_byte() {
+    STORES.into_iter().for_each(every_segment_cut_at_every_byte_of);
+}
+
+fn every_segment_cut_at_every_byte_of(store: fn(u8) -> Maker) {
     let case = Case::new(&store(1));
     in_parallel(case.pieces.len(), |at| {
         let piece = &case.pieces[at];
@@ -282,6 +310,10 @@ fn every_segment_cut_at_every_byte() {
 
 #[test]
 fn every_segment_deleted_duplicated_or_swapped() {
+    STORES.into_iter().for_each(every_segment_deleted_duplicated_or_swapped_of);
+}
+
+fn every_segment_deleted_duplicated_or_swapped_of(store: fn(u8) -> Maker) {
     let maker = store(1);
     let question = Question { key: Some(Key::parse(&maker.line()).unwrap()), ..Question::default() };
     let ask = |segments: Vec<Vec<u8>>| {
@@ -331,6 +363,10 @@ fn every_segment_deleted_duplicated_or_swapped() {
 
 #[test]
 fn a_roll_back_to_every_checkpoint() {
+    STORES.into_iter().for_each(a_roll_back_to_every_checkpoint_of);
+}
+
+fn a_roll_back_to_every_checkpoint_of(store: fn(u8) -> Maker) {
     let maker = store(1);
     let key = Key::parse(&maker.line()).unwrap();
     let held = maker.notes.join("\n") + "\n";
@@ -358,6 +394,10 @@ fn a_roll_back_to_every_checkpoint() {
 
 #[test]
 fn zeros_in_place_of_what_was_written() {
+    STORES.into_iter().for_each(zeros_in_place_of_what_was_written_of);
+}
+
+fn zeros_in_place_of_what_was_written_of(store: fn(u8) -> Maker) {
     let case = Case::new(&store(1));
     in_parallel(case.pieces.len(), |at| {
         let piece = &case.pieces[at];
@@ -390,6 +430,10 @@ fn zeros_in_place_of_what_was_written() {
 
 #[test]
 fn flips_through_the_whole_reading_of_files() {
+    STORES.into_iter().for_each(flips_through_the_whole_reading_of_files_of);
+}
+
+fn flips_through_the_whole_reading_of_files_of(store: fn(u8) -> Maker) {
     let maker = store(1);
     let question = Question { key: Some(Key::parse(&maker.line()).unwrap()), ..Question::default() };
     let files = maker.files();

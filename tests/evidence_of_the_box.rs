@@ -122,7 +122,7 @@ fn program(last: &str) -> String {
 /// The lines of a kind in the evidence of a folder.
 fn evidence_lines(records: &Path, kind: &str) -> Vec<Value> {
     let mut lines = Vec::new();
-    vambrace::record::evidence::events_of_all(records, |text| {
+    vambrace::record::evidence::events_of_all(records, std::fs::File::open, |text| {
         let line: Value = serde_json::from_str(text).unwrap();
         if line["event_type"] == kind {
             lines.push(line);
@@ -184,4 +184,107 @@ fn programs_are_kept_whole_once_and_judged_again() {
     let other = again(&POLICY.replace("[\"textmsg\"]", "[\"set_digital_out\"]"));
     assert_eq!(other["newly_allowed"], 0, "{other}");
     assert!(other["newly_refused"].as_u64() >= Some(1), "{other}");
+}
+
+/// A box that keeps what it saw from everybody but an auditor: from the key to the records, and back.
+#[test]
+fn only_the_auditor_reads_what_a_box_recorded() {
+    let keys = std::env::temp_dir().join(format!("vambrace-auditor-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&keys);
+    std::fs::create_dir(&keys).unwrap();
+    let made = vambrace(&["--json", "evidence", "keygen", "anna", "--directory", keys.to_str().unwrap()]);
+    assert!(made.status.success(), "{made:?}");
+    let line = json(&made)["key"].as_str().unwrap().to_owned();
+    let secret = keys.join("anna.key");
+    let secret = secret.to_str().unwrap();
+    let record = format!("encrypt_to = \"{line}\"\nevent_lines = false\n");
+    let test = "only_the_auditor_reads_what_a_box_recorded";
+    let Some(cell) = Guarded::recording(test, "enforce", POLICY, &record) else { return };
+    let records = cell.vambrace.directory().join("records");
+    let folder = records.to_str().unwrap();
+    assert_eq!(write(&cell, 77), write_register(129, 77));
+    assert_eq!(write(&cell, 200)[7], 0x86, "a Modbus exception in the robot's place");
+    let started = Instant::now();
+    let refusal = loop {
+        let output = vambrace(&[
+            "--json",
+            "events",
+            "--records",
+            folder,
+            "--identity",
+            secret,
+            "--where",
+            "reason = value_not_allowed",
+        ]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        if let Some(line) = text.lines().next() {
+            break serde_json::from_str::<Value>(line).unwrap();
+        }
+        assert!(started.elapsed() < Duration::from_secs(10), "the refusal is not in the evidence: {output:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    let id = refusal["alert"]["context"]["event_id"].as_u64().unwrap().to_string();
+    assert_eq!(std::fs::metadata(records.join("eve.json")).unwrap().len(), 0, "lines in the clear");
+    for path in std::fs::read_dir(&records).unwrap().map(|entry| entry.unwrap().path()) {
+        let bytes = std::fs::read(&path).unwrap();
+        for text in [&b"value_not_allowed"[..], b"event_type", b"plc", &write_register(129, 200)] {
+            assert!(!bytes.windows(text.len()).any(|window| window == text), "{}: in the clear", path.display());
+        }
+    }
+
+    // Anybody verifies; only she reads.
+    let report = sound(&records, &[]);
+    assert_eq!((&report["encrypted"]["opened_segments"], &report["encrypted"]["segments"]), (&0.into(), &1.into()));
+    assert_eq!(sound(&records, &["--identity", secret])["encrypted"]["opened_segments"], 1);
+    let policy = cell.vambrace.directory().join("policy.toml");
+    let blind: [&[&str]; 3] = [
+        &["events", "--records", folder],
+        &["explain", &id, "--records", folder],
+        &["replay", folder, "--policy", policy.to_str().unwrap()],
+    ];
+    for command in blind {
+        let output = vambrace(command);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{command:?}: {said}");
+        assert!(said.contains("are encrypted; name the auditor's secret key with --identity FILE"), "{said}");
+        let output = vambrace(&[command, &["--identity", secret]].concat());
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("value_not_allowed") || text.contains("as recorded"), "{command:?}: {output:?}");
+    }
+    // With the bytes of the refused frame.
+    let output = vambrace(&["explain", &id, "--records", folder, "--identity", secret]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("00c8"), "{output:?}");
+
+    // The packet process is killed: its successor goes on, with ids behind those that it can't read.
+    cell.vambrace.kill_packet_process();
+    let started = Instant::now();
+    while !cell.vambrace.ask(&["status"]).status.success() {
+        assert!(started.elapsed() < Duration::from_secs(20), "the box does not come back");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let later = loop {
+        assert_eq!(write(&cell, 199)[7], 0x86);
+        std::thread::sleep(Duration::from_millis(1200));
+        let output = vambrace(&[
+            "--json",
+            "events",
+            "--records",
+            folder,
+            "--identity",
+            secret,
+            "--where",
+            "reason = value_not_allowed",
+            "-n",
+            "1",
+        ]);
+        let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let newest = value["alert"]["context"]["event_id"].as_u64().unwrap();
+        if newest > id.parse().unwrap() {
+            break newest;
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "{newest}");
+    };
+    assert!(later > id.parse().unwrap());
+    sound(&records, &["--identity", secret]);
+    let _ = std::fs::remove_dir_all(keys);
 }

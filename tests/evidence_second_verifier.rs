@@ -18,9 +18,9 @@ mod python;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use evidence::{Maker, blocks};
+use evidence::{Maker, auditor_lines, blocks};
 use serde_json::Value;
-use vambrace::verify::{Key, Memory, Question, Report, verify};
+use vambrace::verify::{Identity, Key, Memory, Question, Report, verify};
 
 type Files = Vec<(String, Vec<u8>)>;
 
@@ -50,7 +50,19 @@ fn write(folder: &Path, files: &Files) {
 }
 
 fn store(seed: u8) -> Maker {
+    made(Maker::new(seed, "vambrace/cell4"))
+}
+
+/// The secret keys of the auditors of an encrypted store.
+const AUDITORS: [[u8; 32]; 2] = [[7; 32], [8; 32]];
+
+fn encrypted(seed: u8) -> Maker {
     let mut maker = Maker::new(seed, "vambrace/cell4");
+    maker.auditors = AUDITORS.to_vec();
+    made(maker)
+}
+
+fn made(mut maker: Maker) -> Maker {
     maker.open();
     maker.work(2, 40);
     maker.segment();
@@ -66,12 +78,12 @@ fn store(seed: u8) -> Maker {
     maker.event(10);
     maker.trailer();
     maker.event(3);
+    maker.seal();
     maker
 }
 
 /// Stores with what was done to them.
-fn stores() -> Vec<(String, Files)> {
-    let whole = store(1);
+fn stores(whole: &Maker) -> Vec<(String, Files)> {
     let mut pruned = whole.clone();
     pruned.prune(2);
     let mut closed = whole.clone();
@@ -88,6 +100,16 @@ fn stores() -> Vec<(String, Files)> {
         ("zeros".into(), zeros.files()),
     ];
     let files = whole.files();
+    let last = files.iter().rposition(|(name, _)| name != "evidence.pub").unwrap();
+    for from in (0..files[last].1.len()).step_by(512) {
+        // A sector of the last segment that was never written, and one to its end.
+        for to in [from + 512, files[last].1.len()] {
+            let mut changed = files.clone();
+            let to = to.min(files[last].1.len());
+            changed[last].1[from..to].fill(0);
+            all.push((format!("zeros from {from} to {to}"), changed));
+        }
+    }
     for (at, (name, bytes)) in files.iter().enumerate() {
         // A prime, so that every kind of place is met.
         for byte in (0..bytes.len()).step_by(61) {
@@ -138,6 +160,14 @@ fn same(report: Option<&Report>, theirs: &Value) -> bool {
         && theirs["runs"] == report.runs
         && theirs["tail_bytes"] == report.tail.as_ref().map_or(0, |tail| tail.bytes)
         && theirs["pinned"] == report.pinned
+        && match &report.encrypted {
+            None => theirs["encrypted"].is_null(),
+            Some(told) => {
+                theirs["encrypted"]["segments"] == told.segments
+                    && theirs["encrypted"]["opened_segments"] == told.opened_segments
+                    && theirs["encrypted"]["records"] == told.records
+            }
+        }
 }
 
 #[test]
@@ -146,21 +176,35 @@ fn two_verifiers_agree_on_whole_and_on_altered_stores() {
         return;
     };
     let scratch = Scratch::new("second-verifier");
-    let key = scratch.0.join("key");
-    std::fs::write(&key, store(1).line() + "\n").unwrap();
-    let stores = stores();
-    let many = scratch.0.join("stores");
+    for (name, whole) in [("clear", store(1)), ("encrypted", encrypted(1))] {
+        agree(&python, &scratch.0.join(name), &whole);
+    }
+}
+
+fn agree(python: &Path, folder: &Path, whole: &Maker) {
+    std::fs::create_dir(folder).unwrap();
+    let key = folder.join("key");
+    std::fs::write(&key, whole.line() + "\n").unwrap();
+    let stores = stores(whole);
+    let many = folder.join("stores");
     for (at, (_, files)) in stores.iter().enumerate() {
         write(&many.join(format!("{at:06}")), files);
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/verify_evidence.py");
-    for pinned in [false, true] {
-        let mut command = Command::new(&python);
+    let (secret, _) = auditor_lines("anna", &AUDITORS[1]);
+    let identity = folder.join("anna.key");
+    std::fs::write(&identity, format!("{secret}\n")).unwrap();
+    for (pinned, opened) in [(false, false), (true, false), (true, true)] {
+        let mut command = Command::new(python);
         command.arg(&script).arg("--many").arg(&many);
         let mut question = Question::default();
         if pinned {
             command.arg("--key").arg(&key);
-            question.key = Some(Key::parse(&store(1).line()).unwrap());
+            question.key = Some(Key::parse(&whole.line()).unwrap());
+        }
+        if opened {
+            command.arg("--identity").arg(&identity);
+            question.identities = vec![Identity::parse(&secret).unwrap()];
         }
         let output = command.output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);

@@ -76,6 +76,7 @@ fn options(directory: &Path) -> EvidenceOptions {
         counter: Some(directory.join("counter")),
         host: "cell 4".into(),
         names: vec![("10.20.0.40".parse().unwrap(), "cell4-robot".into())],
+        recipients: Vec::new(),
     }
 }
 
@@ -129,7 +130,7 @@ fn pinned(options: &EvidenceOptions) -> Question {
     let held = fs::read(&options.witnesses[0]).unwrap();
     let witnesses = read_witness("witness", held.as_slice(), &key).unwrap();
     let counter = fs::read_to_string(options.counter.as_ref().unwrap()).unwrap().trim().parse().unwrap();
-    Question { key: Some(key), witnesses, counter: Some(counter) }
+    Question { key: Some(key), witnesses, counter: Some(counter), ..Question::default() }
 }
 
 #[test]

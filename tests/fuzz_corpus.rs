@@ -1,4 +1,4 @@
-//! The kept inputs of the fuzz target `pipeline`, played without a fuzzer: nothing that leaves is wrong, and the same
+//! The kept inputs of the fuzz targets `pipeline` and `evidence`, played without a fuzzer: nothing that leaves is wrong, and the same
 //! input gives the same frames. Every input that ever found a fault is among them.
 
 #![allow(
@@ -14,6 +14,41 @@
 
 #[path = "fuzz/cell/mod.rs"]
 mod cell;
+#[path = "fuzz/stores/mod.rs"]
+mod stores;
+
+/// The same for the verifier of evidence.
+#[test]
+fn the_kept_inputs_of_evidence_pass() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fuzz/corpus/evidence");
+    let mut inputs = 0;
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        println!("{}", path.display());
+        stores::play(&std::fs::read(path).unwrap());
+        inputs += 1;
+    }
+    assert!(inputs >= 10, "{inputs} inputs in {directory}");
+}
+
+/// `VAMBRACE_FUZZ_CASES` and `VAMBRACE_FUZZ_SEED` as below.
+#[test]
+fn stores_altered_by_chance_are_found_out() {
+    let told = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    let first = told("VAMBRACE_FUZZ_SEED").unwrap_or(0);
+    for seed in first..first + told("VAMBRACE_FUZZ_CASES").unwrap_or(200) {
+        let mut state = seed;
+        let length = 3 + next(&mut state) % 60;
+        let mut bytes: Vec<u8> = (0..length).map(|_| (next(&mut state) >> 8) as u8).collect();
+        // Altered, not replaced.
+        bytes[1] |= 1;
+        if let Err(panic) = std::panic::catch_unwind(|| stores::play(&bytes)) {
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            eprintln!("the input of seed {seed} is {hex}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
 
 #[test]
 fn the_kept_inputs_pass_and_give_the_same_frames_twice() {

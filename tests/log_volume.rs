@@ -126,6 +126,8 @@ impl Rig {
         let options = RecordOptions {
             directory: directory.clone(),
             size_budget,
+            recipients: Vec::new(),
+            event_lines: true,
             settling: Settling::default(),
             beat: Duration::from_secs(3600),
             max_age: None,

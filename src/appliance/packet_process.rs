@@ -127,6 +127,8 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
         counter: config.record.counter.clone(),
         host,
         names: config.assets.iter().map(|asset| (asset.ip, asset.name.clone())).collect(),
+        recipients: config.record.encrypt_to.iter().map(|auditor| auditor.public).collect(),
+        event_lines: config.record.event_lines,
         settling: crate::record::Settling::default(),
         beat: BEAT,
     };

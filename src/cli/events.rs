@@ -7,13 +7,14 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::filter::{Filter, Operator};
+use super::identity::Identities;
 use super::output::{Output, Paint, time_of_day};
 use super::question::{Question, Seen, UseIndex, read_lines};
 use super::{Context, Exit, fail, mistakes, when};
 use crate::config::Config;
 use crate::control::{Client, Request, Response};
 use crate::export::told;
-use crate::record::{Batch, Cursor, event_files, read_after};
+use crate::record::{Batch, Cursor, event_files, evidence, read_after};
 
 /// How often a followed file is looked at: what a person takes for at once.
 const LOOK: Duration = Duration::from_millis(200);
@@ -62,6 +63,8 @@ pub(super) struct EventsArgs {
     /// Configuration that tells where records lie.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    identities: Identities,
 }
 
 /// Prints events.
@@ -70,6 +73,10 @@ pub(super) fn run(context: &Context, args: &EventsArgs) -> Exit {
         Ok(question) => question,
         Err(line) => return fail(Exit::Usage, &line),
     };
+    if !args.identities.is_empty() && (args.follow || context.remote.is_some()) {
+        let what = "--identity reads evidence that lies here, once: leave out --follow and --box";
+        return fail(Exit::Usage, &what);
+    }
     let printer = Printer { json: context.json, question, output: Output::new() };
     let done = if context.remote.is_some() && args.records.is_none() && args.config.is_none() {
         remote(context, args, &printer)
@@ -100,9 +107,38 @@ fn remote(context: &Context, args: &EventsArgs, printer: &Printer) -> Result<(),
     }
 }
 
+/// Whether events are read from the evidence: where an auditor's key is given, or where `record.event_lines` is off.
+fn wants_evidence(directory: &Path, args: &EventsArgs) -> std::io::Result<bool> {
+    if !args.identities.is_empty() {
+        return Ok(true);
+    }
+    let is_written = |path: &PathBuf| path.metadata().is_ok_and(|metadata| metadata.len() > 0);
+    Ok(!event_files(directory)?.iter().any(is_written) && !evidence::segment_files(directory)?.is_empty())
+}
+
+/// Events of a folder, from its evidence.
+fn from_evidence(directory: &Path, args: &EventsArgs, printer: &Printer) -> Result<(), Exit> {
+    let keyring = args.identities.load()?;
+    let (mut tail, mut seen) = (Tail::new(args.tail), Seen::default());
+    let each = |text: &str| {
+        if let Ok(value) = serde_json::from_str(text)
+            && printer.question.asks_for(&value, &mut seen)
+        {
+            tail.take(printer.shown(text, &value));
+        }
+    };
+    let sealed = evidence::events_of_all(directory, |path| keyring.open(path), each)
+        .map_err(|error| fail(Exit::Failed, &format!("{}: {error}", directory.display())))?;
+    tail.end();
+    if sealed > 0 { Err(fail(Exit::Failed, &keyring.why_sealed(directory, sealed))) } else { Ok(()) }
+}
+
 /// Events of a folder, by its index where that is faster.
 fn local(directory: &Path, args: &EventsArgs, printer: &Printer) -> Result<(), Exit> {
     let failed = |error: std::io::Error| fail(Exit::Failed, &format!("{}: {error}", directory.display()));
+    if !args.follow && wants_evidence(directory, args).map_err(failed)? {
+        return from_evidence(directory, args, printer);
+    }
     // Taken before the files are read: what is written meanwhile is followed, not missed.
     let end = args.follow.then(|| Cursor::end_of(directory)).transpose().map_err(failed)?;
     let limit = end.as_ref().map(|(_, limit)| *limit);

@@ -1,6 +1,8 @@
 //! `evidence`: what was recorded, verified, listed and handed on.
 
+mod decrypt;
 mod export;
+mod keygen;
 mod told;
 
 use std::fs::File;
@@ -9,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 
+use super::identity::Identities;
 use super::output::table;
 use super::{Context, Exit, events, fail, print, unreachable_or_failed};
 use crate::control::{Client, Request, Response};
@@ -23,6 +26,10 @@ pub(super) enum EvidenceCommand {
     List(ListArgs),
     /// One file for whoever is to look at it.
     Export(export::ExportArgs),
+    /// A pair of keys for an auditor, to whom a box encrypts its evidence.
+    Keygen(keygen::KeygenArgs),
+    /// Encrypted evidence as a capture in the clear.
+    Decrypt(decrypt::DecryptArgs),
 }
 
 /// What is looked at.
@@ -53,6 +60,8 @@ pub(super) struct VerifyArgs {
     /// How often the store was opened, as its counter outside of the store says.
     #[arg(long, value_name = "N")]
     counter: Option<u64>,
+    #[command(flatten)]
+    identities: Identities,
 }
 
 /// Arguments of `evidence list`.
@@ -68,6 +77,8 @@ pub(super) fn run(context: &Context, command: &EvidenceCommand) -> Exit {
         EvidenceCommand::Verify(args) => verify_all(context, args),
         EvidenceCommand::List(args) => list_all(context, args),
         EvidenceCommand::Export(args) => export::run(context, args),
+        EvidenceCommand::Keygen(args) => keygen::run(context, args),
+        EvidenceCommand::Decrypt(args) => decrypt::run(context, args),
     };
     answer.unwrap_or_else(|exit| exit)
 }
@@ -134,6 +145,7 @@ fn bar(store: &dyn Store) -> ProgressBar {
 
 fn verify_all(context: &Context, args: &VerifyArgs) -> Result<Exit, Exit> {
     let key = args.key.as_deref().map(read_key).transpose()?;
+    let identities = args.identities.load()?.0;
     let (path, store) = open(context, &args.place)?;
     let unread = |error: verify::Error| match error {
         verify::Error::NoSegments | verify::Error::NoKey => fail(Exit::Failed, &at(&path, &error)),
@@ -149,7 +161,7 @@ fn verify_all(context: &Context, args: &VerifyArgs) -> Result<Exit, Exit> {
             witnesses.extend(verify::read_witness(&name, BufReader::new(file), &key).map_err(unread)?);
         }
     }
-    let question = Question { key, witnesses, counter: args.counter };
+    let question = Question { key, witnesses, counter: args.counter, identities };
     let bar = bar(store.as_ref());
     let report = verify::verify(store.as_ref(), &question, |bytes| bar.inc(bytes)).map_err(unread)?;
     bar.finish_and_clear();
@@ -180,11 +192,13 @@ fn list_all(context: &Context, args: &ListArgs) -> Result<Exit, Exit> {
         let lines: Vec<String> = segments.iter().filter_map(|segment| serde_json::to_string(segment).ok()).collect();
         return Ok(print(&lines.join("\n")));
     }
-    let heading = ["segment", "from", "to", "records", "packets", "bytes", "signed up to"];
-    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    let mut heading = vec!["segment", "from", "to", "records", "packets", "bytes", "signed up to"];
+    let is_encrypted = segments.iter().any(|segment| !segment.encrypted_to.is_empty());
+    heading.extend(is_encrypted.then_some("encrypted to"));
+    let mut rows = vec![heading.into_iter().map(str::to_owned).collect::<Vec<_>>()];
     let time = |ns: Option<u64>| ns.map_or("-".to_owned(), told::time);
     for segment in &segments {
-        rows.push(vec![
+        let mut row = vec![
             segment.number.to_string(),
             time(segment.from_ns),
             time(segment.to_ns),
@@ -192,7 +206,9 @@ fn list_all(context: &Context, args: &ListArgs) -> Result<Exit, Exit> {
             segment.packets.to_string(),
             segment.bytes.to_string(),
             time(segment.signed_ns),
-        ]);
+        ];
+        row.extend(is_encrypted.then(|| segment.encrypted_to.join(" ")));
+        rows.push(row);
     }
     Ok(print(&format!(
         "{}Nothing of this is checked; `vambrace evidence verify` does that.\n{}",

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::events::{brief, directory, for_each};
+use super::identity::{Identities, Keyring};
 use super::output::{Output, Paint};
 use super::{Context, Exit, fail, rule_text, told};
 use crate::record::{evidence, pcapng};
@@ -37,6 +38,8 @@ pub(super) struct ExplainArgs {
     /// For a capture: the policy to judge by; without one every command is refused.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    #[command(flatten)]
+    identities: Identities,
     /// For a capture: the robot, by asset name or address.
     #[arg(long, value_name = "NAME-OR-ADDRESS")]
     robot: Option<String>,
@@ -73,23 +76,31 @@ fn event(context: &Context, args: &ExplainArgs, id: u64) -> Exit {
         Ok(directory) => directory,
         Err(exit) => return exit,
     };
+    let keyring = match args.identities.load() {
+        Ok(keyring) => keyring,
+        Err(exit) => return exit,
+    };
     // The conversation is known only once the event is found, so the files are read twice: they are read by people.
     // Evidence reaches farther back than the event files, and takes longer to read.
-    let mut found = None;
-    for read in [for_each_line, for_each_in_evidence] {
-        let search = read(&directory, &mut |line| {
+    let (mut found, mut sealed) = (None, 0);
+    for place in [Place::Lines, Place::Evidence] {
+        let search = place.read(&directory, &keyring, &mut |line| {
             if told::event_id(&line) == Some(id) {
-                found = Some((read, line));
+                found = Some((place, line));
             }
         });
-        if let Err(error) = search {
-            return fail(Exit::Failed, &format!("{}: {error}", directory.display()));
+        match search {
+            Ok(more) => sealed = more,
+            Err(error) => return fail(Exit::Failed, &format!("{}: {error}", directory.display())),
         }
         if found.is_some() {
             break;
         }
     }
-    let Some((read, line)) = found else {
+    let Some((place, line)) = found else {
+        if sealed > 0 {
+            return fail(Exit::Failed, &format!("event {id}: {}", keyring.why_sealed(&directory, sealed)));
+        }
         let what = format!(
             "event {id} is not in {}; repeats of an allowed command are told of under the id of the last, and old files \
              are removed to keep to record.size_budget",
@@ -98,10 +109,10 @@ fn event(context: &Context, args: &ExplainArgs, id: u64) -> Exit {
         return fail(Exit::Failed, &what);
     };
     let mut around = Around::of(&line);
-    if let Err(error) = read(&directory, &mut |other| around.add(other)) {
+    if let Err(error) = place.read(&directory, &keyring, &mut |other| around.add(other)) {
         return fail(Exit::Failed, &format!("{}: {error}", directory.display()));
     }
-    let frames = frames(&directory, &line, id);
+    let frames = frames(&directory, &line, id, &keyring);
     let shown = show(context, &line, &around, &frames);
     if !args.allow {
         return shown;
@@ -113,16 +124,29 @@ fn event(context: &Context, args: &ExplainArgs, id: u64) -> Exit {
     allow::apply(context, rule.as_deref().map_err(|why| *why), args.until.as_ref())
 }
 
-fn for_each_line(directory: &Path, each: &mut dyn FnMut(Value)) -> std::io::Result<()> {
-    for_each(directory, |_, line| each(line))
+/// Where events are looked for.
+#[derive(Clone, Copy)]
+enum Place {
+    Lines,
+    Evidence,
 }
 
-fn for_each_in_evidence(directory: &Path, each: &mut dyn FnMut(Value)) -> std::io::Result<()> {
-    evidence::events_of_all(directory, |text| {
-        if let Ok(line) = serde_json::from_str(text) {
-            each(line);
+impl Place {
+    /// Hands out all events; how many records are encrypted, and were not.
+    fn read(self, directory: &Path, keyring: &Keyring, each: &mut dyn FnMut(Value)) -> std::io::Result<u64> {
+        match self {
+            Self::Lines => for_each(directory, |_, line| each(line)).map(|()| 0),
+            Self::Evidence => evidence::events_of_all(
+                directory,
+                |path| keyring.open(path),
+                |text| {
+                    if let Ok(line) = serde_json::from_str(text) {
+                        each(line);
+                    }
+                },
+            ),
         }
-    })
+    }
 }
 
 /// What else was recorded: the conversation before, and what comes closest among what was allowed.
@@ -343,13 +367,21 @@ fn registers(line: &Value) -> Vec<String> {
 }
 
 /// The refused frames of an event, from the evidence of its time.
-fn frames(directory: &Path, line: &Value, id: u64) -> Vec<Vec<u8>> {
+fn frames(directory: &Path, line: &Value, id: u64, keyring: &Keyring) -> Vec<Vec<u8>> {
     let timestamp = line["timestamp"].as_str().unwrap_or_default();
     let Ok(time) = jiff::Timestamp::strptime("%Y-%m-%dT%H:%M:%S%.f%z", timestamp) else { return Vec::new() };
     let time_ns = u64::try_from(time.as_nanosecond()).unwrap_or(0);
     let paths = evidence::segments_around(directory, time_ns).unwrap_or_default();
-    let read = |path: &PathBuf| std::fs::File::open(path).and_then(|file| pcapng::packets_with_id(file, id)).ok();
-    paths.iter().filter_map(read).flatten().collect()
+    let read = |path: &PathBuf| keyring.open(path).and_then(|file| pcapng::packets_with_id(file, id)).ok();
+    let found: Vec<_> = paths.iter().filter_map(read).flatten().collect();
+    if found.is_empty() && told::is_refusal(line) {
+        let sealed = |path: &PathBuf| keyring.open(path).and_then(|file| evidence::events(file, |_| {})).unwrap_or(0);
+        let sealed = paths.iter().map(sealed).fold(0, u64::saturating_add);
+        if sealed > 0 {
+            eprintln!("vambrace: the refused frames are not shown: {}", keyring.why_sealed(directory, sealed));
+        }
+    }
+    found
 }
 
 /// Hexadecimal digits.

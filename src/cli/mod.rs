@@ -8,6 +8,7 @@ mod events;
 mod evidence;
 mod explain;
 mod filter;
+mod identity;
 mod learn;
 mod manual;
 mod mode;

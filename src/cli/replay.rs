@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::identity::Identities;
 use super::{Context, Exit, fail, mistakes};
 use crate::appliance::patches::Loaded;
 use crate::config::Config;
@@ -27,6 +28,8 @@ pub(super) struct ReplayArgs {
     /// Policy to judge by; without one every command is refused.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    #[command(flatten)]
+    identities: Identities,
     /// Configuration that gives names their addresses.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,

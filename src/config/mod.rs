@@ -5,6 +5,7 @@
 
 mod account;
 mod age;
+mod auditor;
 mod console;
 mod mail;
 mod read;
@@ -20,6 +21,7 @@ use serde::Serialize;
 pub use crate::document::{Problem, Problems};
 pub use account::Account;
 pub use age::Age;
+pub use auditor::{Auditor, NoAuditor};
 pub use console::{Console, Metrics, Role, Syslog, Transport, User, Which, WitnessBox};
 pub use mail::{MailTo, Security};
 pub use sample::SAMPLE;
@@ -377,6 +379,10 @@ pub struct Record {
     pub witness: Vec<PathBuf>,
     /// The file that counts how often the store was opened; beside the store where absent.
     pub counter: Option<PathBuf>,
+    /// Who alone can read the evidence's records and packets; where empty, they are written in the clear.
+    pub encrypt_to: Vec<Auditor>,
+    /// Whether events are written as lines of JSON too, which are never encrypted.
+    pub event_lines: bool,
 }
 
 impl Default for Record {
@@ -387,6 +393,8 @@ impl Default for Record {
             max_age: None,
             witness: Vec::new(),
             counter: None,
+            encrypt_to: Vec::new(),
+            event_lines: true,
         }
     }
 }

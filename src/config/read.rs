@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Age, Asset, Config, Console, Control, DcpSet, Fail, FailState, FastPath, Guard, Ipv6, Layer2, Layer2Protocol,
-    MidStream, Mode, OnMidStream, OnMidStreamText, Patches, PolicyFile, Polling, Ports, Profile, Record, Side, Size,
+    Age, Asset, Auditor, Config, Console, Control, DcpSet, Fail, FailState, FastPath, Guard, Ipv6, Layer2,
+    Layer2Protocol, MidStream, Mode, OnMidStream, OnMidStreamText, Patches, PolicyFile, Polling, Ports, Profile,
+    Record, Side, Size,
 };
 use crate::document::{Problems, Source, Table, Value};
 
@@ -227,6 +228,8 @@ fn record(table: &Table<'_>) -> Record {
     let witnesses = table.take("witness").and_then(|value| value.array()).unwrap_or_default();
     let witness: Vec<PathBuf> = witnesses.iter().filter_map(absolute).collect();
     let counter = table.take("counter").and_then(|value| absolute(&value));
+    let encrypt_to = table.take("encrypt_to").map(|value| auditors(&value)).unwrap_or_default();
+    let event_lines = table.take("event_lines").and_then(|value| value.boolean());
     table.finish();
     Record {
         directory: directory.unwrap_or(default.directory),
@@ -234,7 +237,33 @@ fn record(table: &Table<'_>) -> Record {
         max_age,
         witness,
         counter,
+        encrypt_to,
+        event_lines: event_lines.unwrap_or(default.event_lines),
     }
+}
+
+/// One auditor's public key, or a list of them.
+fn auditors(value: &Value<'_>) -> Vec<Auditor> {
+    /// More would make every segment's beginning long, and nobody gives evidence to more.
+    const MOST: usize = 16;
+    let mut found: Vec<Auditor> = Vec::new();
+    for item in value.any_of() {
+        let Some(text) = item.string() else { continue };
+        match text.parse::<Auditor>() {
+            Ok(auditor) if found.iter().any(|other| other.public == auditor.public) => {
+                item.problem(format!("the key of {} stands there twice", auditor.name), "leave one of them out");
+            }
+            Ok(auditor) => found.push(auditor),
+            Err(error) => item.problem(
+                format!("`encrypt_to` {error}"),
+                "write the line of the file that ends in .pub and that `vambrace evidence keygen NAME` makes",
+            ),
+        }
+    }
+    if found.len() > MOST {
+        value.problem(format!("{} keys are too many", found.len()), "name 16 at most");
+    }
+    found
 }
 
 fn patches(table: &Table<'_>) -> Patches {
@@ -506,6 +535,26 @@ mod tests {
         let record = record.unwrap().record;
         assert_eq!(record.max_age, Some(Age(90 * 86_400)));
         assert_eq!((record.witness, record.counter), (vec!["/media/usb/a".into()], Some("/c".into())));
+        let line = "anna+7a7a7a7a+x";
+        let auditor = Auditor { name: "anna".into(), public: [9; 32] };
+        let (line, other) = (auditor.to_string(), line);
+        for text in [format!("encrypt_to = \"{line}\"\n"), format!("encrypt_to = [\"{line}\"]\nevent_lines = false\n")]
+        {
+            let record = config("c.toml", &with(&text)).unwrap().record;
+            assert_eq!(record.encrypt_to, std::slice::from_ref(&auditor));
+            assert_eq!(record.event_lines, !text.contains("false"));
+        }
+        for (more, what) in [
+            (
+                format!("encrypt_to = \"{other}\"\n"),
+                "`encrypt_to` is no auditor's public key; write the line of the file",
+            ),
+            (format!("encrypt_to = [\"{line}\", \"{line}\"]\n"), "the key of anna stands there twice"),
+            ("event_lines = \"no\"\n".into(), "`event_lines`"),
+        ] {
+            let text = wrong(&with(&more));
+            assert!(text.contains(what) && text.lines().count() == 1, "{text}");
+        }
         for (more, what) in [
             ("max_age = \"90\"\n", "\"90\" is no age; write a number and a unit"),
             ("max_age = \"0 days\"\n", "0 days is too little for records"),

@@ -87,6 +87,13 @@ size_budget = "8 GiB"
 # Optional: where the box counts how often the store was opened; beside the store where absent. On another disk, a store
 # that was put back as a whole is found out.
 # counter = "/var/lib/vambrace-counter/evidence.counter"
+# Optional: the public keys of those who alone can read the evidence, as `vambrace evidence keygen NAME` makes them for an
+# auditor. Everybody can verify it all the same; the box itself can't read it any more. Not set, since a lost key loses the
+# records. Keys stand here and not in files, as a file that is missing would stop the box.
+# encrypt_to = ["anna+1f2e3d4c+IM..."]
+# Whether the events are written as lines of JSON (eve.json) too: these are never encrypted. On, because `vambrace events`,
+# the console and whoever ships logs read them.
+event_lines = true
 
 [policy]
 # Read at start, on SIGHUP and by `vambrace policy apply`. Not needed in observe and learn.

@@ -300,6 +300,15 @@ impl<'d> Value<'d> {
         found
     }
 
+    /// Yes or no; anything else is a problem.
+    pub(crate) fn boolean(&self) -> Option<bool> {
+        let found = if let DeValue::Boolean(found) = self.value.get_ref() { Some(*found) } else { None };
+        if found.is_none() {
+            self.wrong_type("true or false");
+        }
+        found
+    }
+
     /// The items of an array, if it is one; no problem otherwise.
     pub(crate) fn array(&self) -> Option<Vec<Self>> {
         let DeValue::Array(items) = self.value.get_ref() else { return None };

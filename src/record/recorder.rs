@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::evidence::{Evidence, EvidenceOptions, Surroundings};
+use super::evidence::{Evidence, EvidenceOptions, Recipient, Surroundings};
 use super::store::{Store, behind_evidence, next_event_id};
 use super::writer::Writer;
 use super::{Queue, Settling};
@@ -37,6 +37,10 @@ pub struct RecordOptions {
     pub host: String,
     /// Names of addresses, for those who open segments.
     pub names: Vec<(IpAddr, String)>,
+    /// Auditors to whom evidence is encrypted; where empty, it is written in the clear.
+    pub recipients: Vec<Recipient>,
+    /// Whether events are written into [`EVENT_FILE`](super::EVENT_FILE) too, in the clear.
+    pub event_lines: bool,
     /// How answers and repeats are settled.
     pub settling: Settling,
     /// Time between two heart-beats.
@@ -45,7 +49,7 @@ pub struct RecordOptions {
 
 impl RecordOptions {
     fn event_budget(&self) -> u64 {
-        self.size_budget / EVENT_SHARE
+        if self.event_lines { self.size_budget / EVENT_SHARE } else { 0 }
     }
 
     fn evidence(&self) -> EvidenceOptions {
@@ -57,6 +61,7 @@ impl RecordOptions {
             counter: self.counter.clone(),
             host: self.host.clone(),
             names: self.names.clone(),
+            recipients: self.recipients.clone(),
         }
     }
 }

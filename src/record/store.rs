@@ -166,9 +166,7 @@ pub(super) fn behind_evidence(directory: &Path, next: EventId) -> io::Result<Eve
     // A run that ended at once leaves a segment without events.
     const LOOK: usize = 8;
     for path in evidence::segment_files(directory)?.iter().rev().take(LOOK) {
-        let mut highest = None;
-        evidence::events(path, |line| highest = highest.max(highest_id(line.as_bytes())))?;
-        if let Some(highest) = highest {
+        if let Some(highest) = evidence::highest_event(path)? {
             return Ok(next.max(EventId(highest.saturating_add(1))));
         }
     }
@@ -176,7 +174,7 @@ pub(super) fn behind_evidence(directory: &Path, next: EventId) -> io::Result<Eve
 }
 
 /// The highest event id in lines of JSON. In text from the wire the quotes are escaped, so that it can't feign one.
-fn highest_id(lines: &[u8]) -> Option<u64> {
+pub(super) fn highest_id(lines: &[u8]) -> Option<u64> {
     const KEY: &[u8] = b"\"event_id\":";
     let ids = memchr::memmem::find_iter(lines, KEY).filter_map(|at| {
         let after = lines.get(at.saturating_add(KEY.len())..)?;

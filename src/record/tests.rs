@@ -280,6 +280,8 @@ fn options(directory: &std::path::Path, size_budget: u64) -> RecordOptions {
         counter: None,
         host: "cell4".into(),
         names: Vec::new(),
+        recipients: Vec::new(),
+        event_lines: true,
         settling: Settling::one_by_one(),
         beat: Duration::MAX,
     }
@@ -316,6 +318,23 @@ fn the_heart_beats_while_nothing_happens() {
     recorder.stop();
     let text = fs::read_to_string(directory.join(EVENT_FILE)).unwrap();
     assert!(text.starts_with("{\"beat\":1}\n{\"beat\":2}\n{\"beat\":3}\n"), "{text}");
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn without_event_lines_all_goes_to_the_evidence() {
+    let directory = folder("no-lines");
+    let options =
+        RecordOptions { beat: Duration::from_millis(30), event_lines: false, ..options(&directory, 64 << 20) };
+    let recorder = Recorder::start(options, Arc::new(Queue::new(8, 1)), Box::new(Beats(0)), Arc::new(Quiet)).unwrap();
+    let counters = recorder.counters();
+    wait("three beats", || counters.written() >= 3);
+    recorder.stop();
+    assert_eq!(fs::read_to_string(directory.join(EVENT_FILE)).unwrap(), "");
+    let mut lines = Vec::new();
+    let open = |path: &std::path::Path| fs::File::open(path);
+    assert_eq!(evidence::events_of_all(&directory, open, |line| lines.push(line.to_owned())).unwrap(), 0);
+    assert_eq!(lines[..3], ["{\"beat\":1}", "{\"beat\":2}", "{\"beat\":3}"]);
     fs::remove_dir_all(directory).unwrap();
 }
 

@@ -38,6 +38,8 @@ pub(super) struct Writer {
     evidence: Evidence,
     settler: Settler,
     counters: Arc<RecordCounters>,
+    /// Whether lines go into the event file, too.
+    event_lines: bool,
     /// The line that is being rendered.
     line: String,
     /// Lines that wait for the disk, how many they are, and the id of the last.
@@ -74,6 +76,7 @@ impl Writer {
             evidence,
             settler: Settler::new(options.settling),
             counters,
+            event_lines: options.event_lines,
             line: String::new(),
             lines: String::new(),
             line_count: 0,
@@ -222,6 +225,10 @@ impl Writer {
             return;
         }
         self.evidence.record(self.line.as_bytes());
+        if !self.event_lines {
+            self.counters.written.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         if self.lines.len() >= BACKLOG {
             self.lost = self.lost.saturating_add(1);
             self.last_id = id.unwrap_or(self.last_id);

@@ -12,6 +12,7 @@ mod store;
 mod tail;
 mod trailer;
 mod tree;
+mod unseal;
 mod walk;
 mod words;
 
@@ -21,10 +22,11 @@ use sha2::{Digest, Sha256};
 
 pub use manifest::{Before, MANIFEST, Manifest, Named};
 pub use note::{Checkpoint, Key};
-pub use report::{Absent, ClockStep, End, Finding, Gap, KEPT, NOT_SEEN, Report, Signed, Tail, Unclosed};
+pub use report::{Absent, ClockStep, Encrypted, End, Finding, Gap, KEPT, NOT_SEEN, Report, Signed, Tail, Unclosed};
 pub use scan::{Segment, list};
 pub use store::{Entry, Export, Folder, Memory, Store, segment_name};
 pub use tree::{Hash, Tree};
+pub use unseal::{Identity, Unsealed};
 pub use walk::{Base, Verifier};
 
 use manifest::MAX_MANIFEST;
@@ -84,6 +86,8 @@ pub struct Question {
     pub witnesses: Vec<Checkpoint>,
     /// How often the store was opened, as something else than the store says.
     pub counter: Option<u64>,
+    /// Secret keys of auditors: what is encrypted to them is read, too. Nothing else needs one.
+    pub identities: Vec<Identity>,
 }
 
 /// Verifies a store; `progress` is told how many bytes were read.
@@ -131,6 +135,7 @@ pub fn verify(store: &dyn Store, question: &Question, mut progress: impl FnMut(u
         }
     };
     let mut verifier = Verifier::new(key, pinned, base, question.witnesses.clone(), question.counter);
+    verifier.read_with(&question.identities);
     for finding in findings {
         verifier.complain(finding);
     }

@@ -73,6 +73,10 @@ pub(super) enum Block<'a> {
     Trailer(&'a [u8]),
     /// The body of a checkpoint.
     Checkpoint(&'a [u8]),
+    /// The body of a block that wraps the segment's data key.
+    Keys(&'a [u8]),
+    /// The body of sealed records and packets.
+    Sealed(&'a [u8]),
     /// Something that a reader of pcapng may skip.
     Other,
 }
@@ -110,6 +114,8 @@ fn ours(payload: &[u8]) -> Result<Block<'_>, &'static str> {
         1 => Ok(Block::Record(body)),
         2 => Ok(Block::Trailer(body)),
         3 => Ok(Block::Checkpoint(body)),
+        4 => Ok(Block::Keys(body)),
+        5 => Ok(Block::Sealed(body)),
         _ => Err("a custom block of ours is of a kind that is not known"),
     }
 }

@@ -120,6 +120,19 @@ pub struct Absent {
     pub by: &'static str,
 }
 
+/// What of the store is encrypted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Encrypted {
+    /// Segments whose records are.
+    pub segments: u64,
+    /// Of these, how many could be read with the secret keys that were given.
+    pub opened_segments: u64,
+    /// Records, packets among them.
+    pub records: u64,
+    /// Ids of the auditors' keys to which they are encrypted.
+    pub recipients: Vec<String>,
+}
+
 /// What commits to the end of the store, beside its own signatures.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct End {
@@ -168,6 +181,8 @@ pub struct Report {
     pub packets: u64,
     /// Refused ones among those.
     pub refused: u64,
+    /// What of it is encrypted, if any.
+    pub encrypted: Option<Encrypted>,
     /// What is missing at the begin, rightly.
     pub absent: Option<Absent>,
     /// Wall time of the first trailer.

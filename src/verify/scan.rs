@@ -11,6 +11,7 @@ use super::pcapng::{Block, Head, head, read};
 use super::store::{Entry, Store};
 use super::trailer::Trailer;
 use super::tree::sha256;
+use super::unseal::{Keys, Sealed};
 use super::words::{self, Prune, Word};
 
 /// How much is read at once, in bytes.
@@ -114,6 +115,8 @@ pub struct Segment {
     pub whole_bytes: u64,
     /// Time of the last checkpoint in it.
     pub signed_ns: Option<u64>,
+    /// Ids of the auditors' keys to which its records are encrypted; none where they stand in the clear.
+    pub encrypted_to: Vec<String>,
     /// What stands before it.
     #[serde(skip)]
     pub before: Base,
@@ -143,6 +146,15 @@ fn look(block: &[u8], offset: u64, segment: &mut Segment, before: &mut Base) {
     let end = offset.saturating_add(u64::try_from(block.len()).unwrap_or(u64::MAX));
     match read(block) {
         Ok(Block::Packet(_)) => segment.packets = segment.packets.saturating_add(1),
+        Ok(Block::Keys(body)) => {
+            if let Ok(keys) = Keys::parse(body) {
+                segment.encrypted_to = keys.recipients().collect();
+            }
+        }
+        Ok(Block::Sealed(body)) => {
+            let packets = Sealed::parse(body).map_or(0, |sealed| u64::from(sealed.packets));
+            segment.packets = segment.packets.saturating_add(packets);
+        }
         Ok(Block::Trailer(body)) => {
             let Ok(trailer) = Trailer::parse(body) else { return };
             let records = trailer.last_record.saturating_add(1).saturating_sub(trailer.first_record);

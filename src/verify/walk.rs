@@ -5,6 +5,7 @@
 mod clock;
 mod end;
 mod life;
+mod sealed;
 
 use std::sync::Arc;
 
@@ -13,9 +14,10 @@ use sha2::{Digest, Sha256};
 use super::note::{Checkpoint, Key, NoteError, checkpoint};
 use super::pcapng::{Block, Head, head, read};
 use super::report::{Absent, Finding, Report, Signed, Tail};
-use super::tail::Torn;
+use super::tail::{Torn, has_hole};
 use super::trailer::Trailer;
 use super::tree::{Hash, Tree, sha256};
+use super::unseal::Identity;
 use super::words::{self, Word};
 
 /// Where the segments that are there begin.
@@ -44,6 +46,7 @@ pub struct Verifier {
     witnesses: Arc<[Checkpoint]>,
     witness: usize,
     counter: Option<u64>,
+    identities: Arc<[Identity]>,
     report: Report,
     run: Run,
     here: Here,
@@ -90,6 +93,8 @@ struct Here {
     /// What no trailer covers yet.
     fresh: Fresh,
     interfaces: u32,
+    /// Where the segment is encrypted.
+    seal: Option<sealed::Seal>,
     records: u64,
     trailers: u64,
     /// The last block was a trailer or a checkpoint.
@@ -97,6 +102,11 @@ struct Here {
     /// Where a fault is that is noticed later.
     blame: Option<u64>,
     torn: Option<Torn>,
+    /// Behind the last checkpoint, a sector stands there that was never written.
+    has_hole: bool,
+    /// What was known in front of an evidence block whose bytes are others, while no checkpoint says that they were on the
+    /// disk.
+    doubt: Option<Box<Verifier>>,
 }
 
 /// The records of an evidence block that has not ended; they count when its trailer stands there.
@@ -163,6 +173,7 @@ impl Verifier {
             witnesses: witnesses.into(),
             witness: 0,
             counter,
+            identities: Arc::default(),
             report,
             run: Run::default(),
             here: Here::default(),
@@ -175,6 +186,11 @@ impl Verifier {
             this.fault(what);
         }
         this
+    }
+
+    /// Reads what is encrypted to one of these, too.
+    pub fn read_with(&mut self, identities: &[Identity]) {
+        self.identities = identities.into();
     }
 
     /// Whether something was found that is not sound.
@@ -237,6 +253,9 @@ impl Verifier {
                     self.take(block);
                     if self.stopped {
                         return &[];
+                    }
+                    if self.here.torn.is_some() {
+                        return rest;
                     }
                 }
                 Head::Needs(length) => {
@@ -309,10 +328,17 @@ impl Verifier {
             self.tear("the block is cut short", true);
         }
         if let Some(torn) = self.here.torn.take() {
-            if let Some(what) = torn.verdict() {
+            let has_hole = torn.has_hole() || self.here.has_hole;
+            if let Some(what) = torn.verdict(has_hole) {
+                self.here.blame = Some(torn.at());
                 return self.fault(what);
             }
+            self.forgive(has_hole);
             self.tail();
+        } else if self.here.doubt.is_some() {
+            if self.forgive(self.here.has_hole) {
+                self.tail();
+            }
         } else if self.here.behind == Behind::Other {
             if !self.here.last {
                 return self.fault("the segment does not end in a trailer".into());
@@ -329,16 +355,36 @@ impl Verifier {
         }
     }
 
+    /// Goes back to what was known in front of the first block that is in doubt, where a power cut may have left it so.
+    fn forgive(&mut self, has_hole: bool) -> bool {
+        let Some(before) = self.here.doubt.take().filter(|_| has_hole) else { return false };
+        let (bytes, fed) = (self.report.bytes, self.here.fed);
+        *self = *before;
+        self.report.bytes = bytes;
+        self.here.fed = fed;
+        true
+    }
+
+    /// Whether what stands here may be what a power cut left: nothing that was signed is known to stand behind it.
+    fn may_be_a_power_cut(&self) -> bool {
+        self.here.last && !self.has_ended()
+    }
+
+    /// Whether the run ended in this segment, in order, and that is signed. The segment of a start that wrote nothing
+    /// stands behind one that ended, too; and the power may go while an end is being signed.
+    fn has_ended(&self) -> bool {
+        self.run.closed && self.here.trailers > 0 && self.report.unsigned_leaves == 0
+    }
+
     /// No whole block stands here: the end of what a power cut left, or not sound.
     fn tear(&mut self, what: &str, cut: bool) {
         if !self.here.last {
             return self.fault(format!("{what}, and the store goes on behind it"));
         }
-        // The segment of a start that wrote nothing stands behind one that ended in order, too.
-        if self.run.closed && self.here.trailers > 0 {
+        if self.has_ended() {
             return self.fault(format!("{what}, behind an end in order"));
         }
-        let mut torn = Torn::new(what, cut);
+        let mut torn = Torn::new(what, cut, self.here.position);
         torn.feed(&std::mem::take(&mut self.here.pending), &self.key);
         self.here.torn = Some(torn);
     }
@@ -347,8 +393,17 @@ impl Verifier {
     fn take(&mut self, block: &[u8]) {
         let length = u64::try_from(block.len()).unwrap_or(u64::MAX);
         let end = self.here.position.saturating_add(length);
+        self.here.has_hole |= has_hole(block, self.here.position);
         match self.block(block, end) {
             Ok(()) => self.here.position = end,
+            // Sectors are written in any order until they are synced: one that is missing spoils the block around it.
+            // Where it is a word that is wrong, in a block whose bytes are right, it was written so.
+            Err(what) if self.may_be_a_power_cut() && (self.here.blame.is_none() || self.here.doubt.is_some()) => {
+                let at = self.here.blame.take().unwrap_or(self.here.position);
+                let mut torn = Torn::spoiled(&what, self.here.position, at);
+                torn.feed(block, &self.key);
+                self.here.torn = Some(torn);
+            }
             Err(what) => self.fault(what),
         }
     }
@@ -370,6 +425,8 @@ impl Verifier {
             Block::Interface => self.here.interfaces = self.here.interfaces.saturating_add(1),
             Block::Packet(interface) => self.packet(interface)?,
             Block::Record(body) => self.record(body)?,
+            Block::Keys(body) => self.keys(body)?,
+            Block::Sealed(body) => self.sealed(body)?,
             Block::Trailer(body) => {
                 self.trailer(body)?;
                 self.here.covered_from = end;
@@ -379,6 +436,8 @@ impl Verifier {
             Block::Checkpoint(note) => {
                 behind = self.checkpoint(note)?;
                 self.here.sound = end;
+                self.here.has_hole = false;
+                self.here.doubt = None;
             }
             Block::Section | Block::Other => {}
         }
@@ -390,6 +449,9 @@ impl Verifier {
         if interface >= self.here.interfaces {
             return Err(format!("the packet names interface {interface}, which is not described"));
         }
+        if self.here.seal.is_some() {
+            return Err("a packet stands in the clear in an encrypted segment".into());
+        }
         self.numbered(false)?;
         self.here.fresh.packets = self.here.fresh.packets.saturating_add(1);
         self.here.fresh.refused = self.here.fresh.refused.saturating_add(u64::from(interface >= 2));
@@ -398,6 +460,9 @@ impl Verifier {
 
     fn record(&mut self, body: &[u8]) -> Result<(), Fault> {
         let word = words::read(body)?;
+        if word.is_none() && self.here.seal.is_some() {
+            return Err("a record stands in the clear in an encrypted segment".into());
+        }
         let opens = matches!(word, Some(Word::Open { .. }));
         if opens && self.here.records != 0 {
             return Err("a run begins in the middle of a segment".into());
@@ -452,6 +517,9 @@ impl Verifier {
         }
         let found: Hash = std::mem::take(&mut self.here.hasher).finalize().into();
         if found != trailer.hash {
+            if self.may_be_a_power_cut() && self.here.doubt.is_none() {
+                self.here.doubt = Some(Box::new(self.clone()));
+            }
             // The trailer itself stands in the chain: what is altered is in this block alone, and others can be read.
             self.find("the block's bytes are not those that were written".into(), covered_from);
         }

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """A second verifier of evidence stores, written from src/manual/evidence-format.md alone.
 
-verify_evidence.py PATH [--key FILE] [--witness FILE]... [--counter N]
+verify_evidence.py PATH [--key FILE] [--witness FILE]... [--counter N] [--identity FILE] [--events FILE]
 
 PATH is a folder or an export (tar). Prints one JSON object; exit codes: 0 sound, 1 can't be read, 4 not sound.
-Plain and slow on purpose: it holds whole files in memory and computes each root from all leaves.
+With --identity, an auditor's secret key, encrypted segments are read too, and --events gets the events of all segments,
+a line each. Plain and slow on purpose: it holds whole files in memory and computes each root from all leaves.
 """
 
 import argparse
 import base64
+import copy
 import hashlib
 import json
 import pathlib
@@ -18,8 +20,11 @@ import sys
 import tarfile
 import zlib
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 LONGEST_BLOCK = 16 << 20
 
@@ -149,7 +154,7 @@ def ours(payload):
     length = struct.unpack("<I", payload[8:12])[0]
     body, rest = payload[12:12 + length], payload[12 + length:]
     demand(len(body) == length and len(rest) < 4 and not any(rest), "a block of ours is malformed")
-    demand(payload[4] in (1, 2, 3), "a block of ours is of an unknown kind")
+    demand(payload[4] in (1, 2, 3, 4, 5), "a block of ours is of an unknown kind")
     return payload[4], body
 
 
@@ -187,10 +192,74 @@ def own_word(body):
     return word if isinstance(word, dict) and "evidence" in word else None
 
 
+SECTOR = 512
+
+
+def has_hole(data, at, end):
+    """Whether a sector of a block or of what is torn was never written."""
+    while at < end:
+        stop = (at // SECTOR + 1) * SECTOR
+        if stop <= end and not any(data[at:stop]):
+            return True
+        at = stop
+    return False
+
+
+class Identity:
+    """PRIVATE+KEY+NAME+HHHHHHHH+BASE64 of an auditor"""
+
+    def __init__(self, line):
+        match = re.fullmatch(r"PRIVATE\+KEY\+(\S+?)\+([0-9a-f]{8})\+(\S+)", line)
+        if not match:
+            raise CannotRead("this is no auditor's secret key")
+        raw = unbase64(match[3])
+        demand(len(raw) == 33 and raw[0] == 0x20, "the secret key is not of the kind X25519")
+        self.secret = X25519PrivateKey.from_private_bytes(raw[1:])
+        self.public = self.secret.public_key().public_bytes_raw()
+        demand(sha256(b"\x20", self.public)[:4].hex() == match[2], "the secret key's id is not that of its bytes")
+
+
+def data_key(body, number, key, identity):
+    """Checks the block that wraps a segment's data key; the key, where it is wrapped to `identity`."""
+    demand(body[:4] == b"\1\0\0\0", "a segment is encrypted in a way that is not known")
+    demand(len(body) >= 80, "a block with a data key is malformed")
+    count, segment = struct.unpack_from("<IQ", body, 4)
+    demand(count > 0 and len(body) == 80 + 112 * count, "a block with a data key is malformed")
+    demand(segment == number and body[16:48] == sha256(key.line.encode()), "a data key of another segment or box")
+    for at in range(80, len(body), 112):
+        public, wrapped = body[at:at + 32], body[at + 32:at + 112]
+        if identity and public == identity.public:
+            suite = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305)
+            try:
+                found = suite.decrypt(wrapped, identity.secret, info=b"vambrace evidence 1\n" + body[:80])
+            except InvalidTag as error:
+                raise NotSound("a data key can't be unwrapped") from error
+            demand(sha256(b"vambrace evidence data key\n", found) == body[48:80], "a data key that nothing commits to")
+            return found
+    return None
+
+
+SEALED = struct.Struct("<5Q4I")
+
+
+class Here:
+    """The place in the segment that is read."""
+
+    def __init__(self, number):
+        self.number = number
+        self.at, self.start, self.sound = 0, 0, 0
+        self.fresh, self.fresh_packets, self.word, self.ports, self.in_segment = 0, 0, None, 0, 0
+        self.before, self.trailers = None, 0
+        # A sector that was never written, behind the last checkpoint; what was known in front of bytes that are others.
+        self.hole, self.doubt, self.final = False, None, False
+        self.encrypted, self.key, self.sequence = False, None, 0
+
+
 class Store:
     """What was read so far."""
 
-    def __init__(self, key, base, witnesses):
+    def __init__(self, key, base, witnesses, identity=None):
+        self.identity, self.events, self.encrypted = identity, [], None
         self.key, self.base, self.witnesses = key, base, sorted(witnesses, key=lambda it: it["leaves"])
         self.tree = Tree(base["leaves"], base["frontier"])
         self.records, self.chain = base["records"], base["trailer"]
@@ -207,74 +276,163 @@ class Store:
 
     def segment(self, number, data, last):
         self.marks.append((self.tree.count, self.records, self.tree.frontier(), self.chain))
-        at, start, sound = 0, 0, 0
-        fresh, fresh_packets, word, ports, in_segment = 0, 0, None, 0, 0
-        before, trailers = None, 0
-        while at < len(data):
-            found = block_at(data, at)
+        here = Here(number)
+        while here.at < len(data):
+            found = block_at(data, here.at)
             if len(found) == 2:
-                self.torn(data, at, *found, last, trailers)
-                self.tail = len(data) - sound
+                self.torn(data, here, *found, last)
                 return
-            end, kind, body = found
-            demand(at or kind == 0x0A0D0D0A, "a segment does not begin with a section header")
-            mine = ours(body[4:]) if kind == 0xBAD and body[:4] == struct.pack("<I", 32473) else (0, b"")
-            demand(not (self.closed and before and mine[0] != 3), "something stands behind a close")
-            demand(not (word and mine[0] != 2), "an own word does not end its evidence block")
-            note = None
-            if kind == 0x0A0D0D0A:
-                demand(at == 0 and body[:4] == struct.pack("<I", 0x1A2B3C4D), "a section that may not stand here")
-            elif kind == 1:
-                ports += 1
-            elif kind == 6:
-                demand(struct.unpack("<I", body[:4])[0] < ports, "a packet of an interface that is not described")
-                self.record(False)
-                fresh, fresh_packets, in_segment = fresh + 1, fresh_packets + 1, in_segment + 1
-            elif mine[0] == 1:
-                word = own_word(mine[1])
-                opens = bool(word) and word["evidence"] == "open"
-                demand(not opens or in_segment == 0, "an open in the middle of a segment")
-                if self.recovers is not None:
-                    demand(word and word["evidence"] in ("open", "recovered"), "no recovered behind an unclean open")
-                self.record(opens)
-                fresh, in_segment = fresh + 1, in_segment + 1
-            elif mine[0] == 2:
-                made = trailer(mine[1])
-                demand(made["number"] == self.tree.count, "a block stands where another belongs")
-                demand(made["before"] == self.chain, "a block does not follow the one before it")
-                demand(made["segment"] == number, "a block belongs to another segment")
-                demand((made["first"], made["last"]) == (self.records + 1, self.records + fresh), "records are missing")
-                demand(made["covered"] == at - start, "a block is not as long as its trailer says")
-                demand(made["hash"] == sha256(data[start:at]), "a block's bytes are not those that were written")
-                self.records, self.packets = self.records + fresh, self.packets + fresh_packets
-                if word:
-                    self.word(word, number)
-                fresh, fresh_packets, word = 0, 0, None
-                self.tree.add(mine[1])
-                self.chain = sha256(mine[1])
-                self.ask_witnesses()
-                start = sound = end
-                trailers += 1
-                note = b"trailer"
-            elif mine[0] == 3:
-                demand(before, "a checkpoint without a trailer in front")
-                demand(before != mine[1], "a checkpoint stands there twice")
-                self.checkpoint(mine[1])
-                sound, note = end, mine[1]
-            before, at = note, end
-        demand(last or before, "a segment does not end in a trailer")
-        if not before:
-            self.tail = len(data) - sound
+            here.hole |= has_hole(data, here.at, found[0])
+            try:
+                self.block(data, here, *found, last)
+            except NotSound as error:
+                demand(last and not self.has_ended(here) and not (here.final and not here.doubt), str(error))
+                self.torn(data, here, str(error), None, last)
+                return
+            here.at = found[0]
+        if here.doubt:
+            demand(here.hole, here.doubt[0])
+            return self.forgive(here, len(data))
+        demand(last or here.before, "a segment does not end in a trailer")
+        if not here.before:
+            self.tail = len(data) - here.sound
 
-    def torn(self, data, at, why, cut, last, trailers):
+    def has_ended(self, here):
+        """In this segment, in order, and signed."""
+        return self.closed and here.trailers and bool(self.signed) and self.signed["leaves"] == self.tree.count
+
+    def forgive(self, here, length):
+        """Goes back to what was known in front of what is in doubt."""
+        _, state, sound = here.doubt
+        self.__dict__.update(state)
+        self.tail = length - sound
+
+    def block(self, data, here, end, kind, body, last):
+        """Reads the whole block at here.at."""
+        at, number = here.at, here.number
+        here.final = False
+        demand(at or kind == 0x0A0D0D0A, "a segment does not begin with a section header")
+        mine = ours(body[4:]) if kind == 0xBAD and body[:4] == struct.pack("<I", 32473) else (0, b"")
+        demand(not (self.closed and here.before and mine[0] != 3), "something stands behind a close")
+        demand(not (here.word and mine[0] != 2), "an own word does not end its evidence block")
+        note = None
+        if kind == 0x0A0D0D0A:
+            demand(at == 0 and body[:4] == struct.pack("<I", 0x1A2B3C4D), "a section that may not stand here")
+        elif kind == 1:
+            here.ports += 1
+        elif kind == 6:
+            demand(not here.encrypted, "a packet in the clear in an encrypted segment")
+            demand(struct.unpack("<I", body[:4])[0] < here.ports, "a packet of an interface that is not described")
+            self.record(False)
+            here.fresh, here.fresh_packets = here.fresh + 1, here.fresh_packets + 1
+            here.in_segment += 1
+        elif mine[0] == 1:
+            here.word = own_word(mine[1])
+            demand(here.word or not here.encrypted, "a record in the clear in an encrypted segment")
+            self.events += [] if here.word else [mine[1]]
+            opens = bool(here.word) and here.word["evidence"] == "open"
+            demand(not opens or here.in_segment == 0, "an open in the middle of a segment")
+            if self.recovers is not None:
+                follows = here.word and here.word["evidence"] in ("open", "recovered")
+                demand(follows, "no recovered behind an unclean open")
+            self.record(opens)
+            here.fresh, here.in_segment = here.fresh + 1, here.in_segment + 1
+        elif mine[0] == 2:
+            made = trailer(mine[1])
+            demand(made["number"] == self.tree.count, "a block stands where another belongs")
+            demand(made["before"] == self.chain, "a block does not follow the one before it")
+            demand(made["segment"] == number, "a block belongs to another segment")
+            expected = (self.records + 1, self.records + here.fresh)
+            demand((made["first"], made["last"]) == expected, "records are missing")
+            demand(made["covered"] == at - here.start, "a block is not as long as its trailer says")
+            if made["hash"] != sha256(data[here.start:at]):
+                why = "a block's bytes are not those that were written"
+                demand(last and not self.has_ended(here), why)
+                kept = {name: it for name, it in self.__dict__.items() if name not in ("key", "identity")}
+                here.doubt = here.doubt or (why, copy.deepcopy(kept), here.sound)
+            self.records, self.packets = self.records + here.fresh, self.packets + here.fresh_packets
+            if here.word:
+                here.final = True
+                self.word(here.word, number)
+                here.final = False
+            here.fresh, here.fresh_packets, here.word = 0, 0, None
+            self.tree.add(mine[1])
+            self.chain = sha256(mine[1])
+            self.ask_witnesses()
+            here.start = here.sound = end
+            here.trailers += 1
+            note = b"trailer"
+        elif mine[0] == 3:
+            demand(here.before, "a checkpoint without a trailer in front")
+            demand(here.before != mine[1], "a checkpoint stands there twice")
+            self.checkpoint(mine[1])
+            demand(not here.doubt, "what was signed was altered")
+            here.sound, note, here.hole = end, mine[1], False
+        elif mine[0] == 4:
+            demand(not (here.encrypted or here.trailers or here.fresh), "a data key that may not stand here")
+            here.key, here.encrypted = data_key(mine[1], number, self.key, self.identity), True
+            self.encrypted = self.encrypted or {"segments": 0, "opened_segments": 0, "records": 0}
+            self.encrypted["segments"] += 1
+            self.encrypted["opened_segments"] += here.key is not None
+        elif mine[0] == 5:
+            self.sealed(here, mine[1])
+        here.before = note
+
+    def sealed(self, here, body):
+        """Records and packets that are sealed."""
+        demand(len(body) > SEALED.size + 16, "a sealed block is malformed")
+        segment, block, first, sequence, _, records, packets, refused, zero = SEALED.unpack_from(body)
+        demand(refused <= packets <= records and zero == 0, "a sealed block is malformed")
+        demand(here.encrypted, "sealed records without a data key")
+        place = (here.number, self.tree.count, self.records + here.fresh + 1)
+        demand((segment, block, first) == place, "what is sealed belongs to another place")
+        demand(here.sequence <= sequence < 2**64 - 1, "a nonce is used twice")
+        here.sequence = sequence + 1
+        if here.key:
+            head, nonce = body[:SEALED.size], bytes(4) + struct.pack("<Q", sequence)
+            try:
+                plain = ChaCha20Poly1305(here.key).decrypt(nonce, body[SEALED.size:], head)
+            except InvalidTag as error:
+                raise NotSound("what is sealed does not open") from error
+            demand(self.plain(here, plain) == [records, packets, refused], "a sealed block holds other than it says")
+        if records:
+            demand(self.recovers is None, "no recovered behind an unclean open")
+            self.record(False)
+            self.encrypted["records"] += records
+            here.fresh, here.fresh_packets = here.fresh + records, here.fresh_packets + packets
+            here.in_segment += records
+
+    def plain(self, here, plain):
+        """Counts what was sealed."""
+        records, packets, refused, at = 0, 0, 0, 0
+        while at < len(plain):
+            found = block_at(plain, at)
+            demand(len(found) == 3, "what is sealed is no row of whole blocks")
+            at, kind, body = found
+            if kind == 6:
+                port = struct.unpack("<I", body[:4])[0]
+                demand(port < here.ports, "a sealed packet of an interface that is not described")
+                records, packets, refused = records + 1, packets + 1, refused + (port >= 2)
+            elif kind == 0xBAD and body[:4] == struct.pack("<I", 32473):
+                mine = ours(body[4:])
+                demand(mine[0] == 1 and not own_word(mine[1]), "something is sealed that is no event")
+                self.events.append(mine[1])
+                records += 1
+            else:
+                demand(kind not in (1, 0x0A0D0D0A), "something is sealed that is neither record nor packet")
+        return [records, packets, refused]
+
+    def torn(self, data, here, why, cut, last):
+        """No whole block at here.at; or one that is spoiled, where `cut` is None."""
+        at = here.at
         demand(last, f"{why}, and the store goes on behind it")
-        demand(not (self.closed and trailers), f"{why}, behind a close")
+        demand(not self.has_ended(here), f"{why}, behind a close")
         begin = struct.pack("<I", 32473) + b"VBR1\3\0\0\0"
         place = data.find(begin, at)
         while place >= 0:
             length = struct.unpack("<I", (data[place + 12:place + 16] + b"\0" * 4)[:4])[0]
             note, padded = data[place + 16:place + 16 + length], (length + 3) // 4 * 4
-            stands_behind = place != at + 8 or len(data) > place + 16 + padded + 4
+            stands_behind = cut is None or place != at + 8 or len(data) > place + 16 + padded + 4
             if len(note) == length and stands_behind:
                 try:
                     signed = checkpoint(note, self.key)
@@ -282,7 +440,12 @@ class Store:
                     signed = None
                 demand(not signed, f"{why}, and a signed checkpoint stands behind it")
             place = data.find(begin, place + 1)
-        demand(cut or data.endswith(b"\0\0\0\0"), why)
+        hole = here.hole or has_hole(data, at, len(data))
+        demand(cut or hole or (cut is not None and data.endswith(b"\0\0\0\0")), why)
+        self.tail = len(data) - here.sound
+        if here.doubt:
+            demand(hole, here.doubt[0])
+            self.forgive(here, len(data))
 
     def record(self, opens):
         demand(opens or self.seen or self.base["leaves"], "the store does not begin with an open")
@@ -402,7 +565,7 @@ def notes_of(path, key):
     return held
 
 
-def verify(path, pinned, witness_files, counter):
+def verify(path, pinned, witness_files, counter, identity=None):
     files, is_export = files_of(path)
     before, name = manifest_of(files) if is_export else (None, None)
     own = files.get("evidence.pub")
@@ -423,7 +586,7 @@ def verify(path, pinned, witness_files, counter):
     if not segments:
         raise CannotRead(f"{path}: holds no segments")
     witnesses = [held for it in witness_files for held in notes_of(it, key)]
-    store = Store(key, base_of(segments, before), witnesses)
+    store = Store(key, base_of(segments, before), witnesses, identity)
     for at, (number, data) in enumerate(segments):
         demand(number == segments[0][0] + at, "a segment is missing")
         store.segment(number, data, at + 1 == len(segments))
@@ -442,7 +605,8 @@ def verify(path, pinned, witness_files, counter):
         "runs": store.runs,
         "tail_bytes": store.tail,
         "pinned": pinned is not None,
-    }
+        "encrypted": store.encrypted,
+    }, store.events
 
 
 def main():
@@ -451,6 +615,8 @@ def main():
     parser.add_argument("--key", type=pathlib.Path)
     parser.add_argument("--witness", type=pathlib.Path, action="append", default=[])
     parser.add_argument("--counter", type=int)
+    parser.add_argument("--identity", type=pathlib.Path, help="an auditor's secret key")
+    parser.add_argument("--events", type=pathlib.Path, help="a file for the events, a line each")
     parser.add_argument("--many", action="store_true", help="PATH is a folder of stores; one answer a line")
     args = parser.parse_args()
     paths = sorted(args.path.iterdir()) if args.many else [args.path]
@@ -458,7 +624,11 @@ def main():
     for path in paths:
         try:
             pinned = Key(args.key.read_text().strip()) if args.key else None
-            answer, code = {"sound": True} | verify(path, pinned, args.witness, args.counter), 0
+            identity = Identity(args.identity.read_text().strip()) if args.identity else None
+            answer, events = verify(path, pinned, args.witness, args.counter, identity)
+            answer, code = {"sound": True} | answer, 0
+            if args.events:
+                args.events.write_bytes(b"".join(event + b"\n" for event in events))
         except NotSound as error:
             answer, code = {"sound": False, "why": str(error)}, 4
         except (CannotRead, OSError) as error:

@@ -108,10 +108,68 @@ pub struct Maker {
     pub lost: u64,
     /// What a witness would hold.
     pub notes: Vec<String>,
+    /// Secret X25519 keys of those to whom it is encrypted; where empty, it stands in the clear.
+    pub auditors: Vec<[u8; 32]>,
+    /// Blocks that wait to be sealed; how many records and packets and refused ones they are.
+    waiting: Vec<u8>,
+    counts: [u32; 3],
+    data_key: [u8; 32],
+    sequence: u64,
     trailer: Hash,
     covered: usize,
     first: u64,
     closed: bool,
+}
+
+/// Random numbers that are the same every time.
+struct Same(u64);
+
+impl hpke::rand_core::TryRng for Same {
+    type Error = std::convert::Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+        Ok(self.try_next_u64()? as u32)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+        self.0 += 1;
+        Ok(u64::from_le_bytes(sha256(&self.0.to_le_bytes())[..8].try_into().unwrap()))
+    }
+
+    fn try_fill_bytes(&mut self, to: &mut [u8]) -> Result<(), Self::Error> {
+        for byte in to {
+            *byte = self.try_next_u64()? as u8;
+        }
+        Ok(())
+    }
+}
+
+impl hpke::rand_core::TryCryptoRng for Same {}
+
+/// A data key wrapped to the public key of `secret`: public key, encapsulated key, wrapped key.
+fn wrap(secret: &[u8; 32], purpose: &[u8], key: &[u8], seed: u64) -> Vec<u8> {
+    use hpke::kem::X25519HkdfSha256 as X25519;
+    use hpke::{Deserializable, Kem, Serializable};
+    let secret = <X25519 as Kem>::PrivateKey::from_bytes(secret).unwrap();
+    let public = X25519::sk_to_pk(&secret);
+    let (encapsulated, wrapped) = hpke::single_shot_seal_with_rng::<
+        hpke::aead::ChaCha20Poly1305,
+        hpke::kdf::HkdfSha256,
+        X25519,
+    >(&hpke::OpModeS::Base, &public, purpose, key, &[], &mut Same(seed << 32))
+    .unwrap();
+    [&public.to_bytes()[..], &encapsulated.to_bytes(), &wrapped].concat()
+}
+
+/// The lines of an auditor's secret and public key.
+pub fn auditor_lines(name: &str, secret: &[u8; 32]) -> (String, String) {
+    use hpke::kem::X25519HkdfSha256 as X25519;
+    use hpke::{Deserializable, Kem, Serializable};
+    let key = <X25519 as Kem>::PrivateKey::from_bytes(secret).unwrap();
+    let public = [&[0x20][..], &X25519::sk_to_pk(&key).to_bytes()].concat();
+    let id = hex(&sha256(&public)[..4]);
+    let secret = STANDARD.encode([&[0x20][..], secret].concat());
+    (format!("PRIVATE+KEY+{name}+{id}+{secret}"), format!("{name}+{id}+{}", STANDARD.encode(public)))
 }
 
 impl Maker {
@@ -132,6 +190,11 @@ impl Maker {
             clock: 2,
             lost: 0,
             notes: Vec::new(),
+            auditors: Vec::new(),
+            waiting: Vec::new(),
+            counts: [0; 3],
+            data_key: [0; 32],
+            sequence: 0,
             trailer: [0; 32],
             covered: 0,
             first: 1,
@@ -189,13 +252,68 @@ impl Maker {
         self.begins.push((self.leaves.len(), self.records, self.trailer));
         self.segments.push(bytes);
         self.covered = 0;
+        if !self.auditors.is_empty() {
+            self.keys();
+            // The names of the assets, alone.
+            self.waiting = block(4, &[1, 0, 9, 0, 10, 20, 0, 40, b'c', b'e', b'l', b'l', 0, 0, 0, 0, 0, 0, 0, 0]);
+            self.seal();
+        }
+    }
+
+    /// The data key of the segment, wrapped.
+    fn keys(&mut self) {
+        let number = self.segments.len() as u64;
+        self.data_key = sha256(&[self.secret.as_bytes(), &number.to_le_bytes()[..]].concat());
+        self.sequence = 0;
+        let commitment = sha256(&[b"vambrace evidence data key\n", &self.data_key[..]].concat());
+        let mut body = [&[1, 0, 0, 0][..], &(self.auditors.len() as u32).to_le_bytes(), &number.to_le_bytes()].concat();
+        body.extend(sha256(self.line().as_bytes()));
+        body.extend(commitment);
+        let purpose = [b"vambrace evidence 1\n", &body[..]].concat();
+        for (at, secret) in self.auditors.iter().enumerate() {
+            body.extend(wrap(secret, &purpose, &self.data_key, number * 16 + at as u64));
+        }
+        self.here().extend(custom(4, &body));
+    }
+
+    /// Seals what waits.
+    pub fn seal(&mut self) {
+        use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+        if self.waiting.is_empty() {
+            return;
+        }
+        let [records, packets, refused] = std::mem::take(&mut self.counts);
+        let first = self.records + 1 - u64::from(records);
+        let mut body = Vec::new();
+        for value in [self.segments.len() as u64, self.leaves.len() as u64, first, self.sequence, 0] {
+            body.extend(value.to_le_bytes());
+        }
+        for value in [records, packets, refused, 0] {
+            body.extend(value.to_le_bytes());
+        }
+        let nonce: [u8; 12] = [&[0; 4][..], &self.sequence.to_le_bytes()].concat().try_into().unwrap();
+        self.sequence += 1;
+        let cipher = chacha20poly1305::ChaCha20Poly1305::new(&self.data_key.into());
+        let payload = Payload { msg: &std::mem::take(&mut self.waiting), aad: &body };
+        let sealed = cipher.encrypt(&nonce.into(), payload).unwrap();
+        body.extend(sealed);
+        self.here().extend(custom(5, &body));
+    }
+
+    /// A block of the traffic: sealed with others, or as it is.
+    fn traffic(&mut self, bytes: Vec<u8>, packets: u32, refused: u32) {
+        if self.auditors.is_empty() {
+            self.here().extend(bytes);
+            return;
+        }
+        self.waiting.extend(bytes);
+        self.counts = [self.counts[0] + 1, self.counts[1] + packets, self.counts[2] + refused];
     }
 
     /// A record of our own.
     pub fn record(&mut self, json: &str) {
         self.records += 1;
-        let bytes = custom(1, json.as_bytes());
-        self.here().extend(bytes);
+        self.traffic(custom(1, json.as_bytes()), 0, 0);
     }
 
     /// An event of about `length` bytes.
@@ -217,12 +335,12 @@ impl Maker {
             body.extend(option(7, b"\0no_rule"));
             body.extend([0; 4]);
         }
-        let bytes = block(6, &body);
-        self.here().extend(bytes);
+        self.traffic(block(6, &body), 1, u32::from(interface >= 2));
     }
 
     /// Ends the evidence block.
     pub fn trailer(&mut self) {
+        self.seal();
         let (number, covered) = (self.segments.len() as u64, self.covered);
         let hash = sha256(&self.here()[covered..]);
         let length = (self.here().len() - covered) as u64;
@@ -275,7 +393,10 @@ impl Maker {
 
     fn word(&mut self, word: &str, members: &str) {
         let (wall, monotonic) = (self.wall, self.monotonic);
-        self.record(&format!(r#"{{"evidence":"{word}","time_ns":{wall},"monotonic_ns":{monotonic},{members}}}"#));
+        self.seal();
+        self.records += 1;
+        let json = format!(r#"{{"evidence":"{word}","time_ns":{wall},"monotonic_ns":{monotonic},{members}}}"#);
+        self.here().extend(custom(1, json.as_bytes()));
         self.trailer();
         self.checkpoint();
     }
@@ -283,6 +404,11 @@ impl Maker {
     /// Begins a run in a new segment.
     pub fn open(&mut self) {
         self.segment();
+        self.open_here();
+    }
+
+    /// Begins a run in the segment that was begun.
+    pub fn open_here(&mut self) {
         self.counter += 1;
         self.lost = 0;
         let clean = std::mem::take(&mut self.closed);

@@ -191,6 +191,11 @@ pub struct Vambrace {
 impl Vambrace {
     /// Starts it in a mode in the namespace of its two ports and waits until it answers.
     pub fn start(space: &Netns, name: &str, mode: &str, policy: &str) -> Self {
+        Self::recording(space, name, mode, policy, "")
+    }
+
+    /// The same with more lines in `[record]`.
+    pub fn recording(space: &Netns, name: &str, mode: &str, policy: &str, record: &str) -> Self {
         // Short: the path of a Unix socket has room for a hundred letters.
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
@@ -205,7 +210,7 @@ impl Vambrace {
         let text = format!(
             "mode = \"{mode}\"\n[ports]\nplant = \"{PLANT}\"\nrobot = \"{ROBOT_PORT}\"\n\
              [fast_path]\npolling = \"blocking\"\n[control]\nsocket = \"{own}/control.sock\"\n\
-             [record]\ndirectory = \"{own}/records\"\n[policy]\nfile = \"{own}/policy.toml\"\n{}{}{}",
+             [record]\ndirectory = \"{own}/records\"\n{record}[policy]\nfile = \"{own}/policy.toml\"\n{}{}{}",
             asset("robot", ROBOT, "robot"),
             asset("plc", PLC, "plant"),
             asset("odd", ODD, "plant")
@@ -341,6 +346,11 @@ impl Guarded {
 
     /// The cell in a mode.
     pub fn in_mode(test: &str, mode: &str, policy: &str) -> Option<Self> {
+        Self::recording(test, mode, policy, "")
+    }
+
+    /// The same with more lines in `[record]`.
+    pub fn recording(test: &str, mode: &str, policy: &str, record: &str) -> Option<Self> {
         if !can_make_namespaces(test) {
             return None;
         }
@@ -351,7 +361,7 @@ impl Guarded {
         address(&robot_space, ROBOT_SIDE, ROBOT, ROBOT_MAC);
         let cable = Cable::start(&robot_space, ROBOT_SIDE);
         let robot = Robot::start(&robot_space);
-        let vambrace = Vambrace::start(&inside, test, mode, policy);
+        let vambrace = Vambrace::recording(&inside, test, mode, policy, record);
         let responder = Responder::start(&plant);
         Some(Self { vambrace, robot, cable, _responder: responder, plant, robot_space, _inside: inside })
     }

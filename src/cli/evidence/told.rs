@@ -135,6 +135,19 @@ fn read(report: &Report) -> String {
 
 /// What is sound and should be known.
 fn remarks(report: &Report, line: &mut impl FnMut(String)) {
+    if let Some(encrypted) = &report.encrypted {
+        let read = match encrypted.opened_segments {
+            0 => "not read, which --identity FILE does with an auditor's secret key".to_owned(),
+            all if all == encrypted.segments => "all of them read, and what they say of themselves".to_owned(),
+            some => format!("{some} of them read; the others are encrypted to other keys"),
+        };
+        line(format!(
+            "encrypted: {} records in {} segments, to {}; {read}",
+            encrypted.records,
+            encrypted.segments,
+            encrypted.recipients.join(", ")
+        ));
+    }
     if let Some(absent) = &report.absent {
         let by = match absent.by {
             "prune" => "removed by retention, which the box signed",

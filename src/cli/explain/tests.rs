@@ -222,6 +222,7 @@ fn the_frames_of_an_event_are_found_in_the_evidence_of_its_time() {
         counter: None,
         host: "box".into(),
         names: Vec::new(),
+        recipients: Vec::new(),
     };
     let mut times = Vec::new();
     for run in 1..=8u8 {
@@ -233,10 +234,10 @@ fn the_frames_of_an_event_are_found_in_the_evidence_of_its_time() {
     }
     let at = |time: &jiff::Timestamp| json!({"timestamp": time.strftime("%Y-%m-%dT%H:%M:%S.%6f+0000").to_string()});
     for (run, time) in (1..=8u8).zip(&times) {
-        assert_eq!(frames(&directory, &at(time), u64::from(run)), [vec![run; 60]], "run {run}");
+        assert_eq!(frames(&directory, &at(time), u64::from(run), &Keyring::default()), [vec![run; 60]], "run {run}");
     }
     // What lies far from its time is not looked for: there may be thousands of segments.
-    assert!(frames(&directory, &at(&times[0]), 8).is_empty());
-    assert!(frames(&directory, &json!({"timestamp": "yesterday"}), 1).is_empty());
+    assert!(frames(&directory, &at(&times[0]), 8, &Keyring::default()).is_empty());
+    assert!(frames(&directory, &json!({"timestamp": "yesterday"}), 1, &Keyring::default()).is_empty());
     std::fs::remove_dir_all(directory).unwrap();
 }

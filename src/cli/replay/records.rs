@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::units::Units;
 use super::{Exit, ReplayArgs, Scene, fail, mistakes};
+use crate::cli::identity::Keyring;
 use crate::cli::output::Output;
 use crate::cli::question::read_lines;
 use crate::cli::{Context, events};
@@ -46,10 +47,16 @@ pub(super) fn run(context: &Context, args: &ReplayArgs) -> Exit {
         let what = "records hold their verdicts; name the policy that shall judge them again with --policy FILE";
         return fail(Exit::Usage, &what);
     };
+    let keyring = match args.identities.load() {
+        Ok(keyring) => keyring,
+        Err(exit) => return exit,
+    };
     let mut seen = Seen::default();
     for path in &args.captures {
-        if let Err(error) = for_each(path, &mut |line| seen.see(&line)) {
-            return fail(Exit::Failed, &format!("{}: {error}", path.display()));
+        match for_each(path, &keyring, &mut |line| seen.see(&line)) {
+            Ok(0) => {}
+            Ok(sealed) => return fail(Exit::Failed, &keyring.why_sealed(path, sealed)),
+            Err(error) => return fail(Exit::Failed, &format!("{}: {error}", path.display())),
         }
     }
     let rules = match seen.rules(args, policy) {
@@ -59,7 +66,7 @@ pub(super) fn run(context: &Context, args: &ReplayArgs) -> Exit {
     let mut judging = Judging::new(context.json, &seen, rules);
     let mut held = BinaryHeap::new();
     for path in &args.captures {
-        let read = for_each(path, &mut |line| {
+        let read = for_each(path, &keyring, &mut |line| {
             held.push(Reverse(Held { id: order(&line), line }));
             if held.len() > HELD
                 && let Some(Reverse(first)) = held.pop()
@@ -77,10 +84,11 @@ pub(super) fn run(context: &Context, args: &ReplayArgs) -> Exit {
     judging.finish()
 }
 
-/// Every event line of a folder or file: of a folder with evidence from that, as it reaches farther back.
-fn for_each(path: &Path, each: &mut impl FnMut(Value)) -> io::Result<()> {
+/// Every event line of a folder or file: of a folder with evidence from that, as it reaches farther back. Returns how many
+/// records are encrypted, and were not read.
+fn for_each(path: &Path, keyring: &Keyring, each: &mut impl FnMut(Value)) -> io::Result<u64> {
     if !path.is_dir() && !evidence::is_segment(path) {
-        return read_lines(File::open(path)?, 0, u64::MAX, |_, _, line| each(line.clone()));
+        return read_lines(File::open(path)?, 0, u64::MAX, |_, _, line| each(line.clone())).map(|_| 0);
     }
     let line = |text: &str| {
         if let Ok(line) = serde_json::from_str(text) {
@@ -88,12 +96,12 @@ fn for_each(path: &Path, each: &mut impl FnMut(Value)) -> io::Result<()> {
         }
     };
     if evidence::is_segment(path) {
-        return evidence::events(path, line);
+        return evidence::events(keyring.open(path)?, line);
     }
     if evidence::segment_files(path)?.is_empty() {
-        return events::for_each(path, |_, line| each(line));
+        return events::for_each(path, |_, line| each(line)).map(|()| 0);
     }
-    evidence::events_of_all(path, line)
+    evidence::events_of_all(path, |path| keyring.open(path), line)
 }
 
 /// A line that waits for those before it.

@@ -12,6 +12,8 @@ use rustix::fs::FallocateFlags;
 pub(super) trait Disk: fmt::Debug + Send {
     /// Makes an empty file that outlasts a power cut; an empty one that is there is taken.
     fn create(&self, path: &Path) -> io::Result<Box<dyn Output>>;
+    /// Removes a file, so that a power cut does not bring it back; one that is gone is no error.
+    fn remove(&self, path: &Path) -> io::Result<()>;
     /// Bytes that are free where `directory` lies; the most there can be where nobody knows.
     fn free(&self, directory: &Path) -> u64;
 }
@@ -44,6 +46,13 @@ impl Disk for RealDisk {
             sync_directory(directory)?;
         }
         Ok(Box::new(file))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => path.parent().map_or(Ok(()), sync_directory),
+        }
     }
 
     fn free(&self, directory: &Path) -> u64 {

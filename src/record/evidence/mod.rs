@@ -13,6 +13,7 @@ mod note;
 mod open;
 mod retention;
 mod scan;
+mod seal;
 mod segment;
 mod tree;
 mod waiting;
@@ -25,7 +26,9 @@ use std::time::Duration;
 
 pub use block::{ClockState, FrameCounts};
 pub use files::{is_segment, segment_files, segments_around};
+pub(super) use scan::highest_event;
 pub use scan::{events, events_of_all};
+pub use seal::Recipient;
 pub(super) use tree::hex;
 pub use writer::{Evidence, Port};
 
@@ -46,6 +49,8 @@ pub struct EvidenceOptions {
     pub host: String,
     /// Names of addresses, for those who open segments.
     pub names: Vec<(IpAddr, String)>,
+    /// Who alone can read records and packets; where empty, they are written in the clear.
+    pub recipients: Vec<Recipient>,
 }
 
 /// What the store asks of the box around it.

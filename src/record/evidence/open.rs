@@ -13,6 +13,7 @@ use super::files::{self, COUNTER, Start, State, segment_files, segment_number};
 use super::note::Signer;
 use super::retention::Closed;
 use super::scan::{Chain, Scan};
+use super::seal::Sealer;
 use super::tree::{Frontier, hex, unhex};
 use super::writer::Opened;
 use super::{Evidence, EvidenceOptions, Surroundings};
@@ -84,6 +85,8 @@ impl Evidence {
     ) -> io::Result<Self> {
         let directory = &options.directory;
         fs::create_dir_all(directory)?;
+        // A key that can't be used must stop the start: nothing is ever written in the clear in its place.
+        Sealer::begin(&options.recipients, "", 0)?;
         let has_segments = !segment_files(directory)?.is_empty();
         let (signer, lock) = files::key(directory, &options.host, has_segments)?;
         let found = look(directory, &signer)?;
@@ -182,7 +185,7 @@ fn look(directory: &Path, signer: &Signer) -> io::Result<Result<Found, Damaged>>
     };
     let mut cut = scan.len.saturating_sub(scan.whole);
     if cut > 0 {
-        cut_off(&last.1, &scan)?;
+        cut_off(&last.1, &scan, signer)?;
     } else {
         // What was reserved behind the end is given back: a process that was killed could not.
         OpenOptions::new().write(true).open(&last.1)?.set_len(scan.whole)?;
@@ -283,8 +286,8 @@ impl Run {
 }
 
 /// Cuts off what stands behind the last whole evidence block and its checkpoints.
-fn cut_off(path: &Path, scan: &Scan) -> io::Result<()> {
-    if scan.cuts_checkpoints(path)? {
+fn cut_off(path: &Path, scan: &Scan, signer: &Signer) -> io::Result<()> {
+    if scan.cuts_checkpoints(path, signer)? {
         // No power cut takes what was signed. It is no part of the store any more, but somebody may want to see it.
         let copy = path.with_extension("damaged");
         fs::copy(path, &copy)?;

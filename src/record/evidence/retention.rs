@@ -1,10 +1,8 @@
 //! What is removed, and how it is told of before.
 
-use std::fs;
 use std::io;
 
 use super::block::{PruneWhy, Word};
-use super::disk::sync_directory;
 use super::files::{Start, segment_name};
 use super::scan::{Chain, Scan};
 use super::tree::hex;
@@ -83,13 +81,11 @@ impl Evidence {
         self.sync()?;
         for pruned in std::mem::take(&mut self.pruned) {
             let path = self.options.directory.join(segment_name(pruned.number));
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    // Recording does not end for that; it is tried again with the next segment.
-                    tracing::warn!(path = %path.display(), %error, "old evidence is not removed");
-                    break;
-                }
-                _ => {}
+            // One name after the other: a power cut undoes removals in any order, and would leave a hole.
+            if let Err(error) = self.disk.remove(&path) {
+                // Recording does not end for that; it is tried again with the next segment.
+                tracing::warn!(path = %path.display(), %error, "old evidence is not removed");
+                break;
             }
             // They are removed in their order, so it is the first; unless a removal was tried before and failed half way.
             if let Some(closed) = self.closed.front().filter(|closed| closed.number == pruned.number) {
@@ -99,7 +95,7 @@ impl Evidence {
             self.oldest = pruned.next;
             self.state_is_due();
         }
-        sync_directory(&self.options.directory)
+        Ok(())
     }
 
     /// Says that the segment at place `at` of those that ended is removed.

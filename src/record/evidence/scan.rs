@@ -7,9 +7,11 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::super::pcapng;
+use super::super::store::highest_id;
 use super::block::{self, CHECKPOINT, MAGIC, RECORD, TRAILER, Trailer, Word};
 use super::files::segment_files;
 use super::note::{Checkpoint, Signer};
+use super::seal::{self, SEALED};
 use super::tree::{Frontier, Hash};
 
 /// Where the chain stands behind some trailer.
@@ -127,6 +129,7 @@ impl Scan {
                     }
                 }
                 Some((RECORD, body)) => now.record(Word::parse(body), &mut scan),
+                Some((SEALED, _)) => now.record(None, &mut scan),
                 Some(_) => {}
                 None if kind == pcapng::PACKET => now.record(None, &mut scan),
                 None => {}
@@ -168,13 +171,19 @@ impl Scan {
     ///
     /// # Errors
     /// The file can't be read.
-    pub(super) fn cuts_checkpoints(&self, path: &Path) -> io::Result<bool> {
+    pub(super) fn cuts_checkpoints(&self, path: &Path, signer: &Signer) -> io::Result<bool> {
         let mut file = File::open(path)?;
         file.seek(SeekFrom::Start(self.whole))?;
         let mut rest = Vec::new();
         file.read_to_end(&mut rest)?;
-        let [a, b, c, d] = MAGIC;
-        Ok(rest.windows(5).any(|window| window == [a, b, c, d, CHECKPOINT]))
+        // One of which a sector did not reach the disk looks like one, and signs nothing.
+        let is_signed = |at: usize| {
+            let body = rest.get(at.saturating_sub(4)..).and_then(block::split);
+            let note =
+                body.filter(|(kind, _)| *kind == CHECKPOINT).and_then(|(_, note)| std::str::from_utf8(note).ok());
+            note.is_some_and(|note| Checkpoint::of_note(note, signer).is_some())
+        };
+        Ok(memchr::memmem::find_iter(&rest, &MAGIC).any(is_signed))
     }
 }
 
@@ -251,41 +260,76 @@ impl Walk {
     }
 }
 
-/// Hands out the events that the segment at `path` holds, in order: each a JSON object, as it stood in the event file.
-/// Whether they are what was written, a verifier says.
-///
-/// # Errors
-/// The file can't be read.
-pub fn events(path: &Path, mut each: impl FnMut(&str)) -> io::Result<()> {
-    let mut reader = BufReader::with_capacity(1 << 18, File::open(path)?);
+/// Hands out the bodies of the custom blocks of ours in a segment, with their kinds.
+fn for_each_of_ours(from: impl Read, mut each: impl FnMut(u8, &[u8])) -> io::Result<()> {
+    let mut reader = BufReader::with_capacity(1 << 18, from);
     let mut bytes = Vec::new();
     while read_block(&mut reader, &mut bytes)? {
         let kind = bytes.first_chunk().map_or(0, |kind| u32::from_le_bytes(*kind));
         let body = bytes.get(8..bytes.len().saturating_sub(4)).unwrap_or_default();
         if kind == pcapng::CUSTOM
-            && let Some((RECORD, body)) = block::split(body)
-            && Word::parse(body).is_none()
-            && let Ok(text) = std::str::from_utf8(body)
+            && let Some((kind, body)) = block::split(body)
         {
-            each(text);
+            each(kind, body);
         }
     }
     Ok(())
 }
 
-/// Hands out the events of all segments in `directory`, as [`events`] does.
+/// Hands out the events that a segment holds, in order: each a JSON object, as it stood in the event file. Whether they
+/// are what was written, a verifier says. Returns how many records are encrypted, and were not handed out.
+///
+/// # Errors
+/// The file can't be read.
+pub fn events(from: impl Read, mut each: impl FnMut(&str)) -> io::Result<u64> {
+    let mut sealed = 0u64;
+    for_each_of_ours(from, |kind, body| match kind {
+        RECORD if Word::parse(body).is_none() => {
+            if let Ok(text) = std::str::from_utf8(body) {
+                each(text);
+            }
+        }
+        SEALED => sealed = sealed.saturating_add(seal::records(body)),
+        _ => {}
+    })?;
+    Ok(sealed)
+}
+
+/// Hands out the events of all segments in `directory`, as [`events`] does; `open` begins to read one.
 ///
 /// # Errors
 /// The folder or a file can't be read.
-pub fn events_of_all(directory: &Path, mut each: impl FnMut(&str)) -> io::Result<()> {
+pub fn events_of_all<R: Read>(
+    directory: &Path,
+    open: impl Fn(&Path) -> io::Result<R>,
+    mut each: impl FnMut(&str),
+) -> io::Result<u64> {
+    let mut sealed = 0u64;
     for segment in segment_files(directory)? {
-        match events(&segment, &mut each) {
+        match open(&segment).and_then(|file| events(file, &mut each)) {
+            Ok(more) => sealed = sealed.saturating_add(more),
             // Removed meanwhile, to keep to the budget.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            other => other?,
+            Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(sealed)
+}
+
+/// The highest event id in the segment at `path`, sealed or not; `None` where it holds no event.
+///
+/// # Errors
+/// The file can't be read.
+pub(in crate::record) fn highest_event(path: &Path) -> io::Result<Option<u64>> {
+    let mut highest = None;
+    for_each_of_ours(File::open(path)?, |kind, body| {
+        highest = highest.max(match kind {
+            RECORD => highest_id(body),
+            SEALED => Some(seal::highest_event(body)).filter(|id| *id > 0),
+            _ => None,
+        });
+    })?;
+    Ok(highest)
 }
 
 fn length(bytes: &[u8]) -> u64 {

@@ -42,12 +42,22 @@ pub(super) struct Segment {
     reserved: u64,
     /// Whether something that failed may stand behind its bytes.
     torn: bool,
+    /// Whether anything was done to it since it was brought to the disk.
+    dirty: bool,
 }
 
 impl Segment {
     pub(super) fn begin(number: u64, output: Box<dyn Output>, reserved: u64, now_ns: u64) -> Self {
-        let mut segment =
-            Self { number, place: Place::start(), begun_ns: now_ns, last_wall_ns: 0, output, reserved, torn: false };
+        let mut segment = Self {
+            number,
+            place: Place::start(),
+            begun_ns: now_ns,
+            last_wall_ns: 0,
+            output,
+            reserved,
+            torn: false,
+            dirty: true,
+        };
         segment.output.reserve(reserved);
         segment
     }
@@ -76,6 +86,7 @@ impl Segment {
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.mend()?;
+        self.dirty = true;
         if let Err(error) = self.output.write_at(bytes, self.place.len) {
             self.torn = true;
             // Half of it may stand there, and the box may lose power before the disk is tried again.
@@ -95,6 +106,7 @@ impl Segment {
 
     fn mend(&mut self) -> io::Result<()> {
         if self.torn {
+            self.dirty = true;
             self.output.cut(self.place.len)?;
             self.torn = false;
             self.output.reserve(self.reserved);
@@ -108,7 +120,10 @@ impl Segment {
     /// The disk refuses; what stands there is not known then.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         self.mend()?;
-        self.output.sync()?;
+        if self.dirty {
+            self.output.sync()?;
+            self.dirty = false;
+        }
         if self.output.is_linked() {
             return Ok(());
         }

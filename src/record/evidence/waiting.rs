@@ -35,8 +35,10 @@ pub(super) struct Batch {
     pub(super) bytes: usize,
     pub(super) items: u64,
     pub(super) frames: u64,
-    /// How many of them the store says of itself.
+    /// How many of them the store says of itself; the last one, if any.
     pub(super) words: u64,
+    /// Bytes of that one.
+    pub(super) word_bytes: usize,
 }
 
 impl Waiting {
@@ -105,6 +107,7 @@ impl Waiting {
             batch.frames = batch.frames.saturating_add(u64::from(item.is_frame));
             if item.ends {
                 batch.words = 1;
+                batch.word_bytes = item.bytes;
                 break;
             }
         }
@@ -114,6 +117,11 @@ impl Waiting {
     /// The blocks of a batch.
     pub(super) fn bytes_of(&self, batch: Batch) -> &[u8] {
         self.bytes.get(..batch.bytes).unwrap_or_default()
+    }
+
+    /// The same in two parts: of the box's traffic, and what the store says of itself.
+    pub(super) fn parts_of(&self, batch: Batch) -> (&[u8], &[u8]) {
+        self.bytes_of(batch).split_at_checked(batch.bytes.saturating_sub(batch.word_bytes)).unwrap_or_default()
     }
 
     /// Takes a batch away that was written.

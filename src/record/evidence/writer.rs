@@ -10,6 +10,7 @@ use super::losses::{Losses, Tally};
 use super::note::{Checkpoint, Signer};
 use super::retention::{Closed, Pruned};
 use super::scan::Chain;
+use super::seal::{At, Sealer};
 use super::segment::{Place, Segment};
 use super::waiting::Waiting;
 use super::witness::Witness;
@@ -25,8 +26,9 @@ const BLOCK: usize = 64 << 10;
 /// Longest time that a record waits for its trailer.
 const BLOCK_NS: u64 = SECOND / 4;
 
-/// Time between two checkpoints; what a power cut can take.
-const CHECKPOINT_NS: u64 = SECOND;
+/// Time between two checkpoints: with the time that the disk takes to sync one, a second, which is what a power cut can
+/// take.
+const CHECKPOINT_NS: u64 = SECOND - SECOND / 20;
 
 /// Time between two checkpoints that witnesses get.
 const WITNESS_NS: u64 = 10 * SECOND;
@@ -87,6 +89,8 @@ pub struct Evidence {
     pub(super) boot_id: [u8; 16],
     pub(super) chain: Chain,
     pub(super) segment: Option<Segment>,
+    /// Makes what goes into that segment unreadable, where it shall be.
+    sealer: Option<Sealer>,
     pub(super) next_number: u64,
     pub(super) oldest: Start,
     pub(super) newest: Start,
@@ -152,6 +156,7 @@ impl Evidence {
             boot_id: opened.boot_id,
             chain: opened.chain,
             segment: None,
+            sealer: None,
             next_number: opened.next_number,
             oldest: opened.oldest,
             newest,
@@ -327,6 +332,7 @@ impl Evidence {
                 if begin_anew {
                     // Whoever removed it: what comes now must lie where somebody can find it.
                     self.segment = None;
+                    self.sealer = None;
                     self.mark = None;
                 }
                 self.failed = Some((now.monotonic_ns, error.to_string()));
@@ -358,12 +364,22 @@ impl Evidence {
         self.begin_segment(now)?;
         let Some(segment) = self.segment.as_mut() else { return Ok(()) };
         let mut bytes = Vec::with_capacity(BLOCK);
+        let at = At { block: self.chain.frontier.leaves(), record: self.chain.records.saturating_add(1) };
         if segment.place.len == 0 {
-            head(&mut bytes, &self.options);
+            head(&mut bytes, &self.options, self.sealer.as_mut(), at)?;
         }
         let taken = usize::try_from(segment.place.covered_len).unwrap_or(BLOCK).saturating_add(bytes.len());
         let batch = self.waiting.batch(BLOCK.saturating_sub(taken));
-        bytes.extend(self.waiting.bytes_of(batch));
+        match &mut self.sealer {
+            None => bytes.extend(self.waiting.bytes_of(batch)),
+            Some(sealer) => {
+                let (traffic, word) = self.waiting.parts_of(batch);
+                if !traffic.is_empty() {
+                    sealer.seal(&mut bytes, at, traffic)?;
+                }
+                bytes.extend(word);
+            }
+        }
         let (hash, covered) = segment.place.cover(&bytes);
         let trailer = Trailer {
             segment: segment.number,
@@ -397,11 +413,13 @@ impl Evidence {
             return Ok(());
         }
         let number = self.next_number;
+        let sealer = Sealer::begin(&self.options.recipients, &self.signer.public_line(), number)?;
         let output = self.disk.create(&self.options.directory.join(files::segment_name(number)))?;
         let segment = Segment::begin(number, output, self.limit(), now.monotonic_ns);
         self.mark = Some(Mark { chain: self.chain.clone(), place: segment.place.clone(), written: self.written });
         self.told = Default::default();
         self.segment = Some(segment);
+        self.sealer = sealer;
         self.newest = Start { segment: number, chain: self.chain.clone(), known: true };
         self.next_number = number.saturating_add(1);
         self.schedule.state = true;
@@ -442,6 +460,7 @@ impl Evidence {
             end: Some(self.chain.clone()),
         });
         self.segment = None;
+        self.sealer = None;
         self.mark = None;
         Ok(())
     }
@@ -455,6 +474,8 @@ impl Evidence {
         }
         self.sync()?;
         self.sign(now)?;
+        // A signature that the next second's sync brings to the disk would say for up to two seconds nothing.
+        self.sync()?;
         if self.schedule.state {
             self.save_state();
         }
@@ -556,10 +577,17 @@ impl Drop for Evidence {
 }
 
 /// What a segment begins with.
-fn head(out: &mut Vec<u8>, options: &EvidenceOptions) {
+fn head(out: &mut Vec<u8>, options: &EvidenceOptions, sealer: Option<&mut Sealer>, at: At) -> io::Result<()> {
     let application = concat!("vambrace ", env!("CARGO_PKG_VERSION"));
     pcapng::start(out, application, &PORTS, u32::try_from(SNAP_LEN).unwrap_or(u32::MAX));
+    let mut names = Vec::new();
     if !options.names.is_empty() {
-        pcapng::names(out, options.names.iter().map(|(address, name)| (*address, name.as_str())));
+        pcapng::names(&mut names, options.names.iter().map(|(address, name)| (*address, name.as_str())));
     }
+    let Some(sealer) = sealer else {
+        out.extend(names);
+        return Ok(());
+    };
+    sealer.keys(out);
+    if names.is_empty() { Ok(()) } else { sealer.seal(out, at, &names) }
 }

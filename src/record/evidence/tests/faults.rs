@@ -37,6 +37,10 @@ impl Disk for FaultyDisk {
         Ok(Box::new(Faulty { inner: RealDisk.create(path)?, faults: Arc::clone(&self.faults) }))
     }
 
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove(path)
+    }
+
     fn free(&self, directory: &Path) -> u64 {
         let Some(size) = self.faults.lock().unwrap().size else { return u64::MAX };
         let used: u64 = segment_files(directory).unwrap().iter().map(|path| fs::metadata(path).unwrap().len()).sum();

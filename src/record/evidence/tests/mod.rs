@@ -4,6 +4,8 @@ pub(in crate::record) mod check;
 mod cuts;
 mod faults;
 mod life;
+mod power_cuts;
+mod sealed;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -65,6 +67,7 @@ pub(in crate::record) fn options(directory: &Path) -> EvidenceOptions {
         counter: None,
         host: "cell 4".into(),
         names: vec![("10.20.0.40".parse().unwrap(), "cell4-robot".into()), ("fd00::21".parse().unwrap(), "plc".into())],
+        recipients: Vec::new(),
     }
 }
 
