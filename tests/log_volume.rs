@@ -126,6 +126,8 @@ impl Rig {
         let options = RecordOptions {
             directory: directory.clone(),
             size_budget,
+            ring: None,
+            ledger: None,
             settling: Settling::default(),
             beat: Duration::from_secs(3600),
             max_age: None,

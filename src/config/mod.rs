@@ -6,6 +6,7 @@
 mod account;
 mod age;
 mod console;
+mod evidence;
 mod mail;
 mod read;
 mod sample;
@@ -21,6 +22,7 @@ pub use crate::document::{Problem, Problems};
 pub use account::Account;
 pub use age::Age;
 pub use console::{Console, Metrics, Role, Syslog, Transport, User, Which, WitnessBox};
+pub use evidence::Evidence;
 pub use mail::{MailTo, Security};
 pub use sample::SAMPLE;
 pub use size::Size;
@@ -54,6 +56,9 @@ pub struct Config {
     /// Where records go.
     #[serde(default)]
     pub record: Record,
+    /// What goes into the evidence beside events.
+    #[serde(default)]
+    pub evidence: Evidence,
     /// The policy.
     #[serde(default)]
     pub policy: PolicyFile,

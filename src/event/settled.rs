@@ -9,11 +9,13 @@ pub struct Settled {
     pub answer: Option<Answer>,
     /// The repeats that this record stands for; absent where it stands for one.
     pub repeats: Option<Repeats>,
+    /// How many events it accounts for: the event, its answer, and those that are not told of by themselves.
+    pub events: u64,
 }
 
 impl From<Event> for Settled {
     fn from(event: Event) -> Self {
-        Self { event, answer: None, repeats: None }
+        Self { event, answer: None, repeats: None, events: 1 }
     }
 }
 

@@ -164,18 +164,36 @@ impl Scan {
         Ok(None)
     }
 
-    /// Whether a signed checkpoint stands in what is to be cut off: then more is missing than a power cut takes.
+    /// Whether more is to be cut off than a power cut takes: a checkpoint that is signed, or one that was changed. One that
+    /// was cut short, or of which a part never reached the disk and is zeros, is what a power cut leaves.
     ///
     /// # Errors
     /// The file can't be read.
-    pub(super) fn cuts_checkpoints(&self, path: &Path) -> io::Result<bool> {
+    pub(super) fn cuts_checkpoints(&self, path: &Path, signer: &Signer) -> io::Result<bool> {
         let mut file = File::open(path)?;
         file.seek(SeekFrom::Start(self.whole))?;
         let mut rest = Vec::new();
         file.read_to_end(&mut rest)?;
         let [a, b, c, d] = MAGIC;
-        Ok(rest.windows(5).any(|window| window == [a, b, c, d, CHECKPOINT]))
+        let begin = [a, b, c, d, CHECKPOINT];
+        let begins = memchr::memmem::find_iter(&rest, &begin);
+        // Before that stand the block's type, its length, and whose it is.
+        let from = |at: usize| rest.get(at.checked_sub(12)?..);
+        Ok(begins.filter_map(from).any(|rest| is_no_power_cut(rest, signer)))
     }
+}
+
+/// Whether these bytes begin with a checkpoint's block that no power cut left there: signed, or whole and changed.
+fn is_no_power_cut(bytes: &[u8], signer: &Signer) -> bool {
+    let mut whole = Vec::new();
+    if !matches!(read_block(&mut &*bytes, &mut whole), Ok(true)) {
+        return false;
+    }
+    let body = whole.get(8..whole.len().saturating_sub(4)).unwrap_or_default();
+    let Some((CHECKPOINT, note)) = block::split(body) else { return false };
+    let is_signed = std::str::from_utf8(note).is_ok_and(|note| Checkpoint::of_note(note, signer).is_some());
+    // What never reached the disk is zeros, of which a note has none.
+    is_signed || !note.contains(&0)
 }
 
 /// Where the reading of a segment stands.
