@@ -66,20 +66,20 @@ fn begin(config: &Config) -> Result<Standing, Failure> {
     })
 }
 
-/// Writes down what is in force at the start. On a full disk frames shall pass all the same: what is held in reserve
-/// there is used for it; if that is gone too, what lies there is good enough where it says the same.
+/// Writes down what is in force at the start. On a full disk frames shall pass all the same: what lies there is good
+/// enough where it says the same, under the generation of before; else what is held in reserve there is used for it.
 fn store(standing: &Standing, directory: &Path) -> Result<(), Failure> {
     let first = match standing.store(directory) {
         Ok(()) => return Ok(()),
         Err(error) => error,
     };
     if is_full(&first) {
-        give_up_reserve(directory);
-        if standing.store(directory).is_ok() {
-            return Ok(());
-        }
         if Standing::load(directory).is_some_and(|known| known.says_the_same_as(standing)) {
             tracing::error!(error = %first, "{}: the disk is full; frames pass, records wait for room", directory.display());
+            return Ok(());
+        }
+        give_up_reserve(directory);
+        if standing.store(directory).is_ok() {
             return Ok(());
         }
     }
