@@ -128,6 +128,8 @@ impl Rig {
             size_budget,
             recipients: Vec::new(),
             event_lines: true,
+            ring: None,
+            ledger: None,
             settling: Settling::default(),
             beat: Duration::from_secs(3600),
             max_age: None,

@@ -1,10 +1,12 @@
+use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use dissect::Toward;
 
-use super::capture::Captures;
+use super::capture::{Captures, Joined};
 use super::learner::{Frames, Learner};
 use super::patches::{Job, Keeper, Limits, Loaded, try_all};
 use super::plan;
@@ -12,7 +14,7 @@ use super::standing::Standing;
 use crate::config::{Account, Config, Side};
 use crate::control::{
     Caller, FailureKind, Handler, InputStatus, Learned, Learning, Outcome, Person, PolicyText, PortStatus,
-    RecordStatus, Request, Response, RobotStatus, Status, Stream, TrafficStatus,
+    RecordStatus, Request, Response, RobotStatus, Status, Stream, TrafficStatus, WitnessStatus,
 };
 use crate::engine::{Mode, Rules, WorkerShared};
 use crate::event::{Notice, Text};
@@ -21,6 +23,7 @@ use crate::learn::ProposalOptions;
 use crate::patches::Version;
 use crate::policy::Policy;
 use crate::record::RecordCounters;
+use crate::record::evidence::WitnessState;
 
 /// Carries out what is ordered over the control socket.
 pub(super) struct Orders {
@@ -266,6 +269,18 @@ impl Orders {
         Response::Policy(PolicyText { warnings, ..text })
     }
 
+    /// The order to keep frames is its own record, and what the recorder goes by.
+    fn keep_frames(&self, uid: u32) -> Response {
+        if self.config.evidence.ring.bytes() == 0 {
+            let what = "the box remembers no frames: evidence.ring is \"0 B\"; write a size there, such as \"8 MiB\", and start it again";
+            return Response::failed(FailureKind::Failed, what);
+        }
+        match self.shared.notices.push(Notice::FramesKept { uid }) {
+            Ok(()) => Response::Done,
+            Err(_) => Response::failed(FailureKind::Failed, "too much waits to be recorded; try again"),
+        }
+    }
+
     fn roll_back(&self, uid: u32) -> Response {
         let previous = self.state().standing.previous.clone();
         match previous {
@@ -342,6 +357,8 @@ impl Orders {
         if let Some(error) = self.records.error() {
             degraded.push(format!("records can't be written: {error}"));
         }
+        let witnesses = self.records.witnesses();
+        degraded.extend(witnesses.iter().filter_map(|witness| late(witness)));
         let loaded = self.patches.loaded();
         degraded.extend(loaded.trouble.clone());
         let report = self.patches.report(rules.mode);
@@ -414,11 +431,32 @@ impl Orders {
                 written: self.records.written(),
                 lost: self.records.lost(),
                 frames_lost: self.records.frames_lost(),
+                evidence_lost: self.records.evidence_lost(),
+                frames_around: self.records.frames_around(),
+                frames_missed: self.records.frames_missed(),
+                witnesses: witnesses.iter().map(|witness| witness_status(witness)).collect(),
                 bytes: self.records.bytes(),
                 budget: self.config.record.size_budget.0,
                 error: self.records.error(),
             },
         }
+    }
+}
+
+/// Longest time that a witness may be without a checkpoint before it is told of: five of them were due.
+const WITNESS_LATE: Duration = Duration::from_secs(60);
+
+fn late(witness: &WitnessState) -> Option<String> {
+    let (path, lag) = (witness.path().display(), witness.lag());
+    let why = witness.error().unwrap_or_else(|| "its medium hangs".to_owned());
+    (lag >= WITNESS_LATE).then(|| format!("the witness {path} has taken no checkpoint for {} s: {why}", lag.as_secs()))
+}
+
+fn witness_status(witness: &WitnessState) -> WitnessStatus {
+    WitnessStatus {
+        path: witness.path().display().to_string(),
+        took_one_seconds_ago: witness.took_one_ago().map(|ago| ago.as_secs()),
+        error: witness.error(),
     }
 }
 
@@ -521,6 +559,7 @@ impl Orders {
                 None => Response::Learn(Learning::default()),
             },
             Request::Patches { again } => self.patch_report(again),
+            Request::KeepFrames => self.keep_frames(uid),
             Request::Capture { .. } => Response::failed(FailureKind::Failed, "a capture is a stream"),
             // Of somebody far away the management process hands out the lines itself; that they were asked for is
             // recorded here.
@@ -550,6 +589,48 @@ fn asked(person: &Person, request: &Request, response: &Response) -> Notice {
     }
 }
 
+/// A capture of which the records tell.
+struct Watched {
+    joined: Box<Joined>,
+    _recorded: Recorded,
+}
+
+impl Stream for Watched {
+    fn run(self: Box<Self>, to: &UnixStream, stop: &AtomicBool) -> std::io::Result<()> {
+        let Self { joined, _recorded } = *self;
+        joined.run(to, stop)
+    }
+}
+
+/// Tells the records that a capture ends, with its value.
+struct Recorded {
+    shared: Arc<WorkerShared>,
+    uid: u32,
+    only_dropped: bool,
+    snap: u32,
+}
+
+impl Recorded {
+    /// Hands the record over; whether there was room.
+    fn tell(&self, begins: bool) -> bool {
+        let Self { uid, only_dropped, snap, .. } = *self;
+        self.shared.notices.push(Notice::Capture { uid, only_dropped, snap, begins }).is_ok()
+    }
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        // The worker takes notices up with every turn: whoever fills the queue does so for a moment.
+        for _ in 0..100 {
+            if self.tell(false) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        tracing::error!(uid = self.uid, "the end of a capture could not be recorded");
+    }
+}
+
 impl Handler for Orders {
     fn handle(&self, request: Request, caller: &Caller) -> Response {
         let Some(person) = &caller.person else { return self.obey(request, caller.uid) };
@@ -566,13 +647,18 @@ impl Handler for Orders {
 
     fn stream(&self, request: &Request, caller: &Caller) -> Option<Result<Box<dyn Stream>, Response>> {
         let Request::Capture { only_dropped, snap } = *request else { return None };
-        Some(match self.captures.join(only_dropped, snap) {
-            Ok(joined) => {
-                tracing::info!(uid = caller.uid, only_dropped, "a capture begins");
-                Ok(Box::new(joined))
-            }
-            Err(line) => Err(Response::failed(FailureKind::Failed, line)),
-        })
+        let joined = match self.captures.join(only_dropped, snap) {
+            Ok(joined) => joined,
+            Err(line) => return Some(Err(Response::failed(FailureKind::Failed, line))),
+        };
+        let recorded = Recorded { shared: Arc::clone(&self.shared), uid: caller.uid, only_dropped, snap };
+        // Nobody looks at frames without a record of it.
+        if !recorded.tell(true) {
+            std::mem::forget(recorded);
+            return Some(Err(Response::failed(FailureKind::Failed, "too much waits to be recorded; try again")));
+        }
+        tracing::info!(uid = caller.uid, only_dropped, "a capture begins");
+        Some(Ok(Box::new(Watched { joined: Box::new(joined), _recorded: recorded })))
     }
 
     fn trusts(&self, uid: u32) -> bool {

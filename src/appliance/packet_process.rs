@@ -20,7 +20,7 @@ use crate::export::Names;
 use crate::export::eve::EveRender;
 use crate::nic::{AfPacket, FramePort, Geometry, Idle, Polling};
 use crate::patches::Version;
-use crate::record::{Queue, RecordOptions, Recorder};
+use crate::record::{FrameRing, KeepOptions, Ledger, Queue, RecordOptions, Recorder};
 use crate::sys;
 
 /// What the supervisor hands to a packet process.
@@ -101,13 +101,17 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
     let ports = (port(handed.plant_fd)?, port(handed.robot_fd)?);
     let port_names = [ports.0.name().to_owned(), ports.1.name().to_owned()];
     let memory = |what: &str, error: std::io::Error| Failure::new(1, format!("{what}: {error}"));
-    let mut shared_memory = sys::inherited(handed.arena_fd)
+    let shared_memory = sys::inherited(handed.arena_fd)
         .and_then(sys::arena::Arena::from_fd)
         .map_err(|error| memory("inherited arena", error))?;
     let mut seed = [0; 8];
     rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())
         .map_err(|error| memory("random seed", error.into()))?;
-    let (arena, known) = Arena::over(shared_memory.as_mut_slice(), u64::from_le_bytes(seed))
+    // For the rest of the process's life: two threads work in it, each in its own part.
+    let shared_memory = Box::leak(Box::new(shared_memory)).as_mut_slice();
+    let (of_worker, of_recorder) = shared_memory.split_at_mut_checked(Arena::SIZE).unwrap_or_default();
+    let ledger = Ledger::over(of_recorder).ok_or_else(|| Failure::new(1, "the inherited arena is too small"))?;
+    let (arena, known) = Arena::over(of_worker, u64::from_le_bytes(seed))
         .ok_or_else(|| Failure::new(1, "the inherited arena is too small"))?;
 
     let version = Version::of(&arena.shared().robot);
@@ -119,6 +123,7 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
     let queue = Arc::new(Queue::new(QUEUE.0, QUEUE.1));
     let shared = Arc::new(WorkerShared::new(Arc::clone(&rules)));
     let eve = EveRender { names: Arc::clone(&names), capture: false };
+    let ring = (config.evidence.ring.bytes() > 0).then(|| Arc::new(FrameRing::new(config.evidence.ring.bytes())));
     let options = RecordOptions {
         directory: config.record.directory.clone(),
         size_budget: config.record.size_budget.0,
@@ -129,6 +134,8 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
         names: config.assets.iter().map(|asset| (asset.ip, asset.name.clone())).collect(),
         recipients: config.record.encrypt_to.iter().map(|auditor| auditor.public).collect(),
         event_lines: config.record.event_lines,
+        ledger: Some((ledger, None)),
+        ring: ring.clone().map(|ring| (ring, keep_options(&config))),
         settling: crate::record::Settling::default(),
         beat: BEAT,
     };
@@ -136,6 +143,7 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
     let around = Arc::new(Around(Arc::clone(&shared)));
     let recorder = if known && arena.last_event > 0 {
         // Frames wait in the rings: they must not wait for a disk as well.
+        let options = RecordOptions { ledger: Some((ledger, Some(arena.last_event))), ..options };
         Recorder::start_behind(options, Arc::clone(&queue), render, around)
             .map_err(|error| memory("recorder", error))?
     } else {
@@ -150,7 +158,8 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
     let captures = Captures::new(Arc::clone(&names));
     let tap = WorkerTap { learner: LearnerTap(Arc::clone(&frames)), captures: Arc::clone(&captures) };
     let mut worker = Worker::new(ports, arena, Arc::clone(&queue), Arc::clone(&shared), clock, tap)
-        .map_err(|error| Failure::new(1, format!("latency histogram: {error}")))?;
+        .map_err(|error| Failure::new(1, format!("latency histogram: {error}")))?
+        .with_ring(ring);
     worker.begin();
 
     let orders = Orders::new(
@@ -193,6 +202,13 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
     drop(server);
     recorder.stop();
     Ok(())
+}
+
+/// Which frames go into the evidence around a refusal.
+fn keep_options(config: &Config) -> KeepOptions {
+    let (before, after) = config.evidence.times();
+    let robot = config.robot().map(|robot| robot.ip);
+    KeepOptions { robot, before, after, hourly: config.evidence.kept_an_hour.bytes() }
 }
 
 /// The worker's loop. Nothing in it allocates, waits for a lock or writes a log.

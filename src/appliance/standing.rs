@@ -36,6 +36,14 @@ impl Standing {
         serde_json::from_slice(&fs::read(Self::path(directory)).ok()?).ok()
     }
 
+    /// Whether the same is in force by both, whatever their generations.
+    pub(super) fn says_the_same_as(&self, other: &Self) -> bool {
+        self.mode == other.mode
+            && self.mode_until == other.mode_until
+            && self.policy_name == other.policy_name
+            && self.policy_text == other.policy_text
+    }
+
     /// Writes it whole or not at all, also across a power cut.
     ///
     /// # Errors

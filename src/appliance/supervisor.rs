@@ -11,6 +11,8 @@ use super::{Failure, plan};
 use crate::config::{Config, Mode};
 use crate::engine::Arena;
 use crate::nic::{AfPacket, FramePort, Geometry, prepare};
+use crate::record::Ledger;
+use crate::record::evidence::{give_up_reserve, is_full};
 use crate::sys::arena::Arena as SharedMemory;
 
 /// Runs until it is told to end: prepares the ports, keeps sockets and arena, replaces the packet process.
@@ -28,11 +30,9 @@ pub fn run(config_path: &Path) -> Result<(), Failure> {
     };
     let plant = open(&ports.plant.name, ports.plant.mtu)?;
     let robot = open(&ports.robot.name, ports.robot.mtu)?;
-    let arena = SharedMemory::create(Arena::SIZE)
+    let arena = SharedMemory::create(Arena::SIZE.saturating_add(Ledger::SIZE))
         .map_err(|error| Failure::new(1, format!("memory for {} bytes of state: {error}", Arena::SIZE)))?;
-    standing.store(&config.record.directory).map_err(|error| {
-        Failure::new(1, format!("{}: {error}; make it writable", config.record.directory.display()))
-    })?;
+    store(&standing, &config.record.directory)?;
     let keep = Keep { config_path, plant: &plant, robot: &robot, arena: &arena, mtu: ports.plant.mtu };
     let ended = keep.supervise();
     drop(ports);
@@ -64,6 +64,27 @@ fn begin(config: &Config) -> Result<Standing, Failure> {
         generation,
         restarts: 0,
     })
+}
+
+/// Writes down what is in force at the start. On a full disk frames shall pass all the same: what lies there is good
+/// enough where it says the same, under the generation of before; else what is held in reserve there is used for it.
+fn store(standing: &Standing, directory: &Path) -> Result<(), Failure> {
+    let first = match standing.store(directory) {
+        Ok(()) => return Ok(()),
+        Err(error) => error,
+    };
+    if is_full(&first) {
+        if Standing::load(directory).is_some_and(|known| known.says_the_same_as(standing)) {
+            tracing::error!(error = %first, "{}: the disk is full; frames pass, records wait for room", directory.display());
+            return Ok(());
+        }
+        give_up_reserve(directory);
+        if standing.store(directory).is_ok() {
+            return Ok(());
+        }
+    }
+    let mend = if is_full(&first) { "free space there" } else { "make it writable" };
+    Err(Failure::new(1, format!("{}: {first}; {mend}", directory.display())))
 }
 
 /// What the supervisor keeps over the life of its packet processes.

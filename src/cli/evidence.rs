@@ -13,7 +13,7 @@ use indicatif::ProgressBar;
 
 use super::identity::Identities;
 use super::output::table;
-use super::{Context, Exit, events, fail, print, unreachable_or_failed};
+use super::{Context, Exit, ask, events, fail, print, unreachable_or_failed};
 use crate::control::{Client, Request, Response};
 use crate::verify::{self, Export, Folder, Key, Question, Segment, Store};
 
@@ -30,6 +30,9 @@ pub(super) enum EvidenceCommand {
     Keygen(keygen::KeygenArgs),
     /// Encrypted evidence as a capture in the clear.
     Decrypt(decrypt::DecryptArgs),
+    /// Keep the frames that the running appliance remembers: those of the last seconds, both directions, and of the
+    /// moment after.
+    Keep,
 }
 
 /// What is looked at.
@@ -79,6 +82,7 @@ pub(super) fn run(context: &Context, command: &EvidenceCommand) -> Exit {
         EvidenceCommand::Export(args) => export::run(context, args),
         EvidenceCommand::Keygen(args) => keygen::run(context, args),
         EvidenceCommand::Decrypt(args) => decrypt::run(context, args),
+        EvidenceCommand::Keep => keep(context),
     };
     answer.unwrap_or_else(|exit| exit)
 }
@@ -141,6 +145,17 @@ fn bytes(store: &dyn Store) -> u64 {
 /// A bar over the segments of `store`, on standard error when it is a terminal.
 fn bar(store: &dyn Store) -> ProgressBar {
     super::progress(bytes(store))
+}
+
+fn keep(context: &Context) -> Result<Exit, Exit> {
+    match ask(context, &Request::KeepFrames)? {
+        Response::Done if context.json => println!("{}", serde_json::json!({"kept": true})),
+        Response::Done => {
+            println!("kept; within two seconds the frames stand in the evidence, beside a record of who asked")
+        }
+        _ => return Err(fail(Exit::Failed, &"the appliance answered something else")),
+    }
+    Ok(Exit::Fine)
 }
 
 fn verify_all(context: &Context, args: &VerifyArgs) -> Result<Exit, Exit> {

@@ -68,6 +68,15 @@ fn print(status: &Status) {
         "records    {}: {} written, {} lost, {} of {} bytes",
         records.directory, records.written, records.lost, records.bytes, records.budget
     );
+    println!(
+        "evidence   {} lost, {} frames kept around refusals, {} for which there was no room",
+        records.evidence_lost, records.frames_around, records.frames_missed
+    );
+    for witness in &records.witnesses {
+        let took = witness.took_one_seconds_ago.map_or("none yet".to_owned(), |seconds| format!("{seconds} s ago"));
+        let error = witness.error.as_ref().map_or(String::new(), |error| format!(" ({error})"));
+        println!("witness    {}: last checkpoint {took}{error}", witness.path);
+    }
     println!("up         {} s, packet process replaced {} times", status.uptime_seconds, status.restarts);
     for sentence in &status.degraded {
         println!("DEGRADED   {sentence}");

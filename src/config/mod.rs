@@ -7,6 +7,7 @@ mod account;
 mod age;
 mod auditor;
 mod console;
+mod evidence;
 mod mail;
 mod read;
 mod sample;
@@ -23,6 +24,7 @@ pub use account::Account;
 pub use age::Age;
 pub use auditor::{Auditor, NoAuditor};
 pub use console::{Console, Metrics, Role, Syslog, Transport, User, Which, WitnessBox};
+pub use evidence::Evidence;
 pub use mail::{MailTo, Security};
 pub use sample::SAMPLE;
 pub use size::Size;
@@ -56,6 +58,9 @@ pub struct Config {
     /// Where records go.
     #[serde(default)]
     pub record: Record,
+    /// What goes into the evidence beside events.
+    #[serde(default)]
+    pub evidence: Evidence,
     /// The policy.
     #[serde(default)]
     pub policy: PolicyFile,

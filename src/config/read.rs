@@ -28,6 +28,8 @@ pub(super) fn config(name: &str, text: &str) -> Result<Config, Problems> {
     let guard = root.table("guard").map_or_else(Guard::default, |table| guard(&table));
     let assets = assets(&source, &root);
     let record = root.table("record").map_or_else(Record::default, |table| record(&table));
+    let evidence =
+        root.table("evidence").map_or_else(super::Evidence::default, |table| super::evidence::evidence(&table));
     let policy = root.table("policy").map_or_else(PolicyFile::default, |table| {
         let file = path(&table, "file").unwrap_or_else(|| PolicyFile::default().file);
         table.finish();
@@ -58,6 +60,7 @@ pub(super) fn config(name: &str, text: &str) -> Result<Config, Problems> {
         guard,
         assets,
         record,
+        evidence,
         policy,
         control,
         patches,
@@ -433,6 +436,7 @@ mod tests {
         assert_eq!(sample.layer2, least.layer2);
         assert_eq!(sample.guard, least.guard);
         assert_eq!(sample.record, least.record);
+        assert_eq!(sample.evidence, least.evidence);
         assert_eq!(sample.policy, least.policy);
         assert_eq!(sample.control, least.control);
         assert_eq!(sample.patches, least.patches);
@@ -560,6 +564,23 @@ mod tests {
             ("max_age = \"0 days\"\n", "0 days is too little for records"),
             ("witness = [\"usb\"]\n", "\"usb\" is no absolute path; begin it with /"),
             ("counter = \"c\"\n", "\"c\" is no absolute path"),
+        ] {
+            let text = wrong(&with(more));
+            assert!(text.contains(what) && text.lines().count() == 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn which_frames_are_kept() {
+        let with = |more: &str| LEAST.to_owned() + "[evidence]\n" + more;
+        let off = config("c.toml", &with("ring = \"0 B\"\nafter_seconds = 3\n")).unwrap().evidence;
+        assert_eq!((off.ring.bytes(), off.before_seconds, off.after_seconds), (0, 2, 3));
+        for (more, what) in [
+            ("ring = \"1 KiB\"\n", "1 KiB is no size for the ring; write \"0 B\" to keep no frames"),
+            ("ring = \"1 GiB\"\n", "1 GiB is no size for the ring"),
+            ("ring = 8\n", "8"),
+            ("kept_an_hour = \"much\"\n", "\"much\" is no size; write a number and a unit, such as \"32 MiB\""),
+            ("before_seconds = 61\n", "61"),
         ] {
             let text = wrong(&with(more));
             assert!(text.contains(what) && text.lines().count() == 1, "{text}");

@@ -26,7 +26,7 @@ pub(super) fn may(role: Role, request: &Request) -> Result<(), String> {
         | Request::Events
         | Request::EventLines { .. }
         | Request::Patches { again: false } => return Ok(()),
-        Request::Patches { again: true } => Role::Operator,
+        Request::Patches { again: true } | Request::KeepFrames => Role::Operator,
         Request::Mode { mode, .. } if GUARDING.contains(&mode.as_str()) => Role::Operator,
         Request::Mode { .. }
         | Request::PolicyApply { .. }
@@ -67,6 +67,7 @@ mod tests {
             (lines, [true, true, true, true, false]),
             (Request::Patches { again: false }, [true, true, true, true, false]),
             (Request::Patches { again: true }, [false, false, true, true, false]),
+            (Request::KeepFrames, [false, false, true, true, false]),
             (mode("lockdown"), [false, false, true, true, false]),
             (mode("enforce"), [false, false, true, true, false]),
             (mode("shadow"), [false, false, false, true, false]),

@@ -46,6 +46,8 @@ pub enum Request {
         /// Most bytes of a frame.
         snap: u32,
     },
+    /// Keep the frames that the box remembers, and those of the moments after, in the evidence.
+    KeepFrames,
     /// What became of known attacks when they were tried against the policy in force.
     Patches {
         /// Try them again now, whatever the mode; else what was found last, as the mode makes it.
@@ -90,6 +92,7 @@ impl Request {
             Self::LearnStop => "learn stop".to_owned(),
             Self::LearnStatus => "learn status".to_owned(),
             Self::Events => "events".to_owned(),
+            Self::KeepFrames => "evidence keep".to_owned(),
             Self::Patches { again: false } => "patches status".to_owned(),
             Self::Patches { again: true } => "patches test".to_owned(),
             Self::EventLines { .. } => "events".to_owned(),
@@ -388,6 +391,19 @@ pub struct RobotStatus {
     pub age_ms: Option<u64>,
 }
 
+/// One file that keeps checkpoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WitnessStatus {
+    /// Its path.
+    pub path: String,
+    /// Seconds since it took a checkpoint; absent where it has taken none since the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_one_seconds_ago: Option<u64>,
+    /// What its medium refuses with, while it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
 /// The record store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordStatus {
@@ -399,6 +415,18 @@ pub struct RecordStatus {
     pub lost: u64,
     /// Copies of refused frames lost since the start.
     pub frames_lost: u64,
+    /// Records and copies of frames that are missing in the evidence since the start, for whatever reason.
+    #[serde(default)]
+    pub evidence_lost: u64,
+    /// Frames kept around refusals and on request.
+    #[serde(default)]
+    pub frames_around: u64,
+    /// Frames that would have been kept so, for which there was no budget or no time.
+    #[serde(default)]
+    pub frames_missed: u64,
+    /// Files on other media that keep checkpoints.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub witnesses: Vec<WitnessStatus>,
     /// Bytes of all record files.
     pub bytes: u64,
     /// Most bytes that they may take.

@@ -14,7 +14,7 @@ use super::rules::Rules;
 use crate::command::Command;
 use crate::event::{Event, EventId, InUse, Notice, Verdict};
 use crate::nic::{BATCH, Frame, FramePort, PortError};
-use crate::record::{Queue, Refused};
+use crate::record::{Became, FrameRing, Passing, Queue, Refused};
 use crate::robot::State;
 
 /// Clocks as the worker reads them: once a batch.
@@ -166,6 +166,7 @@ pub struct Worker<'m, P, C, T> {
     shared: Arc<Shared>,
     clock: C,
     tap: T,
+    ring: Option<Arc<FrameRing>>,
     residence: Histogram<u32>,
     refused_by_port: [u64; 2],
     snapshot_ns: u64,
@@ -196,6 +197,7 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
             shared,
             clock,
             tap,
+            ring: None,
             // Two digits over 1 ns to 1 s: 30 KiB instead of 168.
             residence: Histogram::new_with_bounds(1, 1_000_000_000, 2)?,
             refused_by_port: [0; 2],
@@ -203,6 +205,12 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
             up: [true; 2],
             retry_ns: [0; 2],
         })
+    }
+
+    /// Puts every frame into `ring`, so that the recorder can keep those around a refusal.
+    #[must_use]
+    pub fn with_ring(self, ring: Option<Arc<FrameRing>>) -> Self {
+        Self { ring, ..self }
     }
 
     /// Takes the wire: after a crash of a predecessor, ends what can't be trusted.
@@ -291,6 +299,15 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
             self.actions.begin(index, toward);
             let kept = self.actions.kept().len();
             let fate = self.pipeline.handle(toward, &frame, now_ns, &mut self.actions);
+            if let Some(ring) = &self.ring {
+                let became = match fate {
+                    _ if self.actions.kept().len() > kept => Became::Copied,
+                    Fate::Drop(reason) => Became::Refused { reason, enforced: self.pipeline.rules().mode.enforces() },
+                    Fate::Forward | Fate::Absorb => Became::Passed,
+                };
+                let (wall_ns, wire_len) = (frame.meta.received_ns, frame.meta.wire_len);
+                ring.push(&Passing { toward, became, wire_len, wall_ns, monotonic_ns: now_ns }, frame.bytes);
+            }
             if shows != Shows::Nothing {
                 show(&self.tap, shows, &self.pipeline, (toward, &frame, fate), (&self.actions, kept));
             }
@@ -307,7 +324,7 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
 
     /// Sends and records what the actions say, and empties them. `toward` is the direction of the current batch.
     fn carry_out(&mut self, toward: Toward) {
-        let Self { plant, robot, actions, queue, tap, clock, .. } = self;
+        let Self { plant, robot, actions, queue, tap, clock, ring, .. } = self;
         let mut failed = None;
         for leaving in [toward, toward.reverse()] {
             let mut frames: [&[u8]; BATCH] = [&[]; BATCH];
@@ -347,13 +364,9 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
             }
             flush(frames.get(..count).unwrap_or_default());
         }
-        if tap.shows() == Shows::All {
-            let wall_ns = clock.wall_ns();
-            for out in actions.outs() {
-                if let Out::Crafted { range, toward } = *out {
-                    tap.made(toward, wall_ns, actions.crafted(range));
-                }
-            }
+        let shows_all = tap.shows() == Shows::All;
+        if shows_all || ring.is_some() {
+            show_made(actions, clock, ring.as_deref(), shows_all.then_some(&*tap));
         }
         for event in actions.events() {
             queue.try_push(*event);
@@ -422,6 +435,23 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
         snapshot.kernel_drops = [self.plant.kernel_drops(), self.robot.kernel_drops()];
         snapshot.residence_ns = [0.5, 0.99, 1.0].map(|quantile| self.residence.value_at_quantile(quantile));
         snapshot.up = self.up;
+    }
+}
+
+/// Shows the frames of the box's own, and puts them into the ring.
+fn show_made<C: Clock, T: Tap>(actions: &Actions, clock: &C, ring: Option<&FrameRing>, tap: Option<&T>) {
+    let mut now = None;
+    for out in actions.outs() {
+        let Out::Crafted { range, toward } = *out else { continue };
+        let (wall_ns, monotonic_ns) = *now.get_or_insert_with(|| (clock.wall_ns(), clock.monotonic_ns()));
+        let bytes = actions.crafted(range);
+        if let Some(tap) = tap {
+            tap.made(toward, wall_ns, bytes);
+        }
+        if let Some(ring) = ring {
+            let wire_len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            ring.push(&Passing { toward, became: Became::Made, wire_len, wall_ns, monotonic_ns }, bytes);
+        }
     }
 }
 

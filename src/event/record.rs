@@ -469,6 +469,22 @@ pub enum Notice {
         /// How many different ports within ten seconds, at least.
         ports: u32,
     },
+    /// Somebody asked that the frames which the box remembers be kept in the evidence.
+    FramesKept {
+        /// Uid of who asked.
+        uid: u32,
+    },
+    /// Somebody begins to watch what passes, or ends.
+    Capture {
+        /// Uid of who asked.
+        uid: u32,
+        /// Whether only refused frames are shown.
+        only_dropped: bool,
+        /// Most bytes of a frame that are shown.
+        snap: u32,
+        /// Whether it begins.
+        begins: bool,
+    },
     /// Records were lost because the hand-off queue was full.
     RecordsLost {
         /// How many.

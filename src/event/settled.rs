@@ -11,11 +11,13 @@ pub struct Settled {
     pub repeats: Option<Repeats>,
     /// SHA-256 of the whole unit, where the event holds only the beginning of it and the rest is kept elsewhere.
     pub unit_hash: Option<[u8; 32]>,
+    /// How many events it accounts for: the event, its answer, and those that are not told of by themselves.
+    pub events: u64,
 }
 
 impl From<Event> for Settled {
     fn from(event: Event) -> Self {
-        Self { event, answer: None, repeats: None, unit_hash: None }
+        Self { event, answer: None, repeats: None, unit_hash: None, events: 1 }
     }
 }
 

@@ -228,6 +228,14 @@ fn of_notice(notice: &Notice, names: &Names) -> String {
             "{} ({mac}) tried at least {ports} ports within ten seconds and was refused each.",
             names.asset_or_address(*address)
         ),
+        Notice::FramesKept { uid } => {
+            format!("The frames that the box remembers are kept in the evidence, asked for by uid {uid}.")
+        }
+        Notice::Capture { uid, only_dropped, snap, begins } => {
+            let what = if *only_dropped { "refused frames" } else { "all frames" };
+            let does = if *begins { "begins" } else { "ends" };
+            format!("A capture of {what}, {snap} bytes of each, {does}; asked for by uid {uid}.")
+        }
         Notice::RecordsLost { count } => format!("{count} records were lost."),
         Notice::Port { side: port, up } => format!("The {} port is {}.", side(*port), if *up { "up" } else { "down" }),
         Notice::ClockJump { by_ns } => format!("The wall clock jumped by {by_ns} ns."),

@@ -257,7 +257,7 @@ mod tests {
     fn line(record: Record, answer: Option<Answer>) -> Value {
         let event = Event { id: EventId(77), monotonic_ns: 5, wall_ns: 1_795_442_282_114_209_987, frame: 9, record };
         let mut out = String::new();
-        assert!(render(&Settled { event, answer, repeats: None, unit_hash: None }, &mut out));
+        assert!(render(&Settled { event, answer, repeats: None, unit_hash: None, events: 1 }, &mut out));
         let value: Value = serde_json::from_str(&out).unwrap();
         let known: &[&str] = if value["_path"] == "conn" { &CONN } else { &MODBUS };
         for key in value.as_object().unwrap().keys() {

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::evidence::{Evidence, EvidenceOptions, Recipient, Surroundings};
+use super::around::KeepOptions;
+use super::evidence::{Evidence, EvidenceOptions, Recipient, Surroundings, WitnessState, is_full};
 use super::store::{Store, behind_evidence, next_event_id};
 use super::writer::Writer;
-use super::{Queue, Settling};
+use super::{FrameRing, Ledger, Queue, Settling};
 use crate::event::{EventId, Render};
 
 /// How often a disk that refused is tried again.
@@ -41,6 +42,11 @@ pub struct RecordOptions {
     pub recipients: Vec<Recipient>,
     /// Whether events are written into [`EVENT_FILE`](super::EVENT_FILE) too, in the clear.
     pub event_lines: bool,
+    /// The frames that passed last, and which of them are kept around refusals; absent where none are.
+    pub ring: Option<(Arc<FrameRing>, KeepOptions)>,
+    /// Where it is noted, beyond the life of this process, how many events are accounted for; and the last event that a
+    /// predecessor had made when it was killed.
+    pub ledger: Option<(&'static Ledger, Option<u64>)>,
     /// How answers and repeats are settled.
     pub settling: Settling,
     /// Time between two heart-beats.
@@ -91,8 +97,12 @@ pub struct RecordCounters {
     pub(super) lost: AtomicU64,
     pub(super) frames_written: AtomicU64,
     pub(super) frames_lost: AtomicU64,
+    pub(super) frames_around: AtomicU64,
+    pub(super) frames_missed: AtomicU64,
     pub(super) unmatched: AtomicU64,
     pub(super) bytes: AtomicU64,
+    pub(super) evidence_lost: AtomicU64,
+    witnesses: Mutex<Vec<Arc<WitnessState>>>,
     error: Mutex<Option<String>>,
 }
 
@@ -119,6 +129,34 @@ impl RecordCounters {
     #[must_use]
     pub fn frames_lost(&self) -> u64 {
         self.frames_lost.load(Ordering::Relaxed)
+    }
+
+    /// Records and copies of frames that are missing in the evidence, those that a killed predecessor left included.
+    #[must_use]
+    pub fn evidence_lost(&self) -> u64 {
+        self.evidence_lost.load(Ordering::Relaxed)
+    }
+
+    /// The witnesses, and how they fare.
+    #[must_use]
+    pub fn witnesses(&self) -> Vec<Arc<WitnessState>> {
+        self.witnesses.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_witnesses(&self, witnesses: Vec<Arc<WitnessState>>) {
+        *self.witnesses.lock().unwrap_or_else(PoisonError::into_inner) = witnesses;
+    }
+
+    /// Frames kept around refusals and on request.
+    #[must_use]
+    pub fn frames_around(&self) -> u64 {
+        self.frames_around.load(Ordering::Relaxed)
+    }
+
+    /// Frames that would have been kept so, for which there was no budget or no time.
+    #[must_use]
+    pub fn frames_missed(&self) -> u64 {
+        self.frames_missed.load(Ordering::Relaxed)
     }
 
     /// Answers to commands whose record was written before, or that never were.
@@ -170,14 +208,32 @@ impl Recorder {
         render: Box<dyn Render>,
         around: Arc<dyn Surroundings>,
     ) -> Result<Self, RecordError> {
-        let named = |source| RecordError { directory: options.directory.clone(), source };
-        let store = Store::open(&options.directory, options.event_budget()).map_err(named)?;
-        let evidence = Evidence::open(options.evidence(), around).map_err(named)?;
+        let directory = options.directory.clone();
+        let named = |source| RecordError { directory: directory.clone(), source };
+        let opened = open(&options, &around);
         let first = next_event_id(&options.directory).and_then(|next| behind_evidence(&options.directory, next));
+        let begin = |first: EventId| {
+            if let Some((ledger, None)) = options.ledger {
+                ledger.begin(first.0.saturating_sub(1));
+            }
+        };
+        let stores = match opened {
+            Ok(stores) => stores,
+            // Frames pass all the same; what can't be written is counted until it can.
+            Err(error) if is_full(&error) || error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                let first = first.unwrap_or(EventId(1));
+                begin(first);
+                let mut recorder = Self::start_behind(options, queue, render, around).map_err(named)?;
+                recorder.first = first;
+                return Ok(recorder);
+            }
+            Err(error) => return Err(named(error)),
+        };
         let first = first.map_err(named)?;
+        begin(first);
         let counters = Arc::new(RecordCounters::default());
         let stop = Arc::new(AtomicBool::new(false));
-        let writer = Writer::new(&options, queue, render, (store, evidence), Arc::clone(&counters));
+        let writer = Writer::new(&options, queue, render, stores, Arc::clone(&counters));
         let thread = {
             let stop = Arc::clone(&stop);
             thread::Builder::new().name("recorder".into()).spawn(move || writer.run(&stop)).map_err(named)?
@@ -201,17 +257,24 @@ impl Recorder {
         let (ended, shared) = (Arc::clone(&stop), Arc::clone(&counters));
         let run = move || {
             let stores = loop {
-                let store = Store::open(&options.directory, options.event_budget());
-                match store.and_then(|store| Ok((store, Evidence::open(options.evidence(), Arc::clone(&around))?))) {
+                match open(&options, &around) {
                     Ok(stores) => break stores,
-                    Err(error) => shared.set_error(Some(&error.to_string())),
+                    Err(error) => {
+                        if shared.error().is_none() {
+                            tracing::error!(%error, "the records can't be opened; frames go on, it is tried every second");
+                        }
+                        shared.set_error(Some(&error.to_string()));
+                    }
                 }
                 if ended.load(Ordering::Acquire) {
                     return;
                 }
                 thread::park_timeout(RETRY);
             };
-            shared.set_error(None);
+            if shared.error().is_some() {
+                shared.set_error(None);
+                tracing::info!("the records are open");
+            }
             Writer::new(&options, queue, render, stores, shared).run(&ended);
         };
         let thread = thread::Builder::new().name("recorder".into()).spawn(run)?;
@@ -234,6 +297,12 @@ impl Recorder {
     pub fn stop(self) {
         drop(self);
     }
+}
+
+/// Opens both stores.
+fn open(options: &RecordOptions, around: &Arc<dyn Surroundings>) -> io::Result<(Store, Evidence)> {
+    let store = Store::open(&options.directory, options.event_budget())?;
+    Ok((store, Evidence::open(options.evidence(), Arc::clone(around))?))
 }
 
 impl Drop for Recorder {

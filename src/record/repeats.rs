@@ -99,12 +99,13 @@ pub(super) struct Group {
     /// When it is told of next, monotonic nanoseconds.
     pub(super) ends_ns: u64,
     last: Option<Settled>,
+    events: u64,
     repeats: Option<Repeats>,
 }
 
 impl Group {
     pub(super) fn new(ends_ns: u64) -> Self {
-        Self { ends_ns, last: None, repeats: None }
+        Self { ends_ns, last: None, events: 0, repeats: None }
     }
 
     /// Counts one more.
@@ -135,6 +136,7 @@ impl Group {
             }
             _ => {}
         }
+        self.events = self.events.saturating_add(settled.events);
         self.last = Some(settled);
     }
 
@@ -142,7 +144,8 @@ impl Group {
     pub(super) fn take(&mut self) -> Option<Settled> {
         let settled = self.last.take()?;
         let repeats = self.repeats.take().filter(|repeats| repeats.count > 1);
-        Some(Settled { repeats, ..settled })
+        let events = std::mem::take(&mut self.events);
+        Some(Settled { repeats, events, ..settled })
     }
 }
 

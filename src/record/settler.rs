@@ -65,8 +65,9 @@ struct CommandEvent(Event);
 #[derive(Debug)]
 struct FrameGroup {
     ends_ns: u64,
-    /// How many were not told of yet.
+    /// How many were not told of yet, and how many events of this box told of them.
     untold: u32,
+    events: u64,
     last: Option<(Event, FrameRecord)>,
 }
 
@@ -74,8 +75,9 @@ struct FrameGroup {
 #[derive(Debug)]
 struct MessageGroup {
     ends_ns: u64,
-    /// How many were not told of yet.
+    /// How many were not told of yet, and how many events of this box told of them.
     untold: u32,
+    events: u64,
     last: Option<(Event, MessageRecord)>,
 }
 
@@ -176,7 +178,8 @@ impl Settler {
     }
 
     fn settle(&mut self, event: Event, answer: Option<Answer>, now_ns: u64, out: &mut impl FnMut(Settled)) {
-        let settled = Settled { event, answer, repeats: None, unit_hash: None };
+        let events = if answer.is_some() { 2 } else { 1 };
+        let settled = Settled { event, answer, repeats: None, unit_hash: None, events };
         let window = self.settling.command_window_ns;
         let exception = answer.is_some_and(|answer| answer.exception != 0);
         let key = match event.record {
@@ -213,16 +216,20 @@ impl Settler {
         match self.frames.get_mut(&key) {
             Some(group) if group.ends_ns > event.monotonic_ns => {
                 group.untold = group.untold.saturating_add(1).saturating_add(frame.repeats);
+                group.events = group.events.saturating_add(1);
                 group.last = Some((event, frame));
             }
             Some(group) => {
                 let repeats = group.untold.saturating_add(frame.repeats);
-                *group = FrameGroup { ends_ns: event.monotonic_ns.saturating_add(window), untold: 0, last: None };
-                out(Event { record: Record::Frame(FrameRecord { repeats, ..frame }), ..event }.into());
+                let events = group.events.saturating_add(1);
+                *group =
+                    FrameGroup { ends_ns: event.monotonic_ns.saturating_add(window), untold: 0, events: 0, last: None };
+                let event = Event { record: Record::Frame(FrameRecord { repeats, ..frame }), ..event };
+                out(Settled { events, ..event.into() });
             }
             None => {
                 let ends_ns = event.monotonic_ns.saturating_add(window);
-                self.frames.insert(key, FrameGroup { ends_ns, untold: 0, last: None });
+                self.frames.insert(key, FrameGroup { ends_ns, untold: 0, events: 0, last: None });
                 out(event.into());
             }
         }
@@ -240,7 +247,7 @@ impl Settler {
         }
         if self.messages.len() < self.settling.groups {
             let ends_ns = event.monotonic_ns.saturating_add(window);
-            self.messages.insert(key, MessageGroup { ends_ns, untold: 0, last: None });
+            self.messages.insert(key, MessageGroup { ends_ns, untold: 0, events: 0, last: None });
         }
         out(event.into());
     }
@@ -249,6 +256,7 @@ impl Settler {
 impl MessageGroup {
     fn add(&mut self, event: Event, message: MessageRecord) {
         self.untold = self.untold.saturating_add(1).saturating_add(message.unreported);
+        self.events = self.events.saturating_add(1);
         self.last = Some((event, message));
     }
 
@@ -256,7 +264,8 @@ impl MessageGroup {
         let (event, message) = self.last.take()?;
         let unreported = self.untold.saturating_sub(1);
         self.untold = 0;
-        Some(Event { record: Record::Message(MessageRecord { unreported, ..message }), ..event }.into())
+        let event = Event { record: Record::Message(MessageRecord { unreported, ..message }), ..event };
+        Some(Settled { events: std::mem::take(&mut self.events), ..event.into() })
     }
 }
 
@@ -265,7 +274,8 @@ impl FrameGroup {
         let (event, frame) = self.last.take()?;
         let repeats = self.untold.saturating_sub(1);
         self.untold = 0;
-        Some(Event { record: Record::Frame(FrameRecord { repeats, ..frame }), ..event }.into())
+        let event = Event { record: Record::Frame(FrameRecord { repeats, ..frame }), ..event };
+        Some(Settled { events: std::mem::take(&mut self.events), ..event.into() })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::evidence;
 use super::files::{self, EVENT_FILE, event_files, whole_len};
@@ -20,11 +21,13 @@ pub(super) struct Segment {
     path: PathBuf,
     file: Option<File>,
     len: u64,
+    /// Since when something stands in it that may not have reached the disk.
+    unsynced: Option<Instant>,
 }
 
 impl Segment {
     fn open(path: PathBuf) -> io::Result<Self> {
-        let mut segment = Self { path, file: None, len: 0 };
+        let mut segment = Self { path, file: None, len: 0, unsynced: None };
         segment.reopen()?;
         Ok(segment)
     }
@@ -44,6 +47,7 @@ impl Segment {
         match file.write_all(bytes) {
             Ok(()) => {
                 self.len = self.len.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+                self.unsynced.get_or_insert_with(Instant::now);
                 Ok(())
             }
             Err(error) => {
@@ -59,7 +63,15 @@ impl Segment {
         self.len == 0
     }
 
-    pub(super) fn sync(&self) {
+    /// Brings to the disk what has waited for that since `longest`.
+    pub(super) fn sync_after(&mut self, longest: Duration) {
+        if self.unsynced.is_some_and(|since| since.elapsed() >= longest) {
+            self.sync();
+        }
+    }
+
+    pub(super) fn sync(&mut self) {
+        self.unsynced = None;
         if let Some(Err(error)) = self.file.as_ref().map(File::sync_data) {
             tracing::warn!(path = %self.path.display(), %error, "not synced");
         }
@@ -118,6 +130,16 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// On a full disk: removes the oldest file. All that it holds stands in the evidence as well.
+    pub(super) fn give_way(&mut self) {
+        if self.older.is_empty() {
+            return;
+        }
+        let (path, _) = self.older.remove(0);
+        tracing::warn!(path = %path.display(), "the disk is full: the oldest event file is removed");
+        let _ = fs::remove_file(&path);
     }
 
     /// Bytes of all files.
@@ -210,4 +232,34 @@ fn mend(path: &Path, whole: impl Fn(&mut File) -> io::Result<u64>) -> io::Result
         file.set_len(whole)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a power cut takes is what was written since the last sync, so a sync must come without anybody's asking.
+    #[test]
+    fn what_was_written_is_synced_after_a_while_and_once() {
+        let directory = std::env::temp_dir().join(format!("vambrace-store-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        let mut store = Store::open(&directory, 1 << 20).unwrap();
+        let events = &mut store.events;
+        assert!(events.unsynced.is_none());
+        events.append(b"{}\n").unwrap();
+        let since = events.unsynced;
+        events.append(b"{}\n").unwrap();
+        assert!(since.is_some() && events.unsynced == since, "the first one counts");
+        events.sync_after(Duration::from_secs(60));
+        assert_eq!(events.unsynced, since);
+        std::thread::sleep(Duration::from_millis(20));
+        events.sync_after(Duration::from_millis(20));
+        assert!(events.unsynced.is_none());
+        store.give_way();
+        store.turn().unwrap();
+        assert_eq!(store.older.len(), 1);
+        store.give_way();
+        assert_eq!(event_files(&directory).unwrap(), [directory.join(EVENT_FILE)]);
+        fs::remove_dir_all(directory).unwrap();
+    }
 }

@@ -45,7 +45,7 @@ fn write(transaction: u16, value: u16) -> Detail {
     })
 }
 
-fn command(id: u64, at_ns: u64, reason: Reason, detail: Detail) -> Event {
+pub(super) fn command(id: u64, at_ns: u64, reason: Reason, detail: Detail) -> Event {
     let service = match detail {
         Detail::Rtde { .. } => Service::Rtde,
         _ => Service::Modbus,
@@ -80,7 +80,7 @@ fn answer(to: u64, at_ns: u64, exception: u8) -> Event {
     Event { id: EventId(0), monotonic_ns: at_ns, wall_ns: at_ns, frame: 0, record }
 }
 
-fn frame(id: u64, at_ns: u64, reason: Reason) -> Event {
+pub(super) fn frame(id: u64, at_ns: u64, reason: Reason) -> Event {
     let record = Record::Frame(FrameRecord {
         toward: Toward::Robot,
         key: Some(key()),
@@ -235,7 +235,7 @@ fn the_same_message_is_told_of_once_whoever_listened() {
     assert_eq!(settle(&mut each, &events).len(), 500);
 }
 
-struct Ids;
+pub(super) struct Ids;
 
 impl Render for Ids {
     fn line(&mut self, settled: &Settled, out: &mut String) {
@@ -251,7 +251,7 @@ impl Render for Ids {
     }
 }
 
-fn folder(name: &str) -> PathBuf {
+pub(super) fn folder(name: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("vambrace-record-{}-{name}", std::process::id()));
     let _ = fs::remove_dir_all(&path);
     path
@@ -259,7 +259,7 @@ fn folder(name: &str) -> PathBuf {
 
 /// A box in which nothing happens.
 #[derive(Debug)]
-struct Quiet;
+pub(super) struct Quiet;
 
 impl evidence::Surroundings for Quiet {
     fn frames(&self) -> evidence::FrameCounts {
@@ -271,7 +271,7 @@ impl evidence::Surroundings for Quiet {
     }
 }
 
-fn options(directory: &std::path::Path, size_budget: u64) -> RecordOptions {
+pub(super) fn options(directory: &std::path::Path, size_budget: u64) -> RecordOptions {
     RecordOptions {
         directory: directory.to_owned(),
         size_budget,
@@ -282,6 +282,8 @@ fn options(directory: &std::path::Path, size_budget: u64) -> RecordOptions {
         names: Vec::new(),
         recipients: Vec::new(),
         event_lines: true,
+        ring: None,
+        ledger: None,
         settling: Settling::one_by_one(),
         beat: Duration::MAX,
     }
@@ -339,6 +341,7 @@ fn without_event_lines_all_goes_to_the_evidence() {
 }
 
 fn wait(what: &str, until: impl Fn() -> bool) {
+pub(super) fn wait(what: &str, until: impl Fn() -> bool) {
     let start = Instant::now();
     while !until() {
         assert!(start.elapsed() < Duration::from_secs(10), "{what} within 10 s");
@@ -548,7 +551,7 @@ fn a_command_of_a_busy_plc_costs_few_bytes() {
             }
             settler.expire(now + 4, &mut tell);
             for line in lines {
-                store.record(line.as_bytes());
+                store.record(line.as_bytes(), 1);
             }
             of.pass(Duration::from_millis(10));
             store.tick();

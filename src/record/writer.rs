@@ -7,16 +7,20 @@ use std::time::{Duration, Instant};
 
 use dissect::Toward;
 
-use super::evidence::{Evidence, Port};
+use super::around::{Keeper, Kept};
+use super::evidence::{Evidence, Port, is_full};
 use super::long_units::Told;
-use super::pcapng::PacketNotes;
+use super::pcapng::{Flow, PacketNotes};
 use super::recorder::{RETRY, RecordCounters, RecordOptions};
 use super::store::Store;
-use super::{FrameCopy, Queue, Settler};
+use super::{Became, FrameCopy, Queue, Settler};
 use crate::event::{Event, EventId, Notice, Record, Render, Settled, UnitPart};
 
 /// How long the recorder sleeps when nothing waits: short against what a person notices, long against a wake-up.
 const NAP: Duration = Duration::from_millis(10);
+
+/// Longest time that a line waits to be brought to the disk: what a power cut can take, as in the evidence.
+const SYNC: Duration = Duration::from_secs(1);
 
 /// Most bytes of lines that wait for the disk to take them again: seconds of a busy cell.
 const BACKLOG: usize = 1 << 20;
@@ -37,6 +41,7 @@ pub(super) struct Writer {
     store: Store,
     evidence: Evidence,
     settler: Settler,
+    keeper: Option<Keeper>,
     counters: Arc<RecordCounters>,
     /// Whether lines go into the event file, too.
     event_lines: bool,
@@ -66,15 +71,21 @@ impl Writer {
         options: &RecordOptions,
         queue: Arc<Queue>,
         render: Box<dyn Render>,
-        (store, evidence): (Store, Evidence),
+        (store, mut evidence): (Store, Evidence),
         counters: Arc<RecordCounters>,
     ) -> Self {
+        counters.set_witnesses(evidence.witnesses());
+        if let Some((ledger, killed_at)) = options.ledger {
+            let lost = evidence.note_in(ledger, killed_at);
+            counters.lost.fetch_add(lost, Ordering::Relaxed);
+        }
         Self {
             queue,
             render,
             store,
             evidence,
             settler: Settler::new(options.settling),
+            keeper: options.ring.clone().map(|(ring, which)| Keeper::new(ring, which)),
             counters,
             event_lines: options.event_lines,
             line: String::new(),
@@ -101,8 +112,10 @@ impl Writer {
                 self.end();
                 return;
             }
+            self.keep_frames();
             self.heart_beat();
             self.write(false);
+            self.store.events.sync_after(SYNC);
             self.evidence.tick();
             self.count();
             if !busy {
@@ -120,6 +133,9 @@ impl Writer {
             busy = true;
             self.latest = Some((event.monotonic_ns, event.wall_ns, Instant::now()));
             self.long_unit(&event);
+            if let Some(keeper) = &mut self.keeper {
+                keeper.see(&event);
+            }
             self.settler.take(event, &mut |one| settled.push(one));
         }
         let (now_ns, _) = self.now();
@@ -141,7 +157,9 @@ impl Writer {
             }
             self.line(&settled);
         }
-        self.counters.unmatched.store(self.settler.unmatched(), Ordering::Relaxed);
+        // Answers to nothing are not written, and not missed.
+        let unmatched = self.settler.unmatched();
+        self.evidence.account(unmatched.saturating_sub(self.counters.unmatched.swap(unmatched, Ordering::Relaxed)));
         let lost = self.queue.take_frames_lost();
         self.frames_lost = self.frames_lost.saturating_add(lost);
         self.evidence.lost_before(0, lost);
@@ -168,7 +186,7 @@ impl Writer {
             self.line.clear();
             self.render.unit(&UnitPart { event, hash: &hash, total: unit.len(), offset, bytes }, &mut self.line);
             if !self.line.is_empty() {
-                self.evidence.record(self.line.as_bytes());
+                self.evidence.record(self.line.as_bytes(), 0);
             }
         }
     }
@@ -181,7 +199,7 @@ impl Writer {
         self.beaten = Instant::now();
         self.line.clear();
         self.render.beat(&mut self.line);
-        self.take_line(None);
+        self.take_line(None, 0);
     }
 
     /// The monotonic and the wall clock, from the latest event and what passed since.
@@ -199,13 +217,14 @@ impl Writer {
     fn losses(&self, id: EventId, count: u64) -> Settled {
         let (monotonic_ns, wall_ns) = self.now();
         let record = Record::Notice(Notice::RecordsLost { count });
-        Event { id, monotonic_ns, wall_ns, frame: 0, record }.into()
+        // The events that it tells of are accounted for by the gap in the evidence.
+        Settled { events: 0, ..Event { id, monotonic_ns, wall_ns, frame: 0, record }.into() }
     }
 
     fn line(&mut self, settled: &Settled) {
         self.line.clear();
         self.render.line(settled, &mut self.line);
-        self.take_line(Some(settled.event.id));
+        self.take_line(Some(settled.event.id), settled.events);
         let refused = match settled.event.record {
             Record::Command(command) => !command.verdict.is_allowed(),
             Record::Frame(_) => true,
@@ -220,11 +239,12 @@ impl Writer {
     }
 
     /// Gives the rendered line to both stores.
-    fn take_line(&mut self, id: Option<EventId>) {
+    fn take_line(&mut self, id: Option<EventId>, events: u64) {
         if self.line.is_empty() {
+            self.evidence.account(events);
             return;
         }
-        self.evidence.record(self.line.as_bytes());
+        self.evidence.record(self.line.as_bytes(), events);
         if !self.event_lines {
             self.counters.written.fetch_add(1, Ordering::Relaxed);
             return;
@@ -262,6 +282,28 @@ impl Writer {
         self.evidence.packet(port, copy.wall_ns, copy.wire_len, copy.bytes(), &notes);
     }
 
+    /// Keeps the frames around what happened.
+    fn keep_frames(&mut self) {
+        let (now_ns, _) = self.now();
+        let Self { keeper: Some(keeper), evidence, counters, .. } = self else { return };
+        // Both closures look at the same store, one after the other.
+        let evidence = std::cell::RefCell::new(evidence);
+        keeper.follow(
+            now_ns,
+            || evidence.borrow().has_room(),
+            |kept| {
+                keep(&mut evidence.borrow_mut(), kept);
+                counters.frames_around.fetch_add(1, Ordering::Relaxed);
+            },
+        );
+        let evidence = evidence.into_inner();
+        let missed = keeper.take_missed();
+        evidence.frames_not_kept(missed.budget);
+        evidence.lost_before(0, missed.overwritten);
+        let all = missed.budget.saturating_add(missed.overwritten);
+        counters.frames_missed.fetch_add(all, Ordering::Relaxed);
+    }
+
     /// Gives the disk what waits for it; `urgent` also right after it refused.
     fn write(&mut self, urgent: bool) {
         if self.lines.is_empty() {
@@ -282,6 +324,9 @@ impl Writer {
                 }
             }
             Err(error) => {
+                if is_full(&error) {
+                    self.store.give_way();
+                }
                 if self.failed.is_none() {
                     tracing::error!(%error, "event lines can't be written; frames go on, the disk is tried every second");
                 }
@@ -309,6 +354,7 @@ impl Writer {
         counters.frames_written.store(self.evidence.frames_written(), Ordering::Relaxed);
         let frames_lost = self.frames_lost.saturating_add(self.evidence.frames_lost());
         counters.frames_lost.store(frames_lost, Ordering::Relaxed);
+        counters.evidence_lost.store(self.evidence.lost(), Ordering::Relaxed);
         let failed = self.failed.as_ref().map(|(_, error)| error.as_str());
         counters.set_error(failed.or(self.evidence.error()));
     }
@@ -326,4 +372,29 @@ impl Writer {
         self.count();
         self.evidence.close();
     }
+}
+
+/// Puts a frame of the ring into the evidence: on the port that it came in by, or leaves by where the box made it.
+fn keep(evidence: &mut Evidence, kept: &Kept<'_>) {
+    let (about, event) = (&kept.found.about, kept.event.0);
+    let (plant, robot) = match about.became {
+        Became::Refused { enforced: true, .. } => (Port::PlantDropped, Port::RobotDropped),
+        _ => (Port::Plant, Port::Robot),
+    };
+    let (port, flow) = match (about.became, about.toward) {
+        (Became::Made, Toward::Robot) => (robot, Flow::Outbound),
+        (Became::Made, Toward::Plant) => (plant, Flow::Outbound),
+        (_, Toward::Robot) => (plant, Flow::Inbound),
+        (_, Toward::Plant) => (robot, Flow::Inbound),
+    };
+    let (comment, verdict) = match about.became {
+        Became::Made => (format!("Made by the box. Around event {event}."), ""),
+        Became::Refused { reason, enforced } => {
+            let what = if enforced { "Refused" } else { "Would be refused" };
+            (format!("{what} ({reason}): {} Around event {event}.", reason.sentence()), reason.name())
+        }
+        Became::Passed | Became::Copied => (format!("Around event {event}."), ""),
+    };
+    let notes = PacketNotes { comment: &comment, packet_id: 0, verdict };
+    evidence.directed_packet(port, flow, (about.wall_ns, about.wire_len), kept.bytes, &notes);
 }

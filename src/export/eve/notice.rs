@@ -72,6 +72,16 @@ impl Line<'_> {
                     object.text("mitre_technique_id", DISCOVERY.id);
                     object.text("mitre_technique_name", DISCOVERY.name);
                 }
+                Notice::FramesKept { uid } => {
+                    object.text("kind", "frames_kept");
+                    object.number("uid", *uid);
+                }
+                Notice::Capture { uid, only_dropped, snap, begins } => {
+                    object.text("kind", if *begins { "capture_began" } else { "capture_ended" });
+                    object.number("uid", *uid);
+                    object.flag("only_dropped", *only_dropped);
+                    object.number("snap", *snap);
+                }
                 Notice::RecordsLost { count } => {
                     object.text("kind", "records_lost");
                     object.number("count", *count);

@@ -174,6 +174,8 @@ pub(super) enum Why {
     Disk,
     /// The budget leaves no room.
     Budget,
+    /// The packet process before was killed while they waited.
+    Killed,
 }
 
 /// Why segments are removed.

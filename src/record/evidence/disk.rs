@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::FallocateFlags;
 
@@ -16,6 +17,10 @@ pub(super) trait Disk: fmt::Debug + Send {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Bytes that are free where `directory` lies; the most there can be where nobody knows.
     fn free(&self, directory: &Path) -> u64;
+    /// Bytes that are in use there, by whomever; none where nobody knows.
+    fn used(&self, directory: &Path) -> u64;
+    /// Holds `bytes` in a file at `path`, to be given up on a full disk; where the disk has no room for it there is none.
+    fn hold(&self, path: &Path, bytes: u64);
 }
 
 /// A segment that grows.
@@ -28,6 +33,8 @@ pub(super) trait Output: fmt::Debug + Send {
     fn sync(&mut self) -> io::Result<()>;
     /// Reserves room for `len` bytes without making the file longer; what can't be had is not missed.
     fn reserve(&mut self, len: u64);
+    /// Says of the file that it was written last `at_ns` nanoseconds after 1970.
+    fn date(&mut self, at_ns: u64);
     /// Whether the file still has a name.
     fn is_linked(&self) -> bool;
 }
@@ -58,6 +65,30 @@ impl Disk for RealDisk {
     fn free(&self, directory: &Path) -> u64 {
         rustix::fs::statvfs(directory).map_or(u64::MAX, |of| of.f_bavail.saturating_mul(of.f_frsize))
     }
+
+    fn used(&self, directory: &Path) -> u64 {
+        rustix::fs::statvfs(directory)
+            .map_or(0, |of| of.f_blocks.saturating_sub(of.f_bfree).saturating_mul(of.f_frsize))
+    }
+
+    fn hold(&self, path: &Path, bytes: u64) {
+        if fs::metadata(path).is_ok_and(|metadata| metadata.len() == bytes) {
+            return;
+        }
+        let held = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path).and_then(|file| {
+            rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes)?;
+            file.sync_all()
+        });
+        if held.is_err() {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Whether the disk is full, or what the process may use of it.
+#[must_use]
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 impl Output for File {
@@ -75,6 +106,10 @@ impl Output for File {
 
     fn reserve(&mut self, len: u64) {
         let _ = rustix::fs::fallocate(&*self, FallocateFlags::KEEP_SIZE, 0, len);
+    }
+
+    fn date(&mut self, at_ns: u64) {
+        let _ = self.set_modified(UNIX_EPOCH + Duration::from_nanos(at_ns));
     }
 
     fn is_linked(&self) -> bool {

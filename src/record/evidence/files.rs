@@ -17,6 +17,9 @@ pub(super) const KEY: &str = "evidence.key";
 pub(super) const PUBLIC: &str = "evidence.pub";
 /// How often the store was opened.
 pub(super) const COUNTER: &str = "evidence.counter";
+/// Room that is held for a full disk, and how many bytes: enough to say and sign that sixteen segments are removed.
+pub(super) const RESERVE: &str = "evidence.reserve";
+pub(super) const RESERVE_LEN: u64 = 64 << 10;
 /// Where the last segments begin.
 const STATE: &str = "evidence.state";
 
@@ -144,12 +147,16 @@ pub(super) struct Start {
 pub(super) struct State {
     pub(super) newest: Start,
     pub(super) oldest: Start,
+    /// What the clock of retention showed.
+    pub(super) elapsed_ns: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct StateText {
     newest: StartText,
     oldest: StartText,
+    #[serde(default)]
+    elapsed_ns: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -186,7 +193,8 @@ impl State {
     /// What the file beside the segments says; `None` where it says nothing that can be read.
     pub(super) fn load(directory: &Path) -> Option<Self> {
         let text: StateText = serde_json::from_slice(&fs::read(directory.join(STATE)).ok()?).ok()?;
-        Some(Self { newest: text.newest.read()?, oldest: text.oldest.read()? })
+        let (newest, oldest) = (text.newest.read()?, text.oldest.read()?);
+        Some(Self { newest, oldest, elapsed_ns: text.elapsed_ns })
     }
 
     /// Writes the file anew.
@@ -194,7 +202,8 @@ impl State {
     /// # Errors
     /// The disk refuses.
     pub(super) fn save(&self, directory: &Path) -> io::Result<()> {
-        let text = StateText { newest: StartText::of(&self.newest), oldest: StartText::of(&self.oldest) };
+        let (newest, oldest) = (StartText::of(&self.newest), StartText::of(&self.oldest));
+        let text = StateText { newest, oldest, elapsed_ns: self.elapsed_ns };
         replace(&directory.join(STATE), &serde_json::to_vec(&text).unwrap_or_default(), 0o640)
     }
 }

@@ -25,11 +25,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use block::{ClockState, FrameCounts};
+pub use disk::is_full;
 pub use files::{is_segment, segment_files, segments_around};
 pub(super) use scan::highest_event;
+pub use retention::give_up_reserve;
 pub use scan::{events, events_of_all};
 pub use seal::Recipient;
 pub(super) use tree::hex;
+pub use witness::WitnessState;
 pub use writer::{Evidence, Port};
 
 /// Where the store lies and how long it is kept.

@@ -11,11 +11,11 @@ use super::block::Word;
 use super::disk::{Disk, RealDisk, replace, sync_directory};
 use super::files::{self, COUNTER, Start, State, segment_files, segment_number};
 use super::note::Signer;
-use super::retention::Closed;
+use super::retention::{Closed, Elapsed};
 use super::scan::{Chain, Scan};
 use super::seal::Sealer;
 use super::tree::{Frontier, hex, unhex};
-use super::writer::Opened;
+use super::writer::{Opened, SEGMENT_NS};
 use super::{Evidence, EvidenceOptions, Surroundings};
 
 /// Where the kernel tells the id of its run.
@@ -135,11 +135,19 @@ impl Evidence {
             let until_ns = written.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
             closed.push_back(Closed { number, bytes: metadata.len(), until_ns, end: None });
         }
+        // Dates of files are those of the same clock; of the last one it is whatever the wall clock said.
+        let last_ns = State::load(directory).and_then(|state| state.elapsed_ns);
+        let last_ns = last_ns.or(closed.back().map(|closed| closed.until_ns));
+        let elapsed = Elapsed::begin(last_ns, around.now());
+        if let (Some(last), Some(last_ns)) = (closed.back_mut(), last_ns) {
+            last.until_ns = last.until_ns.min(last_ns.saturating_add(SEGMENT_NS));
+        }
         Ok(Self::begin(Opened {
             around,
             disk,
             signer,
             lock,
+            elapsed,
             counter,
             boot_id: boot_id(&boot_text),
             chain: found.chain,
@@ -205,7 +213,7 @@ fn look(directory: &Path, signer: &Signer) -> io::Result<Result<Found, Damaged>>
 /// The short way: from where the state file says that a late segment begins, if the segments agree with it.
 fn by_state(directory: &Path, segments: &[Known], signer: &Signer) -> io::Result<Option<(Start, Run)>> {
     let (Some(state), Some(first)) = (State::load(directory), segments.first()) else { return Ok(None) };
-    let State { newest, oldest } = state;
+    let State { newest, oldest, .. } = state;
     let Some(at) = segments.iter().position(|(number, _)| *number == newest.segment) else { return Ok(None) };
     let Some(run) = read(segments.get(at..).unwrap_or_default(), Some(newest.chain), signer)? else {
         return Ok(None);
@@ -288,7 +296,7 @@ impl Run {
 /// Cuts off what stands behind the last whole evidence block and its checkpoints.
 fn cut_off(path: &Path, scan: &Scan, signer: &Signer) -> io::Result<()> {
     if scan.cuts_checkpoints(path, signer)? {
-        // No power cut takes what was signed. It is no part of the store any more, but somebody may want to see it.
+        // No power cut takes what was signed, nor changes it. It is no part of the store any more, but somebody may want to see it.
         let copy = path.with_extension("damaged");
         fs::copy(path, &copy)?;
         tracing::error!(copy = %copy.display(), "a segment was changed within what was signed; it goes on before that");

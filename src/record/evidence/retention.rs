@@ -1,12 +1,50 @@
 //! What is removed, and how it is told of before.
 
+use std::fs;
 use std::io;
+use std::path::Path;
 
 use super::block::{PruneWhy, Word};
-use super::files::{Start, segment_name};
+use super::files::{RESERVE, RESERVE_LEN, Start, segment_name};
 use super::scan::{Chain, Scan};
 use super::tree::hex;
-use super::{Evidence, Moment};
+use super::{ClockState, Evidence, Moment};
+
+/// Most time without power that counts at one start: a long weekend. Whoever can set the clock and switch the box off
+/// makes evidence no older than this with each start, and each start is in the evidence.
+const MOST_OFF_NS: u64 = 4 * 24 * 3600 * 1_000_000_000;
+
+/// The clock by which evidence grows old: nanoseconds since 1970, as far as time certainly went by.
+///
+/// While the box runs, only the monotonic clock moves it, whatever the wall clock jumps to. Time without power is told by
+/// the wall clock alone: it counts once a start, when something keeps the clock with the time of others, and never more
+/// than [`MOST_OFF_NS`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Elapsed {
+    at_ns: u64,
+    monotonic_ns: u64,
+    is_caught_up: bool,
+}
+
+impl Elapsed {
+    /// Goes on from `last_ns`, where the run before ended; from the wall clock where there was none.
+    pub(super) fn begin(last_ns: Option<u64>, now: Moment) -> Self {
+        let at_ns = last_ns.unwrap_or(now.wall_ns);
+        Self { at_ns, monotonic_ns: now.monotonic_ns, is_caught_up: last_ns.is_none() }
+    }
+
+    /// What it shows at `now`.
+    pub(super) fn at(&mut self, now: Moment, clock: ClockState) -> u64 {
+        let passed = now.monotonic_ns.saturating_sub(self.monotonic_ns);
+        self.at_ns = self.at_ns.saturating_add(passed);
+        self.monotonic_ns = now.monotonic_ns.max(self.monotonic_ns);
+        if !self.is_caught_up && clock == ClockState::Synchronised {
+            self.is_caught_up = true;
+            self.at_ns = self.at_ns.saturating_add(now.wall_ns.saturating_sub(self.at_ns).min(MOST_OFF_NS));
+        }
+        self.at_ns
+    }
+}
 
 /// Most segments that are removed at once, so that frames that wait are not kept waiting long.
 const AT_ONCE: usize = 16;
@@ -16,7 +54,7 @@ const AT_ONCE: usize = 16;
 pub(super) struct Closed {
     pub(super) number: u64,
     pub(super) bytes: u64,
-    /// Wall time of its last record, as far as known.
+    /// When its last record was written, by the clock of retention, as far as known.
     pub(super) until_ns: u64,
     /// The chain behind it, where it ended in this run.
     pub(super) end: Option<Chain>,
@@ -35,8 +73,11 @@ impl Evidence {
     /// of a box that records for ever, the newest is worth more than the oldest.
     pub(super) fn make_room(&mut self, now: Moment) -> io::Result<()> {
         let mut bytes = self.bytes();
+        // What others fill the disk with is no reason to remove evidence: whatever is given up, they would take.
         let missing = self.limit().saturating_sub(self.disk.free(&self.options.directory));
-        let budget = self.options.budget.saturating_sub(self.limit()).min(bytes.saturating_sub(missing));
+        let missing = if self.fills_the_disk() { missing } else { 0 };
+        let budget = self.options.budget.saturating_sub(self.limit().saturating_add(RESERVE_LEN));
+        let budget = budget.min(bytes.saturating_sub(missing));
         let mut count = 0usize;
         for closed in &self.closed {
             if bytes <= budget || count >= AT_ONCE {
@@ -48,16 +89,32 @@ impl Evidence {
         self.prune(count, PruneWhy::Size, now)
     }
 
+    /// Whether half of what is in use on the disk is this store.
+    pub(super) fn fills_the_disk(&self) -> bool {
+        self.bytes().saturating_mul(2) >= self.disk.used(&self.options.directory)
+    }
+
+    /// On a full disk: removes the oldest segments as [`Evidence::make_room`] does, in the room that was held in reserve
+    /// for saying so. Whether anything was removed.
+    pub(super) fn free_room(&mut self, now: Moment) -> io::Result<bool> {
+        let before = self.closed.len();
+        if before > 0 && self.fills_the_disk() {
+            give_up_reserve(&self.options.directory);
+            self.make_room(now)?;
+        }
+        Ok(self.closed.len() < before)
+    }
+
     /// Removes segments that are older than asked for.
     pub(super) fn prune_old(&mut self, now: Moment) -> io::Result<()> {
         let Some(age) = self.options.max_age else { return Ok(()) };
         let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
-        let Some(oldest) = now.wall_ns.checked_sub(age) else { return Ok(()) };
+        let elapsed_ns = self.elapsed_ns(now);
+        let Some(oldest) = elapsed_ns.checked_sub(age) else { return Ok(()) };
         // A segment is never older than one before it: a clock that stood in 1970 for a while makes nothing old.
         let mut latest = 0;
         let is_old = |closed: &&Closed| {
-            // Nor does one that was written while the clock stood in 2099 keep all that came after.
-            latest = closed.until_ns.min(now.wall_ns).max(latest);
+            latest = closed.until_ns.min(elapsed_ns).max(latest);
             latest < oldest
         };
         let count = self.closed.iter().take(AT_ONCE).take_while(is_old).count();
@@ -74,7 +131,8 @@ impl Evidence {
         if self.pruned.is_empty() {
             return Ok(());
         }
-        self.flush(now)?;
+        // Only that: on a full disk there may be no room for more.
+        self.flush_words(now)?;
         self.sync()?;
         // Signed before anything is gone: hashes alone could be anybody's.
         self.sign(now)?;
@@ -117,7 +175,7 @@ impl Evidence {
             trailer: hex(&chain.before),
             why,
         };
-        self.say(&word, now);
+        self.say_ahead(&word, now);
         self.pruned.push(Pruned { number, next });
     }
 
@@ -143,5 +201,12 @@ impl Evidence {
             "this segment was changed after it was written; it is removed, but nothing can prove what it held"
         );
         Start { segment, chain, known: false }
+    }
+}
+
+/// Gives up what is held in reserve in `directory`, so that on a full disk the little that must be written can be.
+pub fn give_up_reserve(directory: &Path) {
+    if fs::remove_file(directory.join(RESERVE)).is_ok() {
+        tracing::warn!("the disk is full; the room that was held in reserve for this is used");
     }
 }

@@ -167,7 +167,8 @@ impl Scan {
         Ok(None)
     }
 
-    /// Whether a signed checkpoint stands in what is to be cut off: then more is missing than a power cut takes.
+    /// Whether more is to be cut off than a power cut takes: a checkpoint that is signed, or one that was changed. One that
+    /// was cut short, or of which a part never reached the disk and is zeros, is what a power cut leaves.
     ///
     /// # Errors
     /// The file can't be read.
@@ -176,15 +177,26 @@ impl Scan {
         file.seek(SeekFrom::Start(self.whole))?;
         let mut rest = Vec::new();
         file.read_to_end(&mut rest)?;
-        // One of which a sector did not reach the disk looks like one, and signs nothing.
-        let is_signed = |at: usize| {
-            let body = rest.get(at.saturating_sub(4)..).and_then(block::split);
-            let note =
-                body.filter(|(kind, _)| *kind == CHECKPOINT).and_then(|(_, note)| std::str::from_utf8(note).ok());
-            note.is_some_and(|note| Checkpoint::of_note(note, signer).is_some())
-        };
-        Ok(memchr::memmem::find_iter(&rest, &MAGIC).any(is_signed))
+        let [a, b, c, d] = MAGIC;
+        let begin = [a, b, c, d, CHECKPOINT];
+        let begins = memchr::memmem::find_iter(&rest, &begin);
+        // Before that stand the block's type, its length, and whose it is.
+        let from = |at: usize| rest.get(at.checked_sub(12)?..);
+        Ok(begins.filter_map(from).any(|rest| is_no_power_cut(rest, signer)))
     }
+}
+
+/// Whether these bytes begin with a checkpoint's block that no power cut left there: signed, or whole and changed.
+fn is_no_power_cut(bytes: &[u8], signer: &Signer) -> bool {
+    let mut whole = Vec::new();
+    if !matches!(read_block(&mut &*bytes, &mut whole), Ok(true)) {
+        return false;
+    }
+    let body = whole.get(8..whole.len().saturating_sub(4)).unwrap_or_default();
+    let Some((CHECKPOINT, note)) = block::split(body) else { return false };
+    let is_signed = std::str::from_utf8(note).is_ok_and(|note| Checkpoint::of_note(note, signer).is_some());
+    // What never reached the disk is zeros, of which a note has none.
+    is_signed || !note.contains(&0)
 }
 
 /// Where the reading of a segment stands.

@@ -34,9 +34,10 @@ impl Place {
 pub(super) struct Segment {
     pub(super) number: u64,
     pub(super) place: Place,
-    /// Monotonic and wall time of its beginning and of its last trailer.
+    /// Monotonic time of its beginning.
     pub(super) begun_ns: u64,
-    pub(super) last_wall_ns: u64,
+    /// When its last trailer was written, by the clock of retention.
+    pub(super) last_ns: u64,
     output: Box<dyn Output>,
     /// Bytes that are reserved for it.
     reserved: u64,
@@ -52,7 +53,7 @@ impl Segment {
             number,
             place: Place::start(),
             begun_ns: now_ns,
-            last_wall_ns: 0,
+            last_ns: 0,
             output,
             reserved,
             torn: false,
@@ -135,7 +136,9 @@ impl Segment {
     /// # Errors
     /// The disk refuses.
     pub(super) fn end(&mut self) -> io::Result<()> {
-        self.output.cut(self.place.len)
+        self.output.cut(self.place.len)?;
+        self.output.date(self.last_ns);
+        Ok(())
     }
 
     pub(super) fn is_linked(&self) -> bool {

@@ -4,6 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -16,10 +17,48 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Longest end of a file that is looked at for its last whole note; a note is some 300 bytes.
 const TAIL: u64 = 1 << 16;
 
+/// How a witness fares; read by others at any time.
+#[derive(Debug)]
+pub struct WitnessState {
+    path: PathBuf,
+    since: Instant,
+    latest: Mutex<(Option<Instant>, Option<String>)>,
+}
+
+impl WitnessState {
+    /// The file that keeps checkpoints.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How long ago it took a checkpoint; `None` where it has taken none in this run.
+    #[must_use]
+    pub fn took_one_ago(&self) -> Option<Duration> {
+        self.latest().0.map(|at| at.elapsed())
+    }
+
+    /// Since when it has taken none: since its last one, or since this run began.
+    #[must_use]
+    pub fn lag(&self) -> Duration {
+        self.latest().0.unwrap_or(self.since).elapsed()
+    }
+
+    /// What its medium refused with, while it does.
+    #[must_use]
+    pub fn error(&self) -> Option<String> {
+        self.latest().1.clone()
+    }
+
+    fn latest(&self) -> MutexGuard<'_, (Option<Instant>, Option<String>)> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// One witness.
 #[derive(Debug)]
 pub(super) struct Witness {
-    path: PathBuf,
+    state: Arc<WitnessState>,
     notes: Option<SyncSender<String>>,
     thread: Option<JoinHandle<()>>,
     late: bool,
@@ -32,9 +71,14 @@ impl Witness {
     /// No thread can be made.
     pub(super) fn start(path: PathBuf) -> io::Result<Self> {
         let (notes, waiting) = sync_channel(1);
-        let of_thread = path.clone();
+        let state = Arc::new(WitnessState { path, since: Instant::now(), latest: Mutex::default() });
+        let of_thread = Arc::clone(&state);
         let thread = thread::Builder::new().name("witness".into()).spawn(move || write(&of_thread, &waiting))?;
-        Ok(Self { path, notes: Some(notes), thread: Some(thread), late: false })
+        Ok(Self { state, notes: Some(notes), thread: Some(thread), late: false })
+    }
+
+    pub(super) fn state(&self) -> Arc<WitnessState> {
+        Arc::clone(&self.state)
     }
 
     /// Hands a note over, unless the one before still waits for the medium.
@@ -44,7 +88,7 @@ impl Witness {
             Ok(()) => self.late = false,
             Err(TrySendError::Full(_)) if !self.late => {
                 self.late = true;
-                tracing::warn!(path = %self.path.display(), "the witness takes no checkpoints; its medium hangs");
+                tracing::warn!(path = %self.state.path.display(), "the witness takes no checkpoints; its medium hangs");
             }
             Err(_) => {}
         }
@@ -76,10 +120,16 @@ impl Drop for Witness {
     }
 }
 
-fn write(path: &Path, notes: &Receiver<String>) {
-    let mut failing = false;
+fn write(state: &WitnessState, notes: &Receiver<String>) {
+    let (path, mut failing) = (state.path.as_path(), false);
     while let Ok(note) = notes.recv() {
-        match append(path, &note) {
+        let done = append(path, &note);
+        {
+            let mut latest = state.latest();
+            latest.1 = done.as_ref().err().map(ToString::to_string);
+            latest.0 = if done.is_ok() { Some(Instant::now()) } else { latest.0 };
+        }
+        match done {
             Ok(()) if failing => {
                 failing = false;
                 tracing::info!(path = %path.display(), "the witness takes checkpoints again");
@@ -151,13 +201,17 @@ mod tests {
         let note = |leaves: u32| format!("vambrace/cell\n{leaves}\nroot\n\n\u{2014} vambrace/cell AAAA\n");
         // No medium: told of, waited for by nobody, nothing made in its place.
         let mut witness = Witness::start(path.clone()).unwrap();
+        let state = witness.state();
         witness.push(&note(1));
         drop(witness);
         assert!(!directory.exists());
+        assert!(state.took_one_ago().is_none() && state.error().is_some_and(|error| error.contains("No such file")));
         fs::create_dir(&directory).unwrap();
         let mut witness = Witness::start(path.clone()).unwrap();
+        let state = witness.state();
         witness.push(&note(2));
         drop(witness);
+        assert!(state.took_one_ago().is_some_and(|ago| ago <= state.lag()) && state.error().is_none());
         let whole = format!("{}\n", note(2));
         assert_eq!(fs::read_to_string(&path).unwrap(), whole);
         // Of many at once some find no place; the last one waits for its own.

@@ -4,19 +4,19 @@ use std::io;
 use std::sync::Arc;
 
 use super::block::{self, CHECKPOINT, TRAILER, Trailer, Why, Word};
-use super::disk::Disk;
-use super::files::{self, Start, State};
+use super::disk::{Disk, is_full};
+use super::files::{self, RESERVE, RESERVE_LEN, Start, State};
 use super::losses::{Losses, Tally};
 use super::note::{Checkpoint, Signer};
-use super::retention::{Closed, Pruned};
+use super::retention::{Closed, Elapsed, Pruned};
 use super::scan::Chain;
 use super::seal::{At, Sealer};
 use super::segment::{Place, Segment};
 use super::waiting::Waiting;
-use super::witness::Witness;
+use super::witness::{Witness, WitnessState};
 use super::{EvidenceOptions, Moment, Surroundings};
-use crate::record::SNAP_LEN;
-use crate::record::pcapng::{self, PacketNotes};
+use crate::record::pcapng::{self, Flow, PacketNotes};
+use crate::record::{Ledger, SNAP_LEN};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -34,7 +34,7 @@ const CHECKPOINT_NS: u64 = SECOND - SECOND / 20;
 const WITNESS_NS: u64 = 10 * SECOND;
 
 /// Longest time that a segment grows.
-const SEGMENT_NS: u64 = 600 * SECOND;
+pub(super) const SEGMENT_NS: u64 = 600 * SECOND;
 
 /// How often a disk that refused is tried again.
 const RETRY_NS: u64 = SECOND;
@@ -70,6 +70,7 @@ struct Mark {
     chain: Chain,
     place: Place,
     written: Tally,
+    accounted: u64,
 }
 
 /// The store, open for writing.
@@ -82,7 +83,7 @@ pub struct Evidence {
     /// Held as long as the store is open.
     #[expect(dead_code, reason = "the lock ends with the value")]
     pub(super) lock: File,
-    pub(super) witnesses: Vec<Witness>,
+    witnesses: Vec<Witness>,
     /// Leaves and time of the last checkpoint: the same twice would say nothing.
     signed: Option<(u64, u64)>,
     pub(super) counter: u64,
@@ -97,6 +98,8 @@ pub struct Evidence {
     pub(super) closed: VecDeque<Closed>,
     /// Bytes of those: there can be ten thousands of them.
     pub(super) closed_bytes: u64,
+    /// The clock of retention.
+    elapsed: Elapsed,
     /// Segments whose removal is recorded, or about to be.
     pub(super) pruned: Vec<Pruned>,
     pub(super) waiting: Waiting,
@@ -106,8 +109,14 @@ pub struct Evidence {
     losses: Losses,
     mark: Option<Mark>,
     written: Tally,
-    /// Gaps told of since the mark, by queue and disk.
-    told: [Tally; 2],
+    /// Events that what was written accounts for.
+    accounted: u64,
+    /// Where that is noted beyond the life of the process, and how many there were before this run.
+    ledger: Option<(&'static Ledger, u64)>,
+    /// Leaves that were there when it was opened.
+    found_leaves: u64,
+    /// Gaps told of since the mark, by queue, disk, budget and kill.
+    told: [Tally; 4],
     failed: Option<(u64, String)>,
     ended: bool,
 }
@@ -129,6 +138,7 @@ pub(super) struct Opened {
     pub(super) disk: Box<dyn Disk>,
     pub(super) signer: Signer,
     pub(super) lock: File,
+    pub(super) elapsed: Elapsed,
     pub(super) counter: u64,
     pub(super) boot_id: [u8; 16],
     pub(super) chain: Chain,
@@ -143,6 +153,7 @@ impl Evidence {
     pub(super) fn begin(opened: Opened) -> Self {
         let start = |path| Witness::start(path).inspect_err(|error| tracing::warn!(%error, "no witness thread"));
         let witnesses = opened.options.witnesses.iter().cloned().map(start).filter_map(Result::ok).collect();
+        let newest_leaves = opened.chain.frontier.leaves();
         let newest = Start { segment: opened.next_number, chain: opened.chain.clone(), known: true };
         let mut evidence = Self {
             options: opened.options,
@@ -162,6 +173,7 @@ impl Evidence {
             newest,
             closed_bytes: opened.closed.iter().fold(0, |sum, closed| sum.saturating_add(closed.bytes)),
             closed: opened.closed,
+            elapsed: opened.elapsed,
             pruned: Vec::new(),
             waiting: Waiting::default(),
             first_words: opened.first_words,
@@ -169,6 +181,9 @@ impl Evidence {
             losses: Losses::default(),
             mark: None,
             written: Tally::default(),
+            accounted: 0,
+            ledger: None,
+            found_leaves: newest_leaves,
             told: Default::default(),
             failed: None,
             ended: false,
@@ -178,21 +193,33 @@ impl Evidence {
         evidence
     }
 
-    /// Adds an event: a JSON object without line end.
-    pub fn record(&mut self, json: &[u8]) {
+    /// Adds a record that accounts for so many events: a JSON object without line end.
+    pub fn record(&mut self, json: &[u8], events: u64) {
         let now = self.around.now();
-        if !self.waiting.record(json, now.monotonic_ns) {
-            self.lose(Tally { records: 1, frames: 0 }, now);
+        if !self.waiting.record(json, events, now.monotonic_ns) {
+            self.lose(Tally { records: 1, frames: 0 }, events, now);
         }
         self.relieve(now);
     }
 
     /// Adds a packet that came in at `wall_ns`, `wire_len` bytes long on the wire.
     pub fn packet(&mut self, port: Port, wall_ns: u64, wire_len: u32, bytes: &[u8], notes: &PacketNotes<'_>) {
+        self.directed_packet(port, Flow::Unknown, (wall_ns, wire_len), bytes, notes);
+    }
+
+    /// Adds a packet as [`Evidence::packet`] does, with the way that it went through its port.
+    pub fn directed_packet(
+        &mut self,
+        port: Port,
+        flow: Flow,
+        (wall_ns, wire_len): (u64, u32),
+        bytes: &[u8],
+        notes: &PacketNotes<'_>,
+    ) {
         let now = self.around.now();
-        let emit = |out: &mut Vec<u8>| pcapng::packet(out, port as u32, wall_ns, wire_len, bytes, notes);
+        let emit = |out: &mut Vec<u8>| pcapng::directed_packet(out, port as u32, wall_ns, wire_len, bytes, notes, flow);
         if !self.waiting.packet(now.monotonic_ns, emit) {
-            self.lose(Tally { records: 0, frames: 1 }, now);
+            self.lose(Tally { records: 0, frames: 1 }, 0, now);
         }
         self.relieve(now);
     }
@@ -205,13 +232,61 @@ impl Evidence {
         }
     }
 
+    /// From now on notes in `ledger` what is accounted for. Where a predecessor was killed that had made event
+    /// `killed_at`, tells of what it left unwritten; how many events that are.
+    pub fn note_in(&mut self, ledger: &'static Ledger, killed_at: Option<u64>) -> u64 {
+        let lost = killed_at.map_or(0, |last| ledger.take_over(last, self.found_leaves));
+        self.ledger = Some((ledger, ledger.accounted().saturating_sub(self.accounted)));
+        if lost > 0 {
+            let now = self.around.now();
+            self.losses.at_kill(lost, now.wall_ns);
+        }
+        lost
+    }
+
+    /// Accounts for events that no record tells of, and that are not lost for that.
+    pub fn account(&mut self, events: u64) {
+        self.accounted = self.accounted.saturating_add(events);
+        self.note_accounted();
+    }
+
+    fn note_accounted(&self) {
+        if let Some((ledger, before)) = self.ledger {
+            ledger.account(before.saturating_add(self.accounted));
+        }
+    }
+
+    /// Tells of frames that the budget of frames left no room for.
+    pub fn frames_not_kept(&mut self, frames: u64) {
+        if frames > 0 {
+            let now = self.around.now();
+            self.losses.not_kept(frames, now.wall_ns);
+        }
+    }
+
+    /// Whether the disk takes what comes: frames that nobody needs as much as records are not to fill the memory in
+    /// which records wait for it.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.failed.is_none() && self.waiting.len() < 2 * BLOCK
+    }
+
     /// Does what time asks for: evidence blocks, checkpoints, retention. To be called some ten times a second or more.
     pub fn tick(&mut self) {
         let now = self.around.now();
         if self.failed.as_ref().is_some_and(|(at, _)| now.monotonic_ns.saturating_sub(*at) < RETRY_NS) {
             return;
         }
-        let done = self.pump(now).and_then(|()| {
+        let mut done = self.work(now);
+        if done.as_ref().is_err_and(is_full) && self.free_room(now).is_ok_and(|freed| freed) {
+            done = self.work(now);
+        }
+        self.note(done, now);
+    }
+
+    /// What [`Evidence::tick`] does, until the disk refuses.
+    fn work(&mut self, now: Moment) -> io::Result<()> {
+        self.pump(now).and_then(|()| {
             if now.monotonic_ns >= self.schedule.checkpoint_ns || self.failed.is_some() {
                 self.checkpoint(now)?;
                 self.schedule.checkpoint_ns = now.monotonic_ns.saturating_add(CHECKPOINT_NS);
@@ -219,10 +294,10 @@ impl Evidence {
             if now.monotonic_ns >= self.schedule.age_ns {
                 self.schedule.age_ns = now.monotonic_ns.saturating_add(AGE_NS);
                 self.prune_old(now)?;
+                self.save_state();
             }
             Ok(())
-        });
-        self.note(done, now);
+        })
     }
 
     /// Ends the run in order. What the disk does not take now is not written any more.
@@ -252,6 +327,12 @@ impl Evidence {
     #[must_use]
     pub fn frames_written(&self) -> u64 {
         self.written.frames
+    }
+
+    /// The witnesses, and how they fare.
+    #[must_use]
+    pub fn witnesses(&self) -> Vec<Arc<WitnessState>> {
+        self.witnesses.iter().map(Witness::state).collect()
     }
 
     /// Records and frames lost in this run.
@@ -294,18 +375,29 @@ impl Evidence {
 
     fn say_first_words(&mut self) {
         let now = self.around.now();
-        for word in self.first_words.clone() {
-            self.say(&word, now);
+        for (at, word) in self.first_words.clone().iter().enumerate() {
+            self.waiting.word_at(at, word, now.wall_ns, now.monotonic_ns);
         }
     }
 
     pub(super) fn say(&mut self, word: &Word, now: Moment) {
-        self.waiting.word(word, now.wall_ns, now.monotonic_ns);
+        self.waiting.word(word, 0, now.wall_ns, now.monotonic_ns);
+    }
+
+    /// Says something before the records that wait.
+    pub(super) fn say_ahead(&mut self, word: &Word, now: Moment) {
+        let words = self.waiting.leading_words();
+        self.waiting.word_at(words, word, now.wall_ns, now.monotonic_ns);
+    }
+
+    /// What the clock of retention shows.
+    pub(super) fn elapsed_ns(&mut self, now: Moment) -> u64 {
+        self.elapsed.at(now, self.around.clock())
     }
 
     /// Counts what the disk leaves no room for.
-    fn lose(&mut self, lost: Tally, now: Moment) {
-        self.losses.here(lost, now.wall_ns);
+    fn lose(&mut self, lost: Tally, events: u64, now: Moment) {
+        self.losses.here(lost, events, now.wall_ns);
     }
 
     /// Writes what makes a whole evidence block, unless the disk refused a moment ago.
@@ -326,7 +418,12 @@ impl Evidence {
             }
             Err(error) => {
                 if self.failed.is_none() {
-                    tracing::error!(%error, "evidence can't be written; frames go on, the disk is tried every second");
+                    let mend = match is_full(&error) {
+                        true if self.fills_the_disk() => "",
+                        true => "; others than the records fill it, so no evidence is removed for it: free space there",
+                        false => "",
+                    };
+                    tracing::error!(%error, "evidence can't be written{mend}; frames go on, the disk is tried every second");
                 }
                 let begin_anew = self.segment.as_ref().is_some_and(|segment| !segment.is_linked());
                 if begin_anew {
@@ -352,6 +449,14 @@ impl Evidence {
     /// Writes all that waits, into this segment.
     pub(super) fn flush(&mut self, now: Moment) -> io::Result<()> {
         while !self.waiting.is_empty() {
+            self.write_block(now)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the words that wait before the first record.
+    pub(super) fn flush_words(&mut self, now: Moment) -> io::Result<()> {
+        while self.waiting.leading_words() > 0 {
             self.write_block(now)?;
         }
         Ok(())
@@ -398,10 +503,17 @@ impl Evidence {
         };
         let body = trailer.emit();
         block::custom(&mut bytes, TRAILER, &body);
+        let events = self.waiting.events_of(batch);
+        let accounted = self.accounted.saturating_add(events);
+        if let Some((ledger, before)) = self.ledger {
+            ledger.intend(before.saturating_add(accounted), trailer.number);
+        }
         segment.block(&bytes)?;
-        segment.last_wall_ns = now.wall_ns;
+        segment.last_ns = self.elapsed.at(now, self.around.clock());
         self.chain.push(&body, trailer.last_record);
         self.waiting.done(batch, now.monotonic_ns);
+        self.accounted = accounted;
+        self.note_accounted();
         let records = batch.items.saturating_sub(batch.frames).saturating_sub(batch.words);
         self.written.add(Tally { records, frames: batch.frames });
         Ok(())
@@ -416,7 +528,12 @@ impl Evidence {
         let sealer = Sealer::begin(&self.options.recipients, &self.signer.public_line(), number)?;
         let output = self.disk.create(&self.options.directory.join(files::segment_name(number)))?;
         let segment = Segment::begin(number, output, self.limit(), now.monotonic_ns);
-        self.mark = Some(Mark { chain: self.chain.clone(), place: segment.place.clone(), written: self.written });
+        self.mark = Some(Mark {
+            chain: self.chain.clone(),
+            place: segment.place.clone(),
+            written: self.written,
+            accounted: self.accounted,
+        });
         self.told = Default::default();
         self.segment = Some(segment);
         self.sealer = sealer;
@@ -456,7 +573,7 @@ impl Evidence {
         self.closed.push_back(Closed {
             number: segment.number,
             bytes: segment.place.len,
-            until_ns: segment.last_wall_ns,
+            until_ns: segment.last_ns,
             end: Some(self.chain.clone()),
         });
         self.segment = None;
@@ -478,6 +595,7 @@ impl Evidence {
         self.sync()?;
         if self.schedule.state {
             self.save_state();
+            self.disk.hold(&self.options.directory.join(RESERVE), RESERVE_LEN);
         }
         Ok(())
     }
@@ -486,14 +604,17 @@ impl Evidence {
         if self.losses.is_empty() {
             return;
         }
-        let Losses { queue, disk, since_ns, .. } = self.losses;
-        let [told_queue, told_disk] = &mut self.told;
-        told_queue.add(queue);
-        told_disk.add(disk);
-        for (lost, why) in [(queue, Why::Queue), (disk, Why::Disk)] {
+        let Losses { queue, disk, budget, killed, mut events, since_ns, .. } = self.losses;
+        for (told, lost) in self.told.iter_mut().zip([queue, disk, budget, killed]) {
+            told.add(lost);
+        }
+        let all = [(queue, Why::Queue), (disk, Why::Disk), (budget, Why::Budget), (killed, Why::Killed)];
+        for (lost, why) in all {
             if lost.sum() > 0 {
                 let (records, frames) = (lost.records, lost.frames);
-                self.say(&Word::Gap { records, frames, why, since_ns }, now);
+                // All by the first of them: they are written one right after the other.
+                let gap = Word::Gap { records, frames, why, since_ns };
+                self.waiting.word(&gap, std::mem::take(&mut events), now.wall_ns, now.monotonic_ns);
             }
         }
         self.losses.told();
@@ -504,7 +625,12 @@ impl Evidence {
     pub(super) fn sync(&mut self) -> io::Result<()> {
         let Some(segment) = self.segment.as_mut() else { return Ok(()) };
         let Err(error) = segment.sync() else {
-            self.mark = Some(Mark { chain: self.chain.clone(), place: segment.place.clone(), written: self.written });
+            self.mark = Some(Mark {
+                chain: self.chain.clone(),
+                place: segment.place.clone(),
+                written: self.written,
+                accounted: self.accounted,
+            });
             self.told = Default::default();
             self.first_words.clear();
             return Ok(());
@@ -515,11 +641,16 @@ impl Evidence {
             let now = self.around.now();
             let lost = self.written.since(mark.written);
             self.written = mark.written;
-            self.lose(lost, now);
+            let events = self.accounted.saturating_sub(mark.accounted);
+            self.accounted = mark.accounted;
+            self.note_accounted();
+            self.lose(lost, events, now);
             // What these said of other losses has to be said again.
-            let [queue, disk] = std::mem::take(&mut self.told);
+            let [queue, disk, budget, killed] = std::mem::take(&mut self.told);
+            self.losses.killed.add(killed);
             self.losses.queue.add(queue);
             self.losses.disk.add(disk);
+            self.losses.budget.add(budget);
             self.pruned.clear();
             self.say_first_words();
         }
@@ -560,7 +691,8 @@ impl Evidence {
     /// Writes down where the newest and the oldest segment begin, which saves the next start from reading all of them.
     fn save_state(&mut self) {
         self.schedule.state = false;
-        let state = State { newest: self.newest.clone(), oldest: self.oldest.clone() };
+        let elapsed_ns = Some(self.elapsed_ns(self.around.now()));
+        let state = State { newest: self.newest.clone(), oldest: self.oldest.clone(), elapsed_ns };
         if let Err(error) = state.save(&self.options.directory) {
             tracing::warn!(%error, "the next start will read all segments");
         }

@@ -22,7 +22,7 @@ fn a_store_cut_at_any_byte_is_taken_up_again() {
     open(&options_whole, &of).close();
     let mut evidence = open(&options_whole, &of);
     for number in 1..=4 {
-        evidence.record(event(number).as_bytes());
+        evidence.record(event(number).as_bytes(), 1);
         refused(&mut evidence, number, Port::RobotDropped);
         of.pass(Duration::from_millis(600));
         evidence.tick();
@@ -45,7 +45,8 @@ fn a_store_cut_at_any_byte_is_taken_up_again() {
             fs::remove_file(cut_folder.join("evidence.state")).unwrap();
         }
         let mut evidence = open(&options, &of);
-        evidence.record(event(9).as_bytes());
+        assert!(!path.with_extension("damaged").exists(), "cut at {cut}: a power cut is no tampering");
+        evidence.record(event(9).as_bytes(), 1);
         evidence.close();
         let sound = check(&cut_folder).unwrap_or_else(|what| panic!("cut at {cut}: {what}"));
         assert_eq!(sound.events().last(), Some(&9), "cut at {cut}");
@@ -57,6 +58,49 @@ fn a_store_cut_at_any_byte_is_taken_up_again() {
     }
     let _ = fs::remove_dir_all(whole);
     let _ = fs::remove_dir_all(cut_folder);
+}
+
+/// A checkpoint of which a part never reached the disk is cut off as what it is; one that says something else, or that is
+/// signed and stands where none should, is kept for whoever looks into it.
+#[test]
+fn a_torn_checkpoint_is_told_from_an_altered_one() {
+    let (whole, of) = (folder("torn-whole"), Box_::default());
+    let mut evidence = open(&options(&whole), &of);
+    for number in 1..=3 {
+        evidence.record(event(number).as_bytes(), 1);
+        of.pass(Duration::from_millis(1100));
+        evidence.tick();
+    }
+    evidence.close();
+    let full = fs::read(last_segment(&whole)).unwrap();
+    let last = full.windows(5).rposition(|bytes| bytes == *b"VBR1\x03").unwrap();
+    let end = full.len();
+    let copied = folder("torn");
+    let is_damaged = |change: &dyn Fn(&mut Vec<u8>)| {
+        copy(&whole, &copied);
+        let path = last_segment(&copied);
+        let mut bytes = full.clone();
+        change(&mut bytes);
+        fs::write(&path, &bytes).unwrap();
+        open(&options(&copied), &of).close();
+        let is_kept = path.with_extension("damaged").exists();
+        assert!(check(&copied).is_ok());
+        is_kept
+    };
+    for at in last..end {
+        assert!(!is_damaged(&|bytes| bytes.truncate(at)), "cut at {at}");
+    }
+    for at in (last + 40..end).step_by(7) {
+        assert!(!is_damaged(&|bytes| bytes[at..].fill(0)), "zeros from {at}");
+    }
+    assert!(!is_damaged(&|bytes| bytes[last + 40..last + 60].fill(0)), "a hole that was never written");
+    for at in (last + 12..end - 8).step_by(7) {
+        assert!(is_damaged(&|bytes| bytes[at] ^= 1), "flipped at {at}");
+    }
+    // What is signed stands behind something that was changed.
+    assert!(is_damaged(&|bytes| bytes[last - 100] ^= 1));
+    fs::remove_dir_all(whole).unwrap();
+    fs::remove_dir_all(copied).unwrap();
 }
 
 #[derive(Clone, Debug)]
@@ -100,7 +144,7 @@ proptest! {
             match step {
                 Step::Record(size) => for _ in 0..times {
                     number += 1;
-                    evidence.record(format!("{{\"event_id\":{number},\"text\":\"{}\"}}", "x".repeat(size)).as_bytes());
+                    evidence.record(format!("{{\"event_id\":{number},\"text\":\"{}\"}}", "x".repeat(size)).as_bytes(), 1);
                 },
                 Step::Frame(size) => evidence.packet(Port::PlantDropped, BEGIN, size as u32, &vec![7; size], &PacketNotes::default()),
                 Step::Lost(count) => evidence.lost_before(count, 0),
@@ -123,7 +167,7 @@ proptest! {
                     disk.set(Faults::default());
                     evidence = open_on(disk.clone(), &options, &of);
                 }
-                Step::Faults { room, syncs, cuts, creates } => disk.set(Faults { room, syncs_fail: syncs, cuts_fail: cuts, creates_fail: creates, size: None }),
+                Step::Faults { room, syncs, cuts, creates } => disk.set(Faults { room, syncs_fail: syncs, cuts_fail: cuts, creates_fail: creates, ..Faults::default() }),
                 Step::Heal => {
                     disk.set(Faults::default());
                     of.pass(Duration::from_millis(1100));

@@ -3,8 +3,11 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
 
+use zerocopy::IntoBytes;
+
 use super::faults::Faults;
 use super::*;
+use crate::record::Ledger;
 
 /// Time passes and the store is looked after, ten times a second.
 fn live(evidence: &mut Evidence, of: &Box_, time: Duration) {
@@ -23,7 +26,7 @@ fn what_is_written_is_sound_and_says_so_every_second() {
     let options = options(&directory);
     let mut evidence = open(&options, &of);
     for number in 1..=10 {
-        evidence.record(event(number).as_bytes());
+        evidence.record(event(number).as_bytes(), 1);
         refused(&mut evidence, number, if number % 2 == 0 { Port::PlantDropped } else { Port::RobotDropped });
         live(&mut evidence, &of, Duration::from_millis(400));
     }
@@ -63,9 +66,9 @@ fn a_run_goes_on_where_the_one_before_ended() {
         let mut evidence = open(&options, &of);
         let second = Evidence::open(options.clone(), Arc::new(of.clone())).unwrap_err();
         assert!(second.to_string().contains("another process"), "{second}");
-        evidence.record(event(run).as_bytes());
+        evidence.record(event(run).as_bytes(), 1);
         live(&mut evidence, &of, Duration::from_millis(1500));
-        evidence.record(event(run + 100).as_bytes());
+        evidence.record(event(run + 100).as_bytes(), 1);
         if run == 3 {
             evidence.kill();
             // Without the short cut, and without the count beside it, the segments tell.
@@ -94,7 +97,7 @@ fn segments_turn_and_the_oldest_go() {
     let mut evidence = open(&options, &of);
     let text = "x".repeat(900);
     for number in 1..=6000u64 {
-        evidence.record(format!("{{\"event_id\":{number},\"text\":\"{text}\"}}").as_bytes());
+        evidence.record(format!("{{\"event_id\":{number},\"text\":\"{text}\"}}").as_bytes(), 1);
         if number % 20 == 0 {
             live(&mut evidence, &of, Duration::from_millis(100));
         }
@@ -129,7 +132,7 @@ fn a_disk_smaller_than_the_budget_keeps_the_newest() {
     disk.set(Faults { size: Some(2 << 20), ..Faults::default() });
     let mut evidence = open_on(disk, &options, &of);
     for number in 1..=600u64 {
-        evidence.record(format!("{{\"event_id\":{number},\"text\":\"{}\"}}", "x".repeat(9000)).as_bytes());
+        evidence.record(format!("{{\"event_id\":{number},\"text\":\"{}\"}}", "x".repeat(9000)).as_bytes(), 1);
         live(&mut evidence, &of, Duration::from_millis(100));
     }
     assert!(evidence.bytes() <= 2 << 20 && evidence.bytes() > 1 << 20, "{}", evidence.bytes());
@@ -146,7 +149,7 @@ fn damage_in_old_segments_stops_no_recording() {
     let options = EvidenceOptions { budget: 2 << 20, ..options(&directory) };
     let write = |evidence: &mut Evidence, count: u64| {
         for number in 1..=count {
-            evidence.record(format!("{{\"event_id\":{number},\"text\":\"{}\"}}", "x".repeat(9000)).as_bytes());
+            evidence.record(format!("{{\"event_id\":{number},\"text\":\"{}\"}}", "x".repeat(9000)).as_bytes(), 1);
             live(evidence, &of, Duration::from_millis(100));
         }
     };
@@ -181,7 +184,7 @@ fn what_is_too_old_goes_whatever_the_clock_said_for_a_while() {
     let options = EvidenceOptions { max_age: Some(Duration::from_secs(3600)), ..options(&directory) };
     let mut evidence = open(&options, &of);
     for number in 1..=100 {
-        evidence.record(event(number).as_bytes());
+        evidence.record(event(number).as_bytes(), 1);
         live(&mut evidence, &of, Duration::from_secs(60));
     }
     evidence.close();
@@ -191,6 +194,157 @@ fn what_is_too_old_goes_whatever_the_clock_said_for_a_while() {
     let events = sound.events();
     // An hour, what a segment holds, and the minute in which it is seen.
     assert!((60..=73).contains(&events.len()), "{}", events.len());
+    fs::remove_dir_all(directory).unwrap();
+}
+
+/// A dead battery and a time server that says 2038; years later nobody could tell what was removed for that.
+#[test]
+fn a_clock_that_jumps_ahead_makes_nothing_old() {
+    const YEARS: Duration = Duration::from_secs(12 * 365 * 86_400);
+    const DAY: Duration = Duration::from_secs(86_400);
+    let (directory, of) = (folder("jump"), Box_::default());
+    let options = EvidenceOptions { max_age: Some(10 * DAY), ..options(&directory) };
+    let mut evidence = open(&options, &of);
+    let mut number = 0;
+    let mut minutes = |evidence: &mut Evidence, count: u32| {
+        for _ in 0..count {
+            number += 1;
+            evidence.record(event(number).as_bytes(), 1);
+            live(evidence, &of, Duration::from_secs(60));
+        }
+    };
+    minutes(&mut evidence, 30);
+    of.set_ahead(YEARS);
+    minutes(&mut evidence, 30);
+    // Nor does it with a restart: what the clock alone says counts for four days each time.
+    for kill in [false, true] {
+        if kill {
+            evidence.kill();
+        } else {
+            evidence.close();
+        }
+        evidence = open(&options, &of);
+        minutes(&mut evidence, 30);
+        assert_eq!(segment_files(&directory).unwrap()[0], directory.join("evidence-00000001.pcapng"));
+    }
+    evidence.close();
+    assert_eq!(sound(&directory).words("prune").len(), 0);
+    // A third one makes it twelve days: what is older than ten of them goes, and what was written since stays.
+    let mut evidence = open(&options, &of);
+    minutes(&mut evidence, 3);
+    evidence.close();
+    let sound = sound(&directory);
+    assert!(sound.words("prune").iter().all(|prune| prune["why"] == "age"));
+    let events = sound.events();
+    assert!(events[0] > 50 && events[0] < 90, "{}", events[0]);
+    assert_eq!(events.last(), Some(&number));
+    fs::remove_dir_all(directory).unwrap();
+}
+
+/// A clock that is put back, or stands in 1970 until the network is there, keeps nothing for ever.
+#[test]
+fn what_was_written_under_a_wrong_clock_grows_old_like_the_rest() {
+    let (directory, of) = (folder("back"), Box_::default());
+    let options = EvidenceOptions { max_age: Some(Duration::from_secs(3600)), ..options(&directory) };
+    of.set_ahead(Duration::from_secs(12 * 365 * 86_400));
+    let mut evidence = open(&options, &of);
+    for number in 1..=150u64 {
+        if number == 20 {
+            of.set_ahead(Duration::ZERO);
+        }
+        if number == 75 {
+            evidence.close();
+            evidence = open(&options, &of);
+        }
+        evidence.record(event(number).as_bytes(), 1);
+        live(&mut evidence, &of, Duration::from_secs(60));
+    }
+    evidence.close();
+    let events = sound(&directory).events();
+    assert!((60..=75).contains(&events.len()), "{} from {}", events.len(), events[0]);
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn a_start_on_a_disk_that_the_store_fills_removes_the_oldest_and_records() {
+    let (directory, of, disk) = (folder("start"), Box_::default(), FaultyDisk::default());
+    let options = EvidenceOptions { budget: 8 << 20, ..options(&directory) };
+    let mut evidence = open_on(disk.clone(), &options, &of);
+    for number in 1..=300u64 {
+        evidence.record(format!("{{\"event_id\":{number},\"text\":\"{}\"}}", "x".repeat(9000)).as_bytes(), 1);
+        live(&mut evidence, &of, Duration::from_millis(100));
+    }
+    evidence.close();
+    let before = sound(&directory);
+    assert!(directory.join("evidence.reserve").is_file(), "room is held for the day on which there is none");
+    // Nothing is free, whatever is removed first is the reserve's 64 KiB, and then what the segments held.
+    let bytes: u64 = segment_files(&directory).unwrap().iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+    disk.set(Faults { full_at: Some(bytes + (64 << 10)), size: Some(bytes), ..Faults::default() });
+    let mut evidence = open_on(disk.clone(), &options, &of);
+    assert_eq!(evidence.error(), None);
+    assert!(directory.join("evidence.reserve").exists(), "held again once there is room");
+    for number in 301..=320u64 {
+        evidence.record(event(number).as_bytes(), 1);
+        live(&mut evidence, &of, Duration::from_millis(100));
+    }
+    evidence.close();
+    let after = sound(&directory);
+    assert!(!after.words("prune").is_empty() && after.words("prune").iter().all(|prune| prune["why"] == "size"));
+    assert_eq!(after.events().last(), Some(&320));
+    assert!(after.first_leaf > before.first_leaf && after.lost() == 0);
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn a_disk_that_others_fill_costs_no_evidence_and_is_told_of() {
+    let (directory, of, disk) = (folder("others"), Box_::default(), FaultyDisk::default());
+    let options = EvidenceOptions { budget: 8 << 20, ..options(&directory) };
+    let mut evidence = open_on(disk.clone(), &options, &of);
+    for number in 1..=100u64 {
+        evidence.record(format!("{{\"event_id\":{number},\"text\":\"{}\"}}", "x".repeat(9000)).as_bytes(), 1);
+        live(&mut evidence, &of, Duration::from_millis(100));
+    }
+    evidence.close();
+    let full = Faults { room: Some(0), size: Some(0), used: Some(1 << 40), ..Faults::default() };
+    disk.set(full);
+    let mut evidence = open_on(disk.clone(), &options, &of);
+    evidence.record(event(101).as_bytes(), 1);
+    assert!(evidence.error().is_some(), "said at once");
+    live(&mut evidence, &of, Duration::from_secs(30));
+    assert!(evidence.error().is_some());
+    assert!(directory.join("evidence-00000001.pcapng").exists());
+    disk.set(Faults::default());
+    live(&mut evidence, &of, Duration::from_millis(1100));
+    assert_eq!(evidence.error(), None, "within a second of there being room");
+    evidence.close();
+    let sound = sound(&directory);
+    assert_eq!(sound.events(), (1..=101).collect::<Vec<_>>());
+    assert_eq!((sound.words("prune").len(), sound.lost()), (0, 0));
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn what_a_killed_predecessor_left_is_told_of_and_accounted_for() {
+    let (directory, of, disk) = (folder("killed"), Box_::default(), FaultyDisk::default());
+    let mut evidence = open_on(disk.clone(), &options(&directory), &of);
+    let ledger = Ledger::over(Box::leak(vec![0u64; 4].into_boxed_slice()).as_mut_bytes()).unwrap();
+    ledger.begin(100);
+    assert_eq!(evidence.note_in(ledger, Some(117)), 17);
+    evidence.lost_before(2, 0);
+    evidence.record(event(20).as_bytes(), 3);
+    evidence.account(4);
+    assert_eq!(ledger.accounted(), 104, "what waits is not written");
+    // A sync that fails takes it all back.
+    disk.set(Faults { syncs_fail: true, ..Faults::default() });
+    live(&mut evidence, &of, Duration::from_secs(2));
+    assert!(ledger.accounted() <= 104, "{}", ledger.accounted());
+    disk.set(Faults::default());
+    live(&mut evidence, &of, Duration::from_secs(3));
+    assert_eq!(ledger.accounted(), 100 + 17 + 2 + 3 + 4);
+    evidence.close();
+    let sound = sound(&directory);
+    let killed: Vec<_> = sound.words("gap").into_iter().filter(|gap| gap["why"] == "killed").collect();
+    assert!(!killed.is_empty() && killed.iter().all(|gap| gap["records"] == 17), "{killed:?}");
     fs::remove_dir_all(directory).unwrap();
 }
 
@@ -204,7 +358,7 @@ fn a_disk_that_refuses_loses_what_does_not_fit_into_memory_and_says_so() {
         disk.set(Faults { room: Some(10_000 * round + 7), cuts_fail: round == 3, ..Faults::default() });
         for _ in 0..3000 {
             number += 1;
-            evidence.record(format!("{{\"event_id\":{number},\"text\":\"{text}\"}}").as_bytes());
+            evidence.record(format!("{{\"event_id\":{number},\"text\":\"{text}\"}}").as_bytes(), 1);
         }
         live(&mut evidence, &of, Duration::from_secs(3));
         assert!(evidence.error().is_some());
@@ -233,7 +387,7 @@ fn what_a_failed_sync_leaves_open_is_taken_for_lost() {
     let mut evidence = open_on(disk.clone(), &options(&directory), &of);
     for number in 1..=20u64 {
         disk.set(Faults { syncs_fail: number % 3 != 0, creates_fail: number == 7, ..Faults::default() });
-        evidence.record(event(number).as_bytes());
+        evidence.record(event(number).as_bytes(), 1);
         refused(&mut evidence, number, Port::PlantDropped);
         live(&mut evidence, &of, Duration::from_millis(1300));
     }
@@ -254,7 +408,7 @@ fn losses_before_the_store_are_told_of_once_a_second() {
     let mut evidence = open(&options(&directory), &of);
     for number in 1..=100 {
         evidence.lost_before(3, 1);
-        evidence.record(event(number).as_bytes());
+        evidence.record(event(number).as_bytes(), 1);
         live(&mut evidence, &of, Duration::from_millis(100));
     }
     evidence.close();
@@ -293,7 +447,7 @@ fn a_segment_that_somebody_removes_is_not_written_to_any_more() {
     let mut evidence = open(&options(&directory), &of);
     fs::remove_file(last_segment(&directory)).unwrap();
     live(&mut evidence, &of, Duration::from_secs(4));
-    evidence.record(event(1).as_bytes());
+    evidence.record(event(1).as_bytes(), 1);
     live(&mut evidence, &of, Duration::from_secs(2));
     assert_eq!(evidence.error(), None);
     evidence.close();
@@ -330,7 +484,7 @@ fn opening_reads_the_last_segment_only() {
     let options = options(&directory);
     let mut evidence = open(&options, &of);
     for number in 1..=410 {
-        evidence.record(event(number).as_bytes());
+        evidence.record(event(number).as_bytes(), 1);
         of.pass(Duration::from_secs(601));
         evidence.tick();
     }
@@ -374,7 +528,7 @@ fn tshark_reads_a_segment_without_a_complaint() {
     let (directory, of) = (folder("tshark"), Box_::default());
     let mut evidence = open(&options(&directory), &of);
     for number in 1..=3 {
-        evidence.record(event(number).as_bytes());
+        evidence.record(event(number).as_bytes(), 1);
         refused(&mut evidence, number, Port::PlantDropped);
         live(&mut evidence, &of, Duration::from_millis(700));
     }

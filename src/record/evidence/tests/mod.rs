@@ -10,7 +10,7 @@ mod sealed;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::disk::Disk;
@@ -26,11 +26,20 @@ const BEGIN: u64 = 1_764_000_000 * SECOND;
 #[derive(Clone, Debug, Default)]
 pub(in crate::record) struct Box_ {
     passed_ns: Arc<AtomicU64>,
+    /// How far the wall clock was set ahead, and whether it says that it is synchronised.
+    ahead_ns: Arc<AtomicU64>,
+    synchronised: Arc<AtomicBool>,
 }
 
 impl Box_ {
     pub(in crate::record) fn pass(&self, time: Duration) {
         self.passed_ns.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    /// Sets the wall clock, as a time server does.
+    pub(in crate::record) fn set_ahead(&self, by: Duration) {
+        self.ahead_ns.store(by.as_nanos() as u64, Ordering::Relaxed);
+        self.synchronised.store(true, Ordering::Relaxed);
     }
 }
 
@@ -40,12 +49,12 @@ impl Surroundings for Box_ {
     }
 
     fn clock(&self) -> ClockState {
-        ClockState::Free
+        if self.synchronised.load(Ordering::Relaxed) { ClockState::Synchronised } else { ClockState::Free }
     }
 
     fn now(&self) -> Moment {
         let passed = self.passed_ns.load(Ordering::Relaxed);
-        Moment { monotonic_ns: SECOND + passed, wall_ns: BEGIN + passed }
+        Moment { monotonic_ns: SECOND + passed, wall_ns: BEGIN + passed + self.ahead_ns.load(Ordering::Relaxed) }
     }
 }
 

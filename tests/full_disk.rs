@@ -1,0 +1,288 @@
+//! A box whose records lie on a disk that is full when it starts: frames pass, the status says what is wrong, nothing of the
+//! evidence is given up for what others put there, and recording begins when there is room.
+
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may stop at the first surprise"
+)]
+
+mod support;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use support::can_make_namespaces;
+use support::netns::Netns;
+use support::raw::RawSocket;
+use support::wire::{PLANT, PLANT_SIDE, ROBOT, ROBOT_SIDE};
+use vambrace::record::evidence::segment_files;
+
+/// A small disk in memory; gone with its value.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &Path, size: &str) -> Self {
+        std::fs::create_dir_all(at).unwrap();
+        let size = format!("size={size}");
+        let status = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at).status().unwrap();
+        assert!(status.success());
+        Self(at.to_owned())
+    }
+
+    /// Somebody else's file over all that is free.
+    fn fill(&self) -> PathBuf {
+        let path = self.0.join("core");
+        let mut file = std::fs::File::create(&path).unwrap();
+        for piece in [1 << 16, 1 << 12, 1] {
+            while file.write(&vec![7; piece]).is_ok_and(|written| written > 0) {}
+        }
+        path
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+/// The running box between two namespaces, with its records wherever `records` is.
+struct Running {
+    directory: PathBuf,
+    inside: Netns,
+    plant: Netns,
+    robot: Netns,
+    process: Option<Child>,
+}
+
+impl Running {
+    fn new(name: &str) -> Self {
+        let (plant, inside, robot) = (Netns::new("fdp"), Netns::new("fdb"), Netns::new("fdr"));
+        plant.join(PLANT_SIDE, &inside, PLANT, 1500);
+        inside.join(ROBOT, &robot, ROBOT_SIDE, 1500);
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&directory);
+        std::fs::create_dir_all(&directory).unwrap();
+        let own = directory.display();
+        let text = format!(
+            "mode = \"observe\"\n[ports]\nplant = \"{PLANT}\"\nrobot = \"{ROBOT}\"\n\
+             [fast_path]\npolling = \"blocking\"\n[control]\nsocket = \"{own}/control.sock\"\n\
+             [record]\ndirectory = \"{own}/records\"\nsize_budget = \"64 MiB\"\n\
+             [[asset]]\nname = \"robot\"\nip = \"10.20.0.40\"\nside = \"robot\"\n"
+        );
+        std::fs::write(directory.join("vambrace.toml"), text).unwrap();
+        Self { directory, inside, plant, robot, process: None }
+    }
+
+    fn records(&self) -> PathBuf {
+        self.directory.join("records")
+    }
+
+    fn start(&mut self) {
+        let mut command = self.inside.command(support::vambrace());
+        command.args(["run", "--config"]).arg(self.directory.join("vambrace.toml")).stdout(Stdio::null());
+        let log = std::fs::File::options().create(true).append(true).open(self.directory.join("log")).unwrap();
+        self.process = Some(command.stderr(log).spawn().unwrap());
+    }
+
+    fn end(&mut self) {
+        let Some(mut process) = self.process.take() else { return };
+        let _ = kill_process(Pid::from_child(&process), Signal::TERM);
+        let started = Instant::now();
+        while process.try_wait().unwrap().is_none() {
+            if started.elapsed() > Duration::from_secs(5) {
+                let _ = process.kill();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.join("log")).unwrap_or_default()
+    }
+
+    /// Waits for a status that fits; how long it took.
+    fn waits(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Duration {
+        let started = Instant::now();
+        loop {
+            let mut command = Command::new(support::vambrace());
+            command.arg("--socket").arg(self.directory.join("control.sock"));
+            let output = command.args(["--json", "status"]).output().unwrap();
+            let status = serde_json::from_slice::<Value>(&output.stdout).unwrap_or_default();
+            if status.is_object() && fits(&status) {
+                return started.elapsed();
+            }
+            assert!(started.elapsed() < Duration::from_secs(15), "{what}: {status}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Sends a frame of a type that passes unread, and sees it arrive.
+    fn frames_pass(&self) {
+        let (sender, receiver) = (
+            self.plant.enter(|| RawSocket::open(PLANT_SIDE).unwrap()),
+            self.robot.enter(|| RawSocket::open(ROBOT_SIDE).unwrap()),
+        );
+        let frame = [&[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x88, 0xcc][..], &[9; 46]].concat();
+        let started = Instant::now();
+        loop {
+            sender.send(&frame).unwrap();
+            if receiver.receive(Duration::from_millis(50)).unwrap().is_some_and(|seen| seen == frame) {
+                return;
+            }
+            assert!(started.elapsed() < Duration::from_secs(15), "no frame passes:\n{}", self.log());
+        }
+    }
+
+    fn is_sound(&self) -> Value {
+        let mut command = Command::new(support::vambrace());
+        let output = command.args(["--json", "evidence", "verify"]).arg(self.records()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}\n{}", self.log());
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        serde_json::from_str(text.lines().last().unwrap()).unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn is_degraded(status: &Value) -> bool {
+    let sentences = status["degraded"].as_array().unwrap();
+    sentences.iter().any(|sentence| sentence.as_str().unwrap().contains("records can't be written"))
+}
+
+#[test]
+fn a_box_on_a_disk_that_others_fill_passes_frames_says_so_and_records_when_there_is_room() {
+    if !can_make_namespaces("a_box_on_a_disk_that_others_fill_passes_frames") {
+        return;
+    }
+    let mut running = Running::new("disk-others");
+    let disk = SmallDisk::mount(&running.records(), "8m");
+    // A first run, so that there is evidence to lose.
+    running.start();
+    running.waits("a first run", |status| !is_degraded(status) && status["records"]["written"].as_u64() > Some(0));
+    std::thread::sleep(Duration::from_millis(1500));
+    running.end();
+    let before = segment_files(&running.records()).unwrap();
+    running.is_sound();
+
+    let core = disk.fill();
+    running.start();
+    running.frames_pass();
+    let took = running.waits("the alarm", is_degraded);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(running.log().contains("can't be"), "{}", running.log());
+    std::thread::sleep(Duration::from_millis(2500));
+    running.frames_pass();
+    running.waits("the alarm lasts", is_degraded);
+    assert!(before.iter().all(|path| path.exists()), "no evidence is given up for what others put there");
+
+    std::fs::remove_file(core).unwrap();
+    let took = running.waits("the end of the alarm", |status| !is_degraded(status));
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    std::thread::sleep(Duration::from_millis(1500));
+    running.end();
+    let report = running.is_sound();
+    assert_eq!((&report["runs"], &report["absent"]), (&2.into(), &Value::Null), "{report}");
+    drop(running);
+    drop(disk);
+}
+
+#[test]
+fn a_box_that_has_never_recorded_starts_on_a_full_disk_if_it_can_say_what_is_in_force() {
+    if !can_make_namespaces("a_box_that_has_never_recorded_starts_on_a_full_disk") {
+        return;
+    }
+    let mut running = Running::new("disk-first");
+    let disk = SmallDisk::mount(&running.records(), "1m");
+    let core = disk.fill();
+    // Nothing tells a packet process what is in force: it says what to do, and ends.
+    running.start();
+    let status = running.process.take().unwrap().wait().unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert!(running.log().contains("free space there"), "{}", running.log());
+    std::fs::remove_file(core).unwrap();
+    running.start();
+    running.frames_pass();
+    running.waits("records", |status| !is_degraded(status) && status["records"]["written"].as_u64() > Some(0));
+    running.end();
+    drop(running);
+    drop(disk);
+}
+
+#[test]
+fn a_box_on_a_disk_that_its_own_evidence_fills_removes_the_oldest_of_it() {
+    if !can_make_namespaces("a_box_on_a_disk_that_its_own_evidence_fills") {
+        return;
+    }
+    let mut running = Running::new("disk-own");
+    // Smaller than a single segment of a 64 MiB budget, 2 MiB, and some of them.
+    let disk = SmallDisk::mount(&running.records(), "8m");
+    for _ in 0..3 {
+        running.start();
+        running.waits("a run", |status| !is_degraded(status) && status["records"]["written"].as_u64() > Some(0));
+        std::thread::sleep(Duration::from_millis(1200));
+        running.end();
+    }
+    // Evidence that is there already: segments of the box's own, made large by what a verifier must not mind, are not to be
+    // had; so another store of the same key is written, until the disk is nearly full.
+    grow(&running.records(), 5 << 20);
+    running.is_sound();
+    let first = segment_files(&running.records()).unwrap()[0].clone();
+    let core = disk.fill();
+    assert!(std::fs::metadata(&core).unwrap().len() < 3 << 20, "most of the disk is evidence");
+    running.start();
+    running.frames_pass();
+    running.waits("records again", |status| !is_degraded(status) && status["records"]["written"].as_u64() > Some(0));
+    std::thread::sleep(Duration::from_millis(1500));
+    running.end();
+    assert!(!first.exists(), "the oldest went");
+    assert!(!running.is_sound()["absent"].is_null());
+    drop(running);
+    drop(disk);
+}
+
+/// Lets the store grow, as the recorder of a busy cell does.
+fn grow(records: &Path, bytes: u64) {
+    use vambrace::record::evidence::{ClockState, Evidence, EvidenceOptions, FrameCounts, Surroundings};
+    #[derive(Debug)]
+    struct Busy;
+    impl Surroundings for Busy {
+        fn frames(&self) -> FrameCounts {
+            FrameCounts::default()
+        }
+        fn clock(&self) -> ClockState {
+            ClockState::Unknown
+        }
+    }
+    let options = EvidenceOptions {
+        directory: records.to_owned(),
+        budget: 8 << 20,
+        max_age: None,
+        witnesses: Vec::new(),
+        counter: None,
+        host: "box".into(),
+        names: Vec::new(),
+    };
+    let mut evidence = Evidence::open(options, std::sync::Arc::new(Busy)).unwrap();
+    let text = "x".repeat(4000);
+    let mut number = 1_000_000u64;
+    while evidence.bytes() < bytes {
+        number += 1;
+        evidence.record(format!("{{\"event_id\":{number},\"text\":\"{text}\"}}").as_bytes(), 1);
+        evidence.tick();
+    }
+    assert_eq!(evidence.error(), None);
+    evidence.close();
+}
