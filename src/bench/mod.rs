@@ -20,7 +20,7 @@ pub use in_process::{Played, Playing, built_in_rules, play};
 pub use lane::{Lane, Middle, inside, remove_left_behind};
 pub use machine::Machine;
 pub use standing::{box_runs_here, in_use};
-pub use traffic::{Recorded, built_in, rtde_cycle, rtde_opening};
+pub use traffic::{Recorded, built_in, built_in_modbus, rtde_cycle, rtde_opening};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -139,6 +139,14 @@ pub fn built_in(exchanges: u16) -> Recorded {
     recorded
 }
 
+/// The Modbus part of [`built_in`] alone.
+#[must_use]
+pub fn built_in_modbus(exchanges: u16) -> Recorded {
+    let mut recorded = Recorded::default();
+    let _ = modbus_talk(&mut recorded, exchanges);
+    recorded
+}
+
 fn modbus_talk(recorded: &mut Recorded, exchanges: u16) -> Option<()> {
     let mut talk = Talk::open(recorded, 40_000, modbus::PORT)?;
     for n in 0..exchanges {

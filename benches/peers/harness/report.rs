@@ -1,0 +1,167 @@
+//! Tables and JSON.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use serde_json::json;
+use vambrace::bench::{Machine, median};
+
+use super::Load;
+
+/// The way that all are compared with.
+pub const BASE: &str = "kernel bridge";
+
+/// All figures of a run.
+pub struct Report {
+    machine: Machine,
+    tables: Vec<Table>,
+    absent: BTreeMap<String, String>,
+    /// Most memory of each way, bytes.
+    memory: BTreeMap<String, u64>,
+}
+
+/// Those of one load.
+struct Table {
+    load: Load,
+    columns: Vec<String>,
+    /// A way's name and a list of figures for each round.
+    rows: Vec<(String, Vec<Vec<f64>>)>,
+}
+
+impl Load {
+    fn title(self) -> &'static str {
+        match self {
+            Self::RoundTrip => "Modbus round trip, one after the other, us",
+            Self::Paced => "Modbus round trip at 2,000 a second, from the intended time, us",
+            Self::K16 => "16 Modbus connections: exchanges a second; time of one, us",
+            Self::Stream => {
+                "RTDE at 500 Hz (in: toward the robot) beside Modbus at 4,000/s: jitter and latest, us; gaps > 20 ms"
+            }
+            Self::Flood => "UDP flood, frames received, thousands a second, by bytes on the wire",
+            Self::Lossless => "highest rate with at most 0.1 % lost, thousands a second, by bytes on the wire",
+            Self::Churn => "connections opened, used once and closed: 1/s; time of one, us; failed",
+            Self::Offline => {
+                "the same capture offline, thousand frames a second (without the start of the program; 0 = n/a)"
+            }
+        }
+    }
+
+    /// Columns that are shown as ratios to the bridge too.
+    fn compared(self) -> &'static [&'static str] {
+        match self {
+            Self::RoundTrip | Self::Paced => &["p50", "p99"],
+            Self::K16 | Self::Churn => &["1/s"],
+            Self::Stream => &["in p99", "out p99"],
+            Self::Flood | Self::Lossless => &["64", "1514"],
+            Self::Offline => &[],
+        }
+    }
+}
+
+impl Report {
+    pub fn new(machine: Machine) -> Self {
+        Self { machine, tables: Vec::new(), absent: BTreeMap::new(), memory: BTreeMap::new() }
+    }
+
+    pub fn add(&mut self, load: Load, way: &str, figures: Vec<(String, f64)>) {
+        let (columns, figures): (Vec<_>, Vec<_>) = figures.into_iter().unzip();
+        let at = self.tables.iter().position(|table| table.load == load).unwrap_or_else(|| {
+            self.tables.push(Table { load, columns: columns.clone(), rows: Vec::new() });
+            self.tables.len() - 1
+        });
+        let table = &mut self.tables[at];
+        assert_eq!(table.columns, columns, "every way has the same columns");
+        match table.rows.iter_mut().find(|(name, _)| name == way) {
+            Some((_, rounds)) => rounds.push(figures),
+            None => table.rows.push((way.to_owned(), vec![figures])),
+        }
+    }
+
+    pub fn absent(&mut self, way: &str, why: &str) {
+        self.absent.insert(way.to_owned(), why.to_owned());
+    }
+
+    pub fn is_absent(&self, way: &str) -> bool {
+        self.absent.contains_key(way)
+    }
+
+    pub fn memory(&mut self, way: &str, bytes: u64) {
+        let most = self.memory.entry(way.to_owned()).or_default();
+        *most = bytes.max(*most);
+    }
+
+    /// The median over rounds of one figure, for tests.
+    pub fn figure(&self, load: Load, way: &str, column: &str) -> Option<f64> {
+        let table = self.tables.iter().find(|table| table.load == load)?;
+        let at = table.columns.iter().position(|name| name == column)?;
+        let (_, rounds) = table.rows.iter().find(|(name, _)| name == way)?;
+        median(rounds.iter().map(|round| round[at]))
+    }
+
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        for table in &self.tables {
+            let rounds = table.rows.first().map_or(0, |(_, rounds)| rounds.len());
+            let _ = writeln!(out, "\n{} (medians of {rounds})", table.load.title());
+            let mut heading = format!("{:<28}", "");
+            table.columns.iter().for_each(|name| heading += &format!(" {name:>10}"));
+            table.load.compared().iter().for_each(|name| heading += &format!(" {:>14}", format!("{name}/bridge")));
+            let _ = writeln!(out, "{}", heading.trim_end());
+            let base = table.rows.iter().find(|(name, _)| name == BASE).map(|(_, rounds)| rounds);
+            for (name, rounds) in &table.rows {
+                let mut line = format!("{name:<28}");
+                for at in 0..table.columns.len() {
+                    line +=
+                        &format!(" {:>10}", rounded(median(rounds.iter().map(|round| round[at])).unwrap_or(f64::NAN)));
+                }
+                for compared in table.load.compared() {
+                    let at = table.columns.iter().position(|column| column == compared).unwrap();
+                    let ratios = base.into_iter().flatten().zip(rounds).map(|(base, own)| own[at] / base[at]);
+                    let ratio = median(ratios).map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
+                    line += &format!(" {ratio:>14}");
+                }
+                let _ = writeln!(out, "{}", line.trim_end());
+            }
+        }
+        for (way, bytes) in &self.memory {
+            let _ = writeln!(
+                out,
+                "{}memory of {way}: {:.0} MiB at most",
+                if self.is_first(way) { "\n" } else { "" },
+                *bytes as f64 / 1048576.0
+            );
+        }
+        for (way, why) in &self.absent {
+            let _ = writeln!(out, "not measured: {way}: {why}");
+        }
+        out
+    }
+
+    fn is_first(&self, way: &str) -> bool {
+        self.memory.keys().next().is_some_and(|first| first == way)
+    }
+
+    pub fn json(&self) -> String {
+        let Machine { processor, cores, kernel, load } = &self.machine;
+        let tables = self.tables.iter().map(|table| {
+            let rows = table.rows.iter().map(|(way, rounds)| json!({ "way": way, "rounds": rounds }));
+            json!({
+                "load": table.load.title(), "columns": table.columns, "rows": rows.collect::<Vec<_>>(),
+            })
+        });
+        let told = json!({
+            "machine": { "processor": processor, "cores": cores, "kernel": kernel, "load": load },
+            "tables": tables.collect::<Vec<_>>(), "memory": self.memory, "absent": self.absent,
+        });
+        told.to_string() + "\n"
+    }
+}
+
+/// Three digits that mean something.
+fn rounded(figure: f64) -> String {
+    match figure.abs() {
+        big if big >= 100.0 || big == 0.0 => format!("{figure:.0}"),
+        middle if middle >= 10.0 => format!("{figure:.1}"),
+        _ => format!("{figure:.2}"),
+    }
+}
