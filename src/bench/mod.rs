@@ -6,6 +6,7 @@
 
 mod exchange;
 mod figures;
+mod flood;
 mod guarded;
 mod in_process;
 mod lane;
@@ -15,6 +16,7 @@ mod traffic;
 
 pub use exchange::{Ends, Load, connect, modbus_exchange};
 pub use figures::{Figures, median};
+pub use flood::Flooded;
 pub use guarded::{Guarded, Polling};
 pub use in_process::{Played, Playing, built_in_rules, play};
 pub use lane::{Lane, Middle, inside, remove_left_behind};

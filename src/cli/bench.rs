@@ -1,6 +1,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -8,7 +9,7 @@ use super::output::table;
 use super::replay::{ChecksumChoice, Scene};
 use super::{Context, Exit, fail};
 use crate::bench::{
-    self, BenchError, Ends, Figures, Guarded, Lane, Load, Machine, Middle, Played, Playing, Recorded, Stop,
+    self, BenchError, Ends, Figures, Flooded, Guarded, Lane, Load, Machine, Middle, Played, Playing, Recorded, Stop,
 };
 use crate::engine::offline::direction;
 use crate::engine::{Mode, Rules};
@@ -127,8 +128,18 @@ fn refusal(context: &Context, args: &BenchArgs) -> Option<String> {
     }
 }
 
-/// One way's name, and the figures of its rounds.
-type Way = (String, Vec<Figures>);
+/// Lengths of the flood's frames, bytes on the wire.
+const SIZES: [usize; 2] = [64, 1514];
+
+/// What one round measured on one way.
+struct Round {
+    round_trip: Figures,
+    /// Frames received a second of a flood, for each of [`SIZES`].
+    flood: [f64; 2],
+}
+
+/// One way's name, and its rounds.
+type Way = (String, Vec<Round>);
 
 /// Alternates between the kernel bridge and the box on one lane.
 fn round_trips(args: &BenchArgs, machine: &Machine, stop: &Stop) -> Result<Vec<Way>, BenchError> {
@@ -152,7 +163,13 @@ fn round_trips(args: &BenchArgs, machine: &Machine, stop: &Stop) -> Result<Vec<W
             let thread = scope.spawn(|| {
                 let _ = crate::sys::pin_to(traffic);
                 let mut times = Ends::open(&lane)?.round(load, stop)?;
-                Figures::of(&mut times).ok_or(BenchError::Stopped)
+                let round_trip = Figures::of(&mut times).ok_or(BenchError::Stopped)?;
+                let mut flood = [0.0; 2];
+                for (rate, size) in flood.iter_mut().zip(SIZES) {
+                    stop.check()?;
+                    *rate = Flooded::through(&lane, size, Duration::from_millis(300), None)?.received_rate;
+                }
+                Ok(Round { round_trip, flood })
             });
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
@@ -212,29 +229,51 @@ fn engine_table(played: &[Played]) -> String {
     table(&[heading].into_iter().chain(played.iter().map(row)).collect::<Vec<_>>())
 }
 
-/// The medians over rounds of p50, p99, p99.9 and the longest, in microseconds; then p50 and p99 as ratios to the first
-/// way's, round by round.
-fn medians(way: &Way, ways: &[Way]) -> ([f64; 4], [f64; 2]) {
-    let median = |figures: &mut dyn Iterator<Item = f64>| bench::median(figures).unwrap_or(f64::NAN);
-    let [p50, p99, p999, max] =
-        [0, 1, 2, 3].map(|at| median(&mut way.1.iter().filter_map(|round| round.each().get(at).map(|ns| ns / 1000.0))));
-    let first = ways.first().map(|(_, rounds)| rounds.as_slice()).unwrap_or_default();
-    let both = || way.1.iter().zip(first);
-    let ratio50 = median(&mut both().map(|(own, bridge)| own.p50 / bridge.p50));
-    let ratio99 = median(&mut both().map(|(own, bridge)| own.p99 / bridge.p99));
-    ([p50, p99, p999, max], [ratio50, ratio99])
+/// What is told of a way: medians over its rounds, and of each round's ratio to the first way's.
+struct Told {
+    /// p50, p99, p99.9 and the longest, microseconds.
+    times: [f64; 4],
+    /// p50 and p99 to the first way's.
+    time_ratios: [f64; 2],
+    /// Thousand frames a second of a flood.
+    rates: [f64; 2],
+    rate_ratios: [f64; 2],
+}
+
+impl Told {
+    fn of((_, own): &Way, ways: &[Way]) -> Self {
+        let first = ways.first().map(|(_, rounds)| rounds.as_slice()).unwrap_or_default();
+        let median = |figure: &dyn Fn(&Round) -> f64| bench::median(own.iter().map(figure)).unwrap_or(f64::NAN);
+        let ratio = |figure: &dyn Fn(&Round) -> f64| {
+            bench::median(own.iter().zip(first).map(|(own, first)| figure(own) / figure(first))).unwrap_or(f64::NAN)
+        };
+        let time = |at: usize| move |round: &Round| round.round_trip.each().get(at).map_or(f64::NAN, |ns| ns / 1000.0);
+        let rate = |at: usize| move |round: &Round| round.flood.get(at).map_or(f64::NAN, |rate| rate / 1000.0);
+        Self {
+            times: [0, 1, 2, 3].map(|at| median(&time(at))),
+            time_ratios: [0, 1].map(|at| ratio(&time(at))),
+            rates: [0, 1].map(|at| median(&rate(at))),
+            rate_ratios: [0, 1].map(|at| ratio(&rate(at))),
+        }
+    }
 }
 
 fn way_table(ways: &[Way]) -> String {
     let heading = ["round trip at 1000/s, us", "p50", "p99", "p99.9", "max", "p50 / bridge", "p99 / bridge"];
-    let row = |way: &Way| {
-        let (times, ratios) = medians(way, ways);
-        let mut row = vec![way.0.clone()];
-        row.extend(times.iter().map(|us| format!("{us:.1}")));
-        row.extend(ratios.iter().map(|ratio| format!("{ratio:.2}")));
-        row
-    };
-    table(&[heading.map(str::to_owned).to_vec()].into_iter().chain(ways.iter().map(row)).collect::<Vec<_>>())
+    let mut times = vec![heading.map(str::to_owned).to_vec()];
+    let heading = ["flood, 1000 frames/s", "64 B", "1514 B", "64 B / bridge", "1514 B / bridge"];
+    let mut rates = vec![heading.map(str::to_owned).to_vec()];
+    for way in ways {
+        let told = Told::of(way, ways);
+        let row = |figures: &[f64], ratios: &[f64]| {
+            let figures = figures.iter().map(|figure| format!("{figure:.1}"));
+            let ratios = ratios.iter().map(|ratio| format!("{ratio:.2}"));
+            [way.0.clone()].into_iter().chain(figures).chain(ratios).collect::<Vec<_>>()
+        };
+        times.push(row(&told.times, &told.time_ratios));
+        rates.push(row(&told.rates, &told.rate_ratios));
+    }
+    format!("{}\n{}", table(&times), table(&rates))
 }
 
 fn as_json(machine: &Machine, played: &[Played], ways: &[Way], absent: Option<&str>) -> String {
@@ -245,10 +284,12 @@ fn as_json(machine: &Machine, played: &[Played], ways: &[Way], absent: Option<&s
         })
     };
     let way = |way: &Way| {
-        let ([p50, p99, p999, max], [ratio50, ratio99]) = medians(way, ways);
+        let Told { times: [p50, p99, p999, max], time_ratios, rates, rate_ratios } = Told::of(way, ways);
         json!({
             "way": way.0, "rounds": way.1.len(), "p50_us": p50, "p99_us": p99, "p999_us": p999, "max_us": max,
-            "p50_to_bridge": ratio50, "p99_to_bridge": ratio99,
+            "p50_to_bridge": time_ratios[0], "p99_to_bridge": time_ratios[1],
+            "flood_kfps": { "64": rates[0], "1514": rates[1] },
+            "flood_to_bridge": { "64": rate_ratios[0], "1514": rate_ratios[1] },
         })
     };
     json!({
@@ -266,12 +307,16 @@ mod tests {
 
     #[test]
     fn ratios_are_of_the_same_round() {
-        let round = |p50: f64| Figures { p50, p99: p50 * 2.0, p999: 0.0, max: 0.0, mean: p50 };
-        let bridge = ("kernel bridge".to_owned(), [1000.0, 2000.0, 9000.0].map(round).to_vec());
-        let guarded = ("vambrace, busy".to_owned(), [3000.0, 4000.0, 9000.0].map(round).to_vec());
-        let ways = [bridge, guarded];
-        let ([p50, p99, ..], ratios) = medians(&ways[1], &ways);
-        assert_eq!((p50, p99, ratios), (4.0, 8.0, [2.0, 2.0]));
+        let round = |us: f64| Round {
+            round_trip: Figures { p50: us * 1000.0, p99: us * 2000.0, p999: 0.0, max: 0.0, mean: us },
+            flood: [1e6 / us, 5e5],
+        };
+        let bridge = ("kernel bridge".to_owned(), [1.0, 2.0, 10.0].map(round).into_iter().collect());
+        let guarded = ("vambrace, busy".to_owned(), [3.0, 4.0, 10.0].map(round).into_iter().collect());
+        let ways: [Way; 2] = [bridge, guarded];
+        let told = Told::of(&ways[1], &ways);
+        assert_eq!((told.times, told.time_ratios), ([4.0, 8.0, 0.0, 0.0], [2.0, 2.0]));
+        assert_eq!((told.rates, told.rate_ratios), ([250.0, 500.0], [0.5, 1.0]));
         let text = way_table(&ways);
         assert!(text.lines().nth(2).unwrap().starts_with("vambrace, busy            4.0  8.0"), "{text}");
     }

@@ -7,6 +7,7 @@ use serde_json::json;
 use vambrace::bench::{Machine, median};
 
 use super::Load;
+use super::ways::Way;
 
 /// The way that all are compared with.
 pub const BASE: &str = "kernel bridge";
@@ -92,10 +93,7 @@ impl Report {
 
     /// The median over rounds of one figure, for tests.
     pub fn figure(&self, load: Load, way: &str, column: &str) -> Option<f64> {
-        let table = self.tables.iter().find(|table| table.load == load)?;
-        let at = table.columns.iter().position(|name| name == column)?;
-        let (_, rounds) = table.rows.iter().find(|(name, _)| name == way)?;
-        median(rounds.iter().map(|round| round[at]))
+        median(self.rounds(load, way, column)?)
     }
 
     pub fn text(&self) -> String {
@@ -131,6 +129,12 @@ impl Report {
                 *bytes as f64 / 1048576.0
             );
         }
+        let _ = writeln!(out, "\nspecification (ratios: medians of each round's)");
+        for promise in self.promises() {
+            let measured = promise.measured.map_or("-".to_owned(), |figure| format!("{figure:.2}"));
+            let _ = writeln!(out, "{:<4} {:<64} {measured:>8}  {}", promise.id, promise.what, promise.verdict());
+        }
+        let _ = writeln!(out);
         for (way, why) in &self.absent {
             let _ = writeln!(out, "not measured: {way}: {why}");
         }
@@ -139,6 +143,68 @@ impl Report {
 
     fn is_first(&self, way: &str) -> bool {
         self.memory.keys().next().is_some_and(|first| first == way)
+    }
+
+    /// The figures of a way, round by round.
+    fn rounds(&self, load: Load, way: &str, column: &str) -> Option<Vec<f64>> {
+        let table = self.tables.iter().find(|table| table.load == load)?;
+        let at = table.columns.iter().position(|name| name == column)?;
+        let (_, rounds) = table.rows.iter().find(|(name, _)| name == way)?;
+        Some(rounds.iter().map(|round| round[at]).collect())
+    }
+
+    /// The median of each round's ratio of one way to another.
+    pub fn ratio(&self, load: Load, way: &str, to: &str, column: &str) -> Option<f64> {
+        let (own, base) = (self.rounds(load, way, column)?, self.rounds(load, to, column)?);
+        median(own.iter().zip(&base).map(|(own, base)| own / base))
+    }
+
+    /// What the specification promises, beside what was measured.
+    pub fn promises(&self) -> Vec<Promise> {
+        use Load::{Flood, K16, Offline, RoundTrip, Stream};
+        let (busy, blocking) = (Way::Busy.name(), Way::Blocking.name());
+        let (rules, log) = (Way::Suricata.name(), Way::SuricataLog.name());
+        let (engine, offline) = ("vambrace engine in process".to_owned(), rules.clone() + ", rules");
+        let at_most = |figure: f64| Some((figure, true));
+        let at_least = |figure: f64| Some((figure, false));
+        let ratios = [
+            ("S3", RoundTrip, &busy, BASE, "p50", at_most(2.5)),
+            ("S3", RoundTrip, &busy, BASE, "p99", at_most(2.8)),
+            ("S4", RoundTrip, &busy, &rules, "p50", at_most(0.17)),
+            ("S4", RoundTrip, &busy, &rules, "p99", at_most(0.12)),
+            ("S4", RoundTrip, &blocking, &rules, "p50", None),
+            ("S4", RoundTrip, &blocking, &rules, "p99", None),
+            ("S5", Flood, &busy, BASE, "64", at_least(0.95)),
+            ("S5", Flood, &busy, BASE, "1514", at_least(0.8)),
+            ("S5", K16, &busy, BASE, "1/s", at_least(0.77)),
+            ("S5", K16, &busy, &rules, "1/s", at_least(1.7)),
+            ("S5", K16, &busy, &log, "1/s", at_least(2.9)),
+            ("S6", Offline, &engine, &offline, "k/s", at_least(9.0)),
+            ("S8", Stream, &busy, BASE, "in p99", at_most(3.0)),
+            ("S8", Stream, &busy, BASE, "out p99", at_most(3.0)),
+        ];
+        let mut all: Vec<_> = ratios
+            .into_iter()
+            .map(|(id, load, way, to, column, promised)| Promise {
+                id,
+                what: format!("{load:?} {column}, {way} / {to}"),
+                measured: self.ratio(load, way, to, column),
+                promised,
+            })
+            .collect();
+        let gaps =
+            ["in gaps", "out gaps"].map(|column| self.rounds(Stream, &busy, column).map(|all| all.iter().sum::<f64>()));
+        let [into, out] = gaps;
+        let measured = into.zip(out).map(|(into, out)| into + out);
+        all.push(Promise {
+            id: "S8",
+            what: format!("gaps above 20 ms, {busy}, all rounds"),
+            measured,
+            promised: at_most(0.0),
+        });
+        let measured = self.memory.get(&busy).map(|bytes| *bytes as f64 / f64::from(1 << 20));
+        all.push(Promise { id: "S9", what: format!("memory, {busy}, MiB"), measured, promised: at_most(128.0) });
+        all
     }
 
     pub fn json(&self) -> String {
@@ -151,9 +217,37 @@ impl Report {
         });
         let told = json!({
             "machine": { "processor": processor, "cores": cores, "kernel": kernel, "load": load },
+            "specification": self.promises().iter().map(|it| json!({
+                "id": it.id, "what": it.what, "measured": it.measured, "verdict": it.verdict(),
+            })).collect::<Vec<_>>(),
             "tables": tables.collect::<Vec<_>>(), "memory": self.memory, "absent": self.absent,
         });
         told.to_string() + "\n"
+    }
+}
+
+/// One line of the specification.
+pub struct Promise {
+    pub id: &'static str,
+    pub what: String,
+    /// Absent where a way or load was not measured.
+    pub measured: Option<f64>,
+    /// The figure, and whether it is one that must not be exceeded; absent where nothing is promised.
+    pub promised: Option<(f64, bool)>,
+}
+
+impl Promise {
+    fn verdict(&self) -> String {
+        match (self.measured, self.promised) {
+            (None, _) => "not measured".to_owned(),
+            (Some(_), None) => "for the record".to_owned(),
+            (Some(measured), Some((figure, true))) => {
+                format!("at most {figure}: {}", if measured <= figure { "held" } else { "MISSED" })
+            }
+            (Some(measured), Some((figure, false))) => {
+                format!("at least {figure}: {}", if measured >= figure { "held" } else { "MISSED" })
+            }
+        }
     }
 }
 
