@@ -93,6 +93,9 @@ pub mod decisions {
 
     #[doc = include_str!("decisions/0011-the-console-reads-event-files.md")]
     pub mod d0011_the_console_reads_event_files {}
+
+    #[doc = include_str!("decisions/0015-measurements-are-a-room.md")]
+    pub mod d0015_measurements_are_a_room {}
 }
 
 #[cfg(test)]
