@@ -7,9 +7,6 @@ use std::time::{Duration, Instant};
 
 use super::{BenchError, Lane};
 
-/// How the box waits for frames: the names that `fast_path.polling` has in a configuration.
-pub type Polling = str;
-
 /// What the clients of a measurement may do, all of it needed by one of the loads.
 const POLICY: &str = r#"
 version = 1
@@ -46,7 +43,7 @@ pub struct Guarded {
 
 impl Guarded {
     /// Starts `program` as the box of a lane and waits until it answers. Its files stand in `directory`, which the caller
-    /// removes; its worker has `core`.
+    /// removes; its worker has `core` and waits for frames as `fast_path.polling` has it.
     ///
     /// # Errors
     /// What the box said, such as a way of polling that it does not know.
@@ -54,7 +51,7 @@ impl Guarded {
         program: &Path,
         lane: &Lane,
         directory: &Path,
-        polling: &Polling,
+        polling: &str,
         core: usize,
     ) -> Result<Self, BenchError> {
         let file = |name: &str| directory.join(name).display().to_string();

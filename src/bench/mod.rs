@@ -17,7 +17,7 @@ mod traffic;
 pub use exchange::{Ends, Load, connect, modbus_exchange};
 pub use figures::{Figures, median};
 pub use flood::Flooded;
-pub use guarded::{Guarded, Polling};
+pub use guarded::Guarded;
 pub use in_process::{Played, Playing, built_in_rules, play};
 pub use lane::{Lane, Middle, inside, remove_left_behind};
 pub use machine::Machine;
@@ -43,6 +43,20 @@ impl BenchError {
     pub fn of<E: std::fmt::Display>(what: impl std::fmt::Display) -> impl FnOnce(E) -> Self {
         move |error| Self::Said(format!("{what}: {error}"))
     }
+}
+
+/// Runs a closure on a thread of its own that keeps to one core, as do the threads that it starts.
+///
+/// # Errors
+/// There is no such core, or what the closure says.
+pub fn on_core<T: Send>(core: usize, work: impl FnOnce() -> Result<T, BenchError> + Send) -> Result<T, BenchError> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            crate::sys::pin_to(core).map_err(BenchError::of(format!("core {core}")))?;
+            work()
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Whether somebody asked for the end. A measurement asks between two exchanges, so that namespaces are removed and

@@ -21,7 +21,7 @@ pub(super) struct BenchArgs {
     /// Traffic for the engine, pcap or pcapng; without one a built-in talk of Modbus, RTDE and Dashboard.
     #[arg(value_name = "CAPTURE")]
     captures: Vec<PathBuf>,
-    /// Policy to judge a capture by, enforcing; without one every command is judged and all frames pass.
+    /// Policy to enforce on a capture; without one it is only observed.
     #[arg(long, value_name = "FILE", requires = "captures")]
     policy: Option<PathBuf>,
     /// Configuration that gives a policy's names their addresses.
@@ -44,6 +44,8 @@ pub(super) struct BenchArgs {
     seconds: u8,
 }
 
+/// Rounds of the engine at most: its figures are of every frame, and more of them tell nothing new.
+const ENGINE_ROUNDS: usize = 5;
 /// Round trips a second: a client that asks each millisecond, faster than controllers answer (500 Hz).
 const RATE: usize = 1000;
 /// The time between two.
@@ -66,8 +68,8 @@ pub(super) fn run(context: &Context, args: &BenchArgs) -> Exit {
         Ok(both) => both,
         Err(exit) => return exit,
     };
-    let rounds = usize::from(args.rounds);
-    let played = match bench::play(&recorded, &rules, Playing { rounds, warm_up: 1 }, &stop) {
+    let playing = Playing { rounds: usize::from(args.rounds).min(ENGINE_ROUNDS), warm_up: 1 };
+    let played = match bench::play(&recorded, &rules, playing, &stop) {
         Ok(played) => played,
         Err(error) => return fail(Exit::Failed, &error),
     };
@@ -101,7 +103,7 @@ fn traffic(args: &BenchArgs) -> Result<(Recorded, Arc<Rules>), Exit> {
     }
     let scene = Scene::of(&args.captures, args.config.as_deref(), args.robot.as_deref(), ChecksumChoice::Auto)?;
     let policy = scene.policy(args.policy.as_deref(), &args.captures)?;
-    let rules = scene.rules(if args.policy.is_some() { Mode::Enforce } else { Mode::Shadow }, policy);
+    let rules = scene.rules(if args.policy.is_some() { Mode::Enforce } else { Mode::Observe }, policy);
     let mut recorded = Recorded::default();
     for path in &args.captures {
         let failed = |error| fail(Exit::Failed, &format!("{}: {error}", path.display()));
@@ -159,19 +161,15 @@ fn round_trips(args: &BenchArgs, machine: &Machine, stop: &Stop) -> Result<Vec<W
     let count = RATE.saturating_mul(usize::from(args.seconds));
     let load = Load { count, warm_up: RATE / 5, every_ns: EVERY_NS };
     let round = || {
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                let _ = crate::sys::pin_to(traffic);
-                let mut times = Ends::open(&lane)?.round(load, stop)?;
-                let round_trip = Figures::of(&mut times).ok_or(BenchError::Stopped)?;
-                let mut flood = [0.0; 2];
-                for (rate, size) in flood.iter_mut().zip(SIZES) {
-                    stop.check()?;
-                    *rate = Flooded::through(&lane, size, Duration::from_millis(300), None)?.received_rate;
-                }
-                Ok(Round { round_trip, flood })
-            });
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        bench::on_core(traffic, || {
+            let mut times = Ends::open(&lane)?.round(load, stop)?;
+            let round_trip = Figures::of(&mut times).ok_or(BenchError::Stopped)?;
+            let mut flood = [0.0; 2];
+            for (rate, size) in flood.iter_mut().zip(SIZES) {
+                stop.check()?;
+                *rate = Flooded::through(&lane, size, Duration::from_millis(300), None)?.received_rate;
+            }
+            Ok(Round { round_trip, flood })
         })
     };
     for at in 0..usize::from(args.rounds) {

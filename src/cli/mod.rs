@@ -92,7 +92,7 @@ enum Command {
     #[cfg(feature = "lab")]
     #[command(subcommand)]
     Lab(crate::lab::LabCommand),
-    /// How fast this machine is as a box: the engine in process, round trips against the kernel bridge.
+    /// How fast this machine is as a box, against a kernel bridge.
     Bench(bench::BenchArgs),
     /// Completions for a shell, to be written where it looks for them.
     Completions {

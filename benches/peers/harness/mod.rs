@@ -151,21 +151,15 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
 
 /// One load on one way, on a thread of its own that has the traffic's core.
 fn measure(load: Load, peer: &Peer, seconds: f64, core: usize, stop: &Stop) -> Result<Vec<(String, f64)>, BenchError> {
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            vambrace::sys::pin_to(core).map_err(BenchError::of("pinning"))?;
-            match load {
-                Load::RoundTrip => exchanges::round_trip(&peer.lane, seconds, stop),
-                Load::Paced => exchanges::paced(&peer.lane, seconds, stop),
-                Load::K16 => exchanges::k16(&peer.lane, seconds, stop),
-                Load::Stream => stream::measure(&peer.lane, seconds, stop),
-                Load::Flood => flood::measure(&peer.lane, seconds, stop),
-                Load::Lossless => flood::lossless(&peer.lane, seconds, stop),
-                Load::Churn => churn::measure(&peer.lane, seconds, stop),
-                Load::Offline => Ok(Vec::new()),
-            }
-        });
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    vambrace::bench::on_core(core, || match load {
+        Load::RoundTrip => exchanges::round_trip(&peer.lane, seconds, stop),
+        Load::Paced => exchanges::paced(&peer.lane, seconds, stop),
+        Load::K16 => exchanges::k16(&peer.lane, seconds, stop),
+        Load::Stream => stream::measure(&peer.lane, seconds, stop),
+        Load::Flood => flood::measure(&peer.lane, seconds, stop),
+        Load::Lossless => flood::lossless(&peer.lane, seconds, stop),
+        Load::Churn => churn::measure(&peer.lane, seconds, stop),
+        Load::Offline => Ok(Vec::new()),
     })
     .map_err(|error| match error {
         BenchError::Stopped => BenchError::Stopped,

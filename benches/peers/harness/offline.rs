@@ -26,13 +26,13 @@ pub fn measure(options: &Options, directory: &Path, report: &mut Report, stop: &
     let frames = recorded.len() as f64;
 
     let vambrace = super::vambrace();
-    let replay = |capture: &Path| {
-        let mut command = Command::new(&vambrace);
-        command
-            .args(["--json", "replay", "--format", "eve", "--robot", "10.20.0.40", "--policy"])
-            .arg(&policy)
-            .arg(capture);
-        command
+    let replay = |format: &'static str| {
+        let (vambrace, policy) = (&vambrace, &policy);
+        move |capture: &Path| {
+            let mut command = Command::new(vambrace);
+            command.args(["replay", "--format", format, "--robot", "10.20.0.40", "--policy"]).arg(policy).arg(capture);
+            command
+        }
     };
     let tshark = |capture: &Path| {
         let mut command = Command::new("tshark");
@@ -50,7 +50,7 @@ pub fn measure(options: &Options, directory: &Path, report: &mut Report, stop: &
         command.args(["--runmode", "single"]);
         command
     };
-    let has_tshark = super::offline::works("tshark");
+    let has_tshark = works("tshark");
     if !has_tshark {
         report.absent("tshark", "the command tshark is missing");
     }
@@ -64,7 +64,8 @@ pub fn measure(options: &Options, directory: &Path, report: &mut Report, stop: &
             Ok(frames / taken.max(1e-6) / 1000.0)
         };
         let column = |rate: f64| vec![("k/s".to_owned(), rate)];
-        report.add(Load::Offline, "vambrace replay, events printed", column(per_second(&replay)?));
+        report.add(Load::Offline, "vambrace replay", column(per_second(&replay("text"))?));
+        report.add(Load::Offline, "vambrace replay, all events", column(per_second(&replay("eve"))?));
         report.add(Load::Offline, "vambrace engine in process", column(in_process(&recorded, stop)?));
         report.add(Load::Offline, "sawp-modbus, parsing alone", column(sawp(exchanges)));
         if has_tshark {
