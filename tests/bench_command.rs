@@ -36,6 +36,7 @@ fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// What a measurement said, in JSON.
 fn told(output: &Output) -> Value {
     assert!(output.status.success(), "{}", errors(output));
     serde_json::from_slice(&output.stdout).unwrap()
@@ -96,7 +97,9 @@ fn the_engine_alone_needs_no_right_and_reads_any_capture() {
     assert!(refused["engine"][0]["dropped"].as_u64().unwrap() > 0, "{refused}");
 
     let wrong = run(&[directory.join("absent.pcap").to_str().unwrap()]);
-    assert_eq!((wrong.status.code(), errors(&wrong).lines().count()), (Some(1), 1), "{}", errors(&wrong));
+    // A warning that the machine is busy may stand before it.
+    let lines: Vec<_> = errors(&wrong).lines().filter(|line| !line.contains("is busy")).map(str::to_owned).collect();
+    assert_eq!((wrong.status.code(), lines.len()), (Some(1), 1), "{lines:?}");
     std::fs::remove_dir_all(&directory).unwrap();
 }
 

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use super::exchanges::MORE;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use vambrace::bench::{self, BenchError, Figures, Lane, Stop, inside};
 
@@ -49,7 +50,7 @@ fn churn(
     let (mut times, mut failed) = (Vec::new(), 0_u32);
     let start = Instant::now();
     let mut buffer = [0; 64];
-    while start.elapsed() < length {
+    while start.elapsed() < length || (times.len() < SLOTS && start.elapsed() < length + MORE) {
         stop.check()?;
         for place in &mut slots {
             let Some(slot) = place else {

@@ -41,9 +41,7 @@ impl Load {
             Self::Flood => "UDP flood, frames received, thousands a second, by bytes on the wire",
             Self::Lossless => "highest rate with at most 0.1 % lost, thousands a second, by bytes on the wire",
             Self::Churn => "connections opened, used once and closed: 1/s; time of one, us; failed",
-            Self::Offline => {
-                "the same capture offline, thousand frames a second (without the start of the program; 0 = n/a)"
-            }
+            Self::Offline => "the same capture offline, thousand frames a second, the start of programs not counted",
         }
     }
 

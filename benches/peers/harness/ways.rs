@@ -216,10 +216,12 @@ impl Peer {
     }
 }
 
-/// The committed configuration with its two words filled in.
+/// The committed configuration with its words filled in.
 pub fn configuration(core: usize, log: bool) -> String {
     let text = include_str!("../suricata.yaml");
+    let other = usize::from(core == 0);
     text.replace("[ CORE ]", &format!("[ {core} ]"))
+        .replace("[ OTHER ]", &format!("[ {other} ]"))
         .replace("enabled: LOG", if log { "enabled: yes" } else { "enabled: no" })
 }
 
