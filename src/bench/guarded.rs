@@ -67,6 +67,8 @@ impl Guarded {
              [policy]\nfile = \"{policy}\"\n"
         );
         let made = |what: &str| BenchError::of::<std::io::Error>(format!("{}/{what}", directory.display()));
+        // A store of an earlier round would be read at the start, and be longer each time.
+        let _ = fs::remove_dir_all(&records);
         fs::create_dir_all(&records).map_err(made("records"))?;
         fs::write(directory.join("vambrace.toml"), config).map_err(made("vambrace.toml"))?;
         fs::write(directory.join("policy.toml"), POLICY).map_err(made("policy.toml"))?;
@@ -100,6 +102,14 @@ impl Guarded {
         let mut command = Command::new(&self.program);
         command.args(["--json", "--socket"]).arg(&self.socket).arg("status").stderr(Stdio::null());
         serde_json::from_slice(&command.output().ok()?.stdout).ok()
+    }
+
+    /// Events that were written and that were lost so far.
+    #[must_use]
+    pub fn records(&self) -> Option<[u64; 2]> {
+        let status = self.status()?;
+        let records = status.get("records")?;
+        Some([records.get("written")?.as_u64()?, records.get("lost")?.as_u64()?])
     }
 
     /// Most memory that both processes held so far, in bytes; what they share is counted twice.

@@ -135,6 +135,12 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
             if let Some(bytes) = running.memory() {
                 report.memory(&peer.way.name(), bytes);
             }
+            if let ways::Running::Box(guarded) = &running {
+                let records = guarded.records().filter(|[written, _]| *written > 0);
+                let records =
+                    records.ok_or_else(|| BenchError::Said(format!("{} recorded nothing", peer.way.name())))?;
+                report.records(&peer.way.name(), records);
+            }
         }
         eprintln!("round {} of {} done", round + 1, options.rounds);
     }

@@ -19,6 +19,8 @@ pub struct Report {
     absent: BTreeMap<String, String>,
     /// Most memory of each way, bytes.
     memory: BTreeMap<String, u64>,
+    /// Events of each way that were written and lost, over all rounds.
+    records: BTreeMap<String, [u64; 2]>,
 }
 
 /// Those of one load.
@@ -59,7 +61,7 @@ impl Load {
 
 impl Report {
     pub fn new(machine: Machine) -> Self {
-        Self { machine, tables: Vec::new(), absent: BTreeMap::new(), memory: BTreeMap::new() }
+        Self { machine, tables: Vec::new(), absent: BTreeMap::new(), memory: BTreeMap::new(), records: BTreeMap::new() }
     }
 
     pub fn add(&mut self, load: Load, way: &str, figures: Vec<(String, f64)>) {
@@ -87,6 +89,11 @@ impl Report {
     pub fn memory(&mut self, way: &str, bytes: u64) {
         let most = self.memory.entry(way.to_owned()).or_default();
         *most = bytes.max(*most);
+    }
+
+    pub fn records(&mut self, way: &str, [written, lost]: [u64; 2]) {
+        let all = self.records.entry(way.to_owned()).or_default();
+        *all = [all[0] + written, all[1] + lost];
     }
 
     /// The median over rounds of one figure, for tests.
@@ -119,13 +126,12 @@ impl Report {
                 let _ = writeln!(out, "{}", line.trim_end());
             }
         }
+        let _ = writeln!(out);
         for (way, bytes) in &self.memory {
-            let _ = writeln!(
-                out,
-                "{}memory of {way}: {:.0} MiB at most",
-                if self.is_first(way) { "\n" } else { "" },
-                *bytes as f64 / 1048576.0
-            );
+            let _ = writeln!(out, "memory of {way}: {:.0} MiB at most", *bytes as f64 / f64::from(1 << 20));
+        }
+        for (way, [written, lost]) in &self.records {
+            let _ = writeln!(out, "records of {way}: {written} written, {lost} lost");
         }
         let _ = writeln!(out, "\nspecification (ratios: medians of each round's)");
         for promise in self.promises() {
@@ -137,10 +143,6 @@ impl Report {
             let _ = writeln!(out, "not measured: {way}: {why}");
         }
         out
-    }
-
-    fn is_first(&self, way: &str) -> bool {
-        self.memory.keys().next().is_some_and(|first| first == way)
     }
 
     /// The figures of a way, round by round.
@@ -218,7 +220,7 @@ impl Report {
             "specification": self.promises().iter().map(|it| json!({
                 "id": it.id, "what": it.what, "measured": it.measured, "verdict": it.verdict(),
             })).collect::<Vec<_>>(),
-            "tables": tables.collect::<Vec<_>>(), "memory": self.memory, "absent": self.absent,
+            "tables": tables.collect::<Vec<_>>(), "memory": self.memory, "records": self.records, "absent": self.absent,
         });
         told.to_string() + "\n"
     }
