@@ -68,6 +68,7 @@ fn send(frame: &[u8], length: Duration, rate: Option<f64>, counter: &File) -> Re
     let mut port = AfPacket::open("p0", Geometry::for_mtu(1500)).map_err(BenchError::of("p0"))?;
     let batch = [frame; BATCH];
     let filled = length.checked_div(5).unwrap_or_default();
+    let before = arrived(counter)?;
     let (start, mut sent, mut steady) = (Instant::now(), 0_u64, None);
     loop {
         let elapsed = start.elapsed();
@@ -75,9 +76,10 @@ fn send(frame: &[u8], length: Duration, rate: Option<f64>, counter: &File) -> Re
             steady = Some((elapsed, arrived(counter)?));
         }
         if elapsed >= length {
-            let (since, at) = steady.unwrap_or((Duration::ZERO, 0));
+            // A thread that was off its core for most of the time has all of it counted.
+            let (since, at) = steady.filter(|(since, _)| *since < elapsed).unwrap_or((Duration::ZERO, before));
             let received_rate =
-                arrived(counter)?.saturating_sub(at) as f64 / (elapsed.saturating_sub(since)).as_secs_f64();
+                arrived(counter)?.saturating_sub(at) as f64 / elapsed.saturating_sub(since).as_secs_f64();
             let sent_rate = sent as f64 / elapsed.as_secs_f64();
             return Ok(Flooded { sent, received: 0, sent_rate, received_rate });
         }
