@@ -59,10 +59,27 @@ fn the_smallest_round_measures_every_way_and_leaves_nothing_behind() {
     assert_eq!(told["tables"].as_array().map(Vec::len), Some(2));
 
     let own = format!("vbben-{}-", std::process::id());
-    let left: Vec<_> = std::fs::read_dir("/run/netns")
-        .unwrap()
-        .filter_map(|entry| entry.unwrap().file_name().into_string().ok())
-        .filter(|name| name.starts_with(&own))
-        .collect();
-    assert!(left.is_empty(), "namespaces are left: {left:?}");
+    assert_eq!(namespaces(&own), Vec::<String>::new());
+
+    let panicked = std::panic::catch_unwind(|| {
+        let lane = vambrace::bench::Lane::new(200, vambrace::bench::Middle::Box).unwrap();
+        assert_eq!(namespaces(&own).len(), 3, "{lane:?}");
+        panic!("on purpose");
+    });
+    assert!(panicked.is_err());
+    assert_eq!(namespaces(&own), Vec::<String>::new());
+
+    // What a killed measurement left goes when the next one begins.
+    let mut gone = std::process::Command::new("true").spawn().unwrap();
+    gone.wait().unwrap();
+    let left = format!("vbben-{}-1-p", gone.id());
+    assert!(std::process::Command::new("ip").args(["netns", "add", &left]).status().unwrap().success());
+    vambrace::bench::remove_left_behind();
+    assert_eq!(namespaces(&left), Vec::<String>::new());
+}
+
+/// Namespaces whose names begin so.
+fn namespaces(begin: &str) -> Vec<String> {
+    let names = std::fs::read_dir("/run/netns").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with(begin)).collect()
 }
