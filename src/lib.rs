@@ -1,6 +1,7 @@
 //! Vambrace: inline policy enforcement for robot network ports.
 
 pub mod appliance;
+pub mod bench;
 pub mod cli;
 pub mod command;
 pub mod config;

@@ -28,6 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "appliance",
+            "bench",
             "command",
             "config",
             "console",
@@ -53,6 +54,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "patches", "policy", "record", "robot", "sys",
         ],
     ),
+    // Plays traffic that it makes by itself through the engine, and over ports.
+    ("bench", &["command", "engine", "nic", "policy", "record", "sys"]),
     ("engine", &["command", "event", "flow", "gate", "inspect", "nic", "policy", "record", "robot"]),
     // Follows the event files and talks to the control socket like anybody; sees no frame and no record in the making.
     ("console", &["config", "control", "document", "event", "export", "record", "sys"]),
@@ -109,11 +112,11 @@ fn is_effect(path: &[String]) -> bool {
     EFFECTS.iter().any(|effect| begins(effect)) && !HARMLESS.iter().any(|harmless| begins(harmless))
 }
 
-/// Protocol crates, and the rooms that may name all of them: those that read units or describe commands, and `export`,
-/// which takes names from the protocols' own tables.
+/// Protocol crates, and the rooms that may name all of them: those that read units or describe commands, `export`, which takes
+/// names from the protocols' own tables, and `bench`, which writes units to measure with.
 const PROTOCOLS: &[&str] =
     &["modbus", "rtde", "dashboard", "urscript", "external_control", "client_interface", "robot_api"];
-const SPEAK_PROTOCOLS: &[&str] = &["command", "engine", "export", "inspect", "learn", "policy"];
+const SPEAK_PROTOCOLS: &[&str] = &["bench", "command", "engine", "export", "inspect", "learn", "policy"];
 
 /// Protocol crates that a further room may name, each for a reason.
 const SPEAK_SOME: &[(&str, &str)] = &[
@@ -130,7 +133,7 @@ const SPEAK_SOME: &[(&str, &str)] = &[
 ];
 
 /// Rooms that may see frames and headers.
-const SEE_FRAMES: &[&str] = &["appliance", "engine", "event", "export", "flow", "gate", "nic", "record"];
+const SEE_FRAMES: &[&str] = &["appliance", "bench", "engine", "event", "export", "flow", "gate", "nic", "record"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

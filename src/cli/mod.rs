@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, one line an error, exit codes that scripts can rely on.
 
+mod bench;
 mod capture;
 mod config;
 mod console;
@@ -92,6 +93,8 @@ enum Command {
     #[cfg(feature = "lab")]
     #[command(subcommand)]
     Lab(crate::lab::LabCommand),
+    /// How fast this machine is as a box, against a kernel bridge.
+    Bench(bench::BenchArgs),
     /// Completions for a shell, to be written where it looks for them.
     Completions {
         /// The shell.
@@ -184,6 +187,7 @@ pub fn main() -> ExitCode {
         Command::Evidence(command) => evidence::run(&context, &command),
         Command::Capture(args) => capture::run(&context, &args),
         Command::Extcap(args) => capture::extcap::run(&args),
+        Command::Bench(args) => bench::run(&context, &args),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { directory } => manual::man(directory.as_deref()),
         Command::Replay(args) => replay::run(&context, &args),

@@ -155,7 +155,8 @@ const SEED: u64 = 0x7661_6d62_7261_6365;
 
 /// The side that a captured frame travelled to: told by the robot's address or, where both ends have the same one (as on
 /// loopback), by the port of the service. What tells nothing is taken for the plant's side.
-fn direction(bytes: &[u8], rules: &Rules) -> Toward {
+#[must_use]
+pub fn direction(bytes: &[u8], rules: &Rules) -> Toward {
     let Ok(packet) = Packet::link(bytes).and_then(|_| link::parse(bytes)) else { return Toward::Robot };
     let Some((source, destination)) = packet.addresses() else { return Toward::Robot };
     match (rules.is_robot(source), rules.is_robot(destination)) {

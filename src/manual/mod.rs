@@ -96,6 +96,9 @@ pub mod decisions {
 
     #[doc = include_str!("decisions/0013-evidence-is-sealed-block-by-block.md")]
     pub mod d0013_evidence_is_sealed_block_by_block {}
+
+    #[doc = include_str!("decisions/0015-measurements-are-a-room.md")]
+    pub mod d0015_measurements_are_a_room {}
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub mod replay;
 
 pub use af_packet::{AfPacket, Counters, Geometry};
 pub use impairment::Impairment;
+pub use offloads::{switch_off as switch_offloads_off, switch_on as switch_offloads_on};
 pub use polling::{Idle, Polling, wait};
 
 use std::os::fd::BorrowedFd;

@@ -49,6 +49,31 @@ fn active(features: &[Feature]) -> impl Iterator<Item = (Stuck, &Feature)> {
     })
 }
 
+/// Switches off what stands between the wire and the frames on a port of the calling thread's namespace, and says what it
+/// was, for [`switch_on`]: bit numbers of the kernel's.
+///
+/// # Errors
+/// ENODEV: there is no such port. EPERM: CAP_NET_ADMIN is missing.
+pub fn switch_off(port: &str) -> std::io::Result<Vec<usize>> {
+    let socket = crate::sys::interface::any_socket()?;
+    let bits: Vec<_> = to_switch(&crate::sys::ethtool::features(&socket, port)?).collect();
+    if !bits.is_empty() {
+        crate::sys::ethtool::switch(&socket, port, &bits, false)?;
+    }
+    Ok(bits)
+}
+
+/// Switches on again what [`switch_off`] found.
+///
+/// # Errors
+/// As [`switch_off`].
+pub fn switch_on(port: &str, bits: &[usize]) -> std::io::Result<()> {
+    if bits.is_empty() {
+        return Ok(());
+    }
+    crate::sys::ethtool::switch(crate::sys::interface::any_socket()?, port, bits, true)
+}
+
 /// What is at work for good.
 pub(super) fn stuck(features: &[Feature]) -> Vec<Stuck> {
     active(features).filter(|(_, feature)| !feature.changeable).map(|(stuck, _)| stuck).collect()
