@@ -1,0 +1,323 @@
+//! The life of a box, from the kernel's first process to its orderly end.
+
+use std::fs;
+use std::os::unix::fs::{chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Signal, WaitOptions, wait};
+use rustix::system::{RebootCommand, reboot};
+
+use crate::disk::{Partition, loaded_from, on_own_disk, partitions};
+use crate::first_boot::{self, CONFIG, Found};
+use crate::log::Log;
+use crate::modules::{self, Modules};
+use crate::ports::{self, Port};
+use crate::rights::ACCOUNT;
+use crate::service::Service;
+use crate::watchdog::Watchdog;
+use crate::{Failure, mounts, power};
+
+/// The guard.
+const GUARD: &str = "/usr/bin/vambrace";
+
+/// This program.
+const INIT: &str = "/init";
+
+/// Where the guard looks for its configuration: a link to the data partition.
+const CONFIG_FILE: &str = "/etc/vambrace/vambrace.toml";
+
+/// Variable of the firmware: whether it starts only what is signed.
+const SECURE_BOOT: &str = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
+
+/// How long the disk may take to appear. Sticks and slow controllers take some seconds.
+const DISK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a port may take to appear.
+const PORT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often the loop looks around; a child that ended is replaced at most this much later.
+const TURN: Duration = Duration::from_millis(20);
+
+/// How long the guard may take to end when it is asked to.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Folders of the data partition, and whether the guard writes in them.
+const FOLDERS: [(&str, bool); 6] =
+    [("config", false), ("evidence", true), ("console", true), ("identity", true), ("update", false), ("log", false)];
+
+/// What PID 1 does. Comes back only if the box can't be turned off.
+#[must_use]
+pub fn run() -> ExitCode {
+    let log = Log::default();
+    let mut tell = |line: String| log.say("init", &line);
+    mounts::kernel(&mut tell);
+    log.say("init", &fs::read_to_string("/usr/lib/release").unwrap_or_default().replace('\n', " "));
+    let mut modules = Modules::read(Path::new(modules::FOLDER)).unwrap_or_else(|error| {
+        tell(format!("modules: {error}"));
+        Modules::default()
+    });
+    modules.load_always(&mut tell);
+    while modules.load_for_devices(&mut tell) > 0 {}
+    let mut watchdog = open_watchdog(&mut modules, &log);
+    if let Err(failure) = mounts::firmware_variables() {
+        log.say("init", &failure.to_string());
+    }
+    let all = wait_for_disk(&mut modules, &log);
+    let data_lost = mount_data(&all, &log);
+    let ports = wait_for_ports(&mut modules, &log);
+    let config = configure(&all, &ports, data_lost, &log);
+    if let Err(failure) = mounts::root_read_only() {
+        log.say("init", &failure.to_string());
+    }
+    set_up(&ports, &config, &log);
+    tell_measurements(&log);
+    let (pressed, presses) = channel();
+    if power::listen(&pressed) == 0 {
+        log.say("init", "there is no power button");
+    }
+    let mut guard = Service::new("vambrace", INIT.as_ref(), &[GUARD, "run", "--config", &config.display().to_string()]);
+    supervise(&mut guard, &mut watchdog, &presses, &log);
+    end(&mut guard, &mut watchdog, &log)
+}
+
+fn open_watchdog(modules: &mut Modules, log: &Log) -> Option<Watchdog> {
+    let device = Path::new("/dev/watchdog");
+    if !device.exists() {
+        log.say("init", "no watchdog of hardware: the kernel's own takes its place");
+        modules.load("softdog", &mut |line| log.say("init", &line));
+    }
+    Watchdog::open(device).map_err(|error| log.say("init", &format!("watchdog: {error}"))).ok()
+}
+
+/// The partitions, once that of the own disk are among them or patience is over.
+fn wait_for_disk(modules: &mut Modules, log: &Log) -> Vec<Partition> {
+    let begun = Instant::now();
+    loop {
+        let all = partitions();
+        let own = own_data(&all).is_some();
+        if own || begun.elapsed() > DISK_PATIENCE {
+            return all;
+        }
+        modules.load_for_devices(&mut |line| log.say("init", &line));
+        std::thread::sleep(TURN);
+    }
+}
+
+fn own(all: &[Partition], name: &str) -> Option<PathBuf> {
+    on_own_disk(all, &loaded_from()?, name).map(|it| it.device.clone())
+}
+
+fn own_data(all: &[Partition]) -> Option<PathBuf> {
+    own(all, "data")
+}
+
+/// Mounts the data partition, or memory in its place, and makes its folders. Says whether it is memory.
+fn mount_data(all: &[Partition], log: &Log) -> bool {
+    let slot = loaded_from().and_then(|from| all.iter().find(|it| it.uuid.as_ref() == Some(&from)));
+    log.say("init", &format!("started from {}", slot.map_or("a place that is not known", |it| it.name.as_str())));
+    let mounted = own_data(all)
+        .ok_or_else(|| Failure("there is no data partition".to_owned()))
+        .and_then(|device| mounts::data(&device));
+    let lost = match mounted {
+        Ok(()) => false,
+        Err(failure) => {
+            log.say("init", &format!("{failure}; nothing is kept over the next boot"));
+            if let Err(failure) = mounts::data_in_memory() {
+                log.say("init", &failure.to_string());
+            }
+            true
+        }
+    };
+    for (name, is_guards) in FOLDERS {
+        let folder = Path::new(mounts::DATA).join(name);
+        let owner = is_guards.then_some(ACCOUNT);
+        let made =
+            fs::create_dir_all(&folder).and_then(|()| owner.map_or(Ok(()), |id| chown(&folder, owner, Some(id))));
+        if let Err(error) = made {
+            log.say("init", &format!("{}: {error}", folder.display()));
+        }
+    }
+    let run = fs::create_dir_all("/run/vambrace").and_then(|()| chown("/run/vambrace", Some(ACCOUNT), Some(ACCOUNT)));
+    if let Err(error) = run {
+        log.say("init", &format!("/run/vambrace: {error}"));
+    }
+    for (to, link) in
+        [(mounts::DATA.to_owned(), "/var/lib/vambrace"), (format!("{}/config", mounts::DATA), "/etc/vambrace")]
+    {
+        if let Err(error) = symlink(to, link) {
+            log.say("init", &format!("{link}: {error}"));
+        }
+    }
+    lost
+}
+
+fn wait_for_ports(modules: &mut Modules, log: &Log) -> Vec<Port> {
+    let begun = Instant::now();
+    loop {
+        let found = ports::ports();
+        if found.len() >= 2 || begun.elapsed() > PORT_PATIENCE {
+            for port in &found {
+                log.say("init", &format!("port {} is {} with {}", port.pci, port.name, port.mac));
+            }
+            return found;
+        }
+        modules.load_for_devices(&mut |line| log.say("init", &line));
+        std::thread::sleep(TURN);
+    }
+}
+
+/// The configuration to run with: the box's own, a medium's, or safe defaults, which are not kept.
+fn configure(all: &[Partition], ports: &[Port], data_lost: bool, log: &Log) -> PathBuf {
+    let folder = Path::new(mounts::DATA).join("config");
+    if folder.join(CONFIG).exists() {
+        return CONFIG_FILE.into();
+    }
+    let own = own(all, "esp-a");
+    let sticks = all.iter().filter(|it| it.removable && Some(&it.device) != own.as_ref()).map(|it| it.device.clone());
+    for device in own.clone().into_iter().chain(sticks) {
+        let medium = Path::new("/run/medium");
+        if mounts::esp(&device, medium).is_err() {
+            // No FAT: not for us.
+            continue;
+        }
+        let found = first_boot::import(medium, &folder, check);
+        let _ = rustix::mount::unmount(medium, rustix::mount::UnmountFlags::empty());
+        match found {
+            Ok(Found::Nothing) => {}
+            Ok(Found::Taken { policy }) => {
+                let with = if policy { "with its policy" } else { "without a policy" };
+                let kept = if data_lost { ", for this boot only" } else { "" };
+                log.say("init", &format!("configuration of {} taken {with}{kept}", device.display()));
+                return CONFIG_FILE.into();
+            }
+            Err(failure) => log.say("init", &format!("configuration of {} not taken: {failure}", device.display())),
+        }
+    }
+    log.say("init", "no configuration: every frame passes, the box learns, nothing listens");
+    let file = PathBuf::from("/run/vambrace.toml");
+    let processors = fs::read_dir("/sys/devices/system/cpu").into_iter().flatten().flatten();
+    let processors = processors.filter(|it| it.path().join("topology").exists()).count();
+    match first_boot::defaults(ports, processors) {
+        Some(text) => {
+            if let Err(error) = fs::write(&file, text) {
+                log.say("init", &format!("{}: {error}", file.display()));
+            }
+        }
+        None => log.say("init", "there are fewer than two ports: nothing to guard"),
+    }
+    file
+}
+
+/// Has the guard check a configuration and a policy, with the guard's rights.
+fn check(config: &Path, policy: Option<&Path>) -> Result<(), String> {
+    let config = config.as_os_str();
+    let ask = |args: &[&std::ffi::OsStr]| -> Result<(), String> {
+        let output =
+            Command::new(INIT).arg("launch").arg(GUARD).args(args).output().map_err(|error| error.to_string())?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let told = String::from_utf8_lossy(&output.stderr);
+        Err(told.trim().replace('\n', "; "))
+    };
+    ask(&["config".as_ref(), "check".as_ref(), config])?;
+    policy.map_or(Ok(()), |policy| {
+        ask(&["policy".as_ref(), "check".as_ref(), policy.as_os_str(), "--config".as_ref(), config])
+    })
+}
+
+fn set_up(all: &[Port], config: &Path, log: &Log) {
+    ports::silence(&mut |line| log.say("init", &line));
+    let text = fs::read_to_string(config).unwrap_or_default();
+    for wanted in ports::configured(&text) {
+        match ports::find(all, &wanted).map(ports::up) {
+            Some(Ok(())) => {}
+            Some(Err(failure)) => log.say("init", &failure.to_string()),
+            None => log.say("init", &format!("port {wanted} of the configuration is not in this machine")),
+        }
+    }
+}
+
+/// Says what vouches for this boot: the firmware's check, and the measurement that was predicted when the image was built.
+fn tell_measurements(log: &Log) {
+    // Four bytes of attributes, then 1 for on. Source: UEFI 2.10, 3.3.
+    let on = fs::read(SECURE_BOOT).is_ok_and(|bytes| bytes.get(4..) == Some([1].as_slice()));
+    log.say(
+        "init",
+        if on { "Secure Boot is on" } else { "Secure Boot is off: whoever has the disk can change the system" },
+    );
+    let pcr = fs::read_to_string("/sys/class/tpm/tpm0/pcr-sha256/11");
+    let pcr =
+        pcr.map_or_else(|_| "there is no TPM".to_owned(), |value| format!("PCR 11 {}", value.trim().to_lowercase()));
+    log.say("init", &pcr);
+}
+
+/// Memory in use, in MiB.
+fn memory_in_use() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let kib = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+        line.split_ascii_whitespace().next()?.parse::<u64>().ok()
+    };
+    Some(kib("MemTotal:")?.saturating_sub(kib("MemAvailable:")?) / 1024)
+}
+
+/// Keeps the guard running until somebody presses the power button.
+fn supervise(guard: &mut Service, watchdog: &mut Option<Watchdog>, presses: &Receiver<()>, log: &Log) {
+    let begun = Instant::now();
+    let mut told_memory = false;
+    loop {
+        let now = Instant::now();
+        reap(guard, now, log);
+        guard.keep(now, log);
+        feed(watchdog, now, log);
+        if !told_memory && now.saturating_duration_since(begun) > Duration::from_secs(10) {
+            told_memory = true;
+            memory_in_use().into_iter().for_each(|mib| log.say("init", &format!("{mib} MiB of memory in use")));
+        }
+        if presses.recv_timeout(TURN).is_ok() {
+            return log.say("init", "the power button was pressed");
+        }
+    }
+}
+
+/// Takes in every process that has ended, orphans too.
+fn reap(guard: &mut Service, now: Instant, log: &Log) {
+    while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+        guard.ended(pid, status, now, log);
+    }
+}
+
+fn feed(watchdog: &mut Option<Watchdog>, now: Instant, log: &Log) {
+    if let Some(Err(error)) = watchdog.as_mut().map(|it| it.feed(now)) {
+        log.say("init", &format!("the watchdog is gone: {error}"));
+        *watchdog = None;
+    }
+}
+
+/// Ends the guard, which closes its evidence, then the file systems, then the power.
+fn end(guard: &mut Service, watchdog: &mut Option<Watchdog>, log: &Log) -> ExitCode {
+    guard.signal(Signal::TERM);
+    let asked = Instant::now();
+    while guard.is_running() && asked.elapsed() < GRACE {
+        reap(guard, Instant::now(), log);
+        feed(watchdog, Instant::now(), log);
+        std::thread::sleep(TURN);
+    }
+    guard.signal(Signal::KILL);
+    log.say("init", "the box turns itself off");
+    if let Err(error) = log.save(&Path::new(mounts::DATA).join("log/last")) {
+        log.say("init", &format!("the log is lost: {error}"));
+    }
+    rustix::fs::sync();
+    if let Err(error) = rustix::mount::unmount(mounts::DATA, rustix::mount::UnmountFlags::empty()) {
+        log.say("init", &format!("the data partition is in use: {error}"));
+    }
+    if let Err(error) = reboot(RebootCommand::PowerOff) {
+        log.say("init", &format!("the power stays on: {error}"));
+    }
+    ExitCode::FAILURE
+}

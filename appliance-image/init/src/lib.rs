@@ -1,0 +1,42 @@
+//! PID 1 of the appliance.
+//!
+//! It supervises and does nothing else: mounts, kernel modules, the ports' link, the configuration of the first boot, the
+//! guard as a child with few rights, the watchdog, an orderly end. It opens no socket but one to set links up, and reads
+//! no traffic. Every step that fails is told on the console and the boot goes on without it where the guard can.
+
+pub mod boot;
+pub mod disk;
+pub mod first_boot;
+pub mod log;
+pub mod modules;
+pub mod mounts;
+pub mod ports;
+pub mod power;
+pub mod rights;
+pub mod service;
+pub mod watchdog;
+
+use std::fmt;
+
+/// What failed, for the console: one sentence.
+#[derive(Debug)]
+pub struct Failure(pub String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Says at what an error happened.
+pub trait At<T> {
+    /// # Errors
+    /// The same one, with `what` in front.
+    fn at(self, what: &str) -> Result<T, Failure>;
+}
+
+impl<T, E: fmt::Display> At<T> for Result<T, E> {
+    fn at(self, what: &str) -> Result<T, Failure> {
+        self.map_err(|error| Failure(format!("{what}: {error}")))
+    }
+}

@@ -1,0 +1,77 @@
+//! File systems: those of the kernel, the few in memory, and the data partition.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::mount::{MountFlags, mount, mount_remount};
+
+use crate::{At, Failure};
+
+/// Where the data partition is.
+pub const DATA: &str = "/data";
+
+const BARE: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
+
+/// Source, place, type, flags, options of what the kernel offers.
+const KERNEL: [(&str, &str, &str, MountFlags, &str); 5] = [
+    ("proc", "/proc", "proc", BARE, "hidepid=invisible"),
+    ("sysfs", "/sys", "sysfs", BARE, ""),
+    ("devtmpfs", "/dev", "devtmpfs", MountFlags::NOSUID.union(MountFlags::NOEXEC), "mode=0755"),
+    ("run", "/run", "tmpfs", BARE, "mode=0755,size=16m"),
+    ("tmp", "/tmp", "tmpfs", BARE, "mode=1777,size=16m"),
+];
+
+/// Mounts what does not need a module. What fails is told by `tell`.
+pub fn kernel(tell: &mut dyn FnMut(String)) {
+    for (source, place, kind, flags, options) in KERNEL {
+        let text = std::ffi::CString::new(options).unwrap_or_default();
+        // /dev may be there already: the kernel mounts it by itself where it was told so when it was built.
+        match mount(source, place, kind, flags, text.as_c_str()) {
+            Ok(()) | Err(rustix::io::Errno::BUSY) => {}
+            Err(error) => tell(format!("{place} is not mounted: {error}")),
+        }
+    }
+}
+
+/// Mounts the firmware's variables.
+///
+/// # Errors
+/// There are none: no UEFI, or a kernel without `efi=runtime`.
+pub fn firmware_variables() -> Result<(), Failure> {
+    mount("efivarfs", "/sys/firmware/efi/efivars", "efivarfs", BARE, c"").at("firmware variables")
+}
+
+/// Mounts the data partition. Its journal holds data too: after a power cut a record is whole or absent.
+///
+/// # Errors
+/// The file system is damaged beyond what its journal mends.
+pub fn data(device: &Path) -> Result<(), Failure> {
+    let flags = BARE.union(MountFlags::NOATIME);
+    mount(device, DATA, "ext4", flags, c"data=journal,errors=remount-ro").at(&format!("data on {}", device.display()))
+}
+
+/// Takes memory in place of a data partition: the box forwards without one, and forgets.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn data_in_memory() -> Result<(), Failure> {
+    mount("data", DATA, "tmpfs", BARE, c"mode=0755,size=64m").at("memory in place of a data partition")
+}
+
+/// Mounts an EFI system partition to read from it.
+///
+/// # Errors
+/// It is no FAT file system.
+pub fn esp(device: &Path, place: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(place).at(&place.display().to_string())?;
+    let flags = BARE.union(MountFlags::RDONLY);
+    mount(device, place, "vfat", flags, c"umask=0077").at(&format!("{}", device.display()))
+}
+
+/// Nothing writes beside the mounted places from here on.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn root_read_only() -> Result<(), Failure> {
+    mount_remount("/", MountFlags::RDONLY, c"").at("the root file system stays writable")
+}

@@ -1,0 +1,137 @@
+//! A child that is kept running.
+
+use std::ffi::{OsStr, OsString};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitStatus, kill_process};
+
+use crate::log::Log;
+
+/// A child that lived this long was sound: the next one starts at once.
+const SOUND: Duration = Duration::from_secs(10);
+
+/// First pause before a child that ended early is started again; each further one is twice as long.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Longest pause: a port may be plugged in at any time.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// A program and its life.
+#[derive(Debug)]
+pub struct Service {
+    name: &'static str,
+    launcher: OsString,
+    command: Vec<OsString>,
+    running: Option<(Pid, Instant)>,
+    pause: Pause,
+    not_before: Instant,
+}
+
+/// How long to wait before the next start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Pause(Duration);
+
+impl Pause {
+    fn after(self, lived: Duration) -> Self {
+        if lived >= SOUND {
+            return Self::default();
+        }
+        Self(self.0.saturating_mul(2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE))
+    }
+}
+
+impl Service {
+    /// A service that is not started yet. `launcher` is this program's file.
+    #[must_use]
+    pub fn new(name: &'static str, launcher: &OsStr, command: &[&str]) -> Self {
+        Self {
+            name,
+            launcher: launcher.to_owned(),
+            command: command.iter().map(OsString::from).collect(),
+            running: None,
+            pause: Pause::default(),
+            not_before: Instant::now(),
+        }
+    }
+
+    /// Starts it if it does not run and its pause is over.
+    pub fn keep(&mut self, now: Instant, log: &Log) {
+        if self.running.is_some() || now < self.not_before {
+            return;
+        }
+        let spawned = Command::new(&self.launcher)
+            .arg("launch")
+            .args(&self.command)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        match spawned {
+            Ok(mut child) => {
+                let followed = [
+                    child.stdout.take().map(|it| log.follow(self.name, it)),
+                    child.stderr.take().map(|it| log.follow(self.name, it)),
+                ];
+                for failed in followed.into_iter().flatten().filter_map(Result::err) {
+                    log.say("init", &format!("what {} says is lost: {failed}", self.name));
+                }
+                self.running = Pid::from_raw(i32::try_from(child.id()).unwrap_or(0)).map(|pid| (pid, now));
+            }
+            Err(error) => {
+                log.say("init", &format!("{} can't be started: {error}", self.name));
+                self.wait(now, Duration::ZERO);
+            }
+        }
+    }
+
+    /// Takes note that a process ended. Says whether it was this one.
+    pub fn ended(&mut self, pid: Pid, status: WaitStatus, now: Instant, log: &Log) -> bool {
+        let Some((_, started)) = self.running.take_if(|(own, _)| *own == pid) else { return false };
+        let lived = now.saturating_duration_since(started);
+        self.wait(now, lived);
+        let how = match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => format!("with code {code}"),
+            (_, Some(signal)) => format!("by signal {signal}"),
+            _ => "for no reason that is known".to_owned(),
+        };
+        log.say("init", &format!("{} ended {how} after {} s", self.name, lived.as_secs()));
+        true
+    }
+
+    fn wait(&mut self, now: Instant, lived: Duration) {
+        self.pause = self.pause.after(lived);
+        self.not_before = now.checked_add(self.pause.0).unwrap_or(now);
+    }
+
+    /// Whether it runs.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        if let Some((pid, _)) = self.running {
+            let _ = kill_process(pid, signal);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_for_what_keeps_ending_and_only_for_that() {
+        let mut pause = Pause::default();
+        let pauses: Vec<_> = (0..8)
+            .map(|_| {
+                pause = pause.after(Duration::from_millis(10));
+                pause.0.as_millis()
+            })
+            .collect();
+        assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        assert_eq!(pause.after(SOUND), Pause::default());
+    }
+}
