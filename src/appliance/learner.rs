@@ -170,9 +170,18 @@ fn learn(frames: &Frames, rules: Arc<Rules>, gathered: &Arc<Mutex<Gathered>>, st
     let mut pipeline = Pipeline::new(&mut arena, rules, listener);
     let mut actions = Actions::new();
     let begun = Instant::now();
+    // Frames that are still read once the end was asked for: those that waited then, however many come behind them.
+    let mut left: Option<usize> = None;
     loop {
+        if left.is_none() && stop.load(Ordering::Relaxed) {
+            left = Some(frames.full.len());
+        }
+        if left == Some(0) {
+            return;
+        }
+        left = left.map(|left| left.saturating_sub(1));
         let Some(copied) = frames.full.pop() else {
-            if stop.load(Ordering::Relaxed) {
+            if left.is_some() {
                 return;
             }
             if let Ok(mut gathered) = gathered.lock() {
@@ -188,5 +197,50 @@ fn learn(frames: &Frames, rules: Arc<Rules>, gathered: &Arc<Mutex<Gathered>>, st
         pipeline.handle(copied.toward, &frame, now_ns, &mut actions);
         actions.clear();
         let _ = frames.free.push(copied);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::engine::Mode;
+
+    /// Frames come as long as the mode is `learn`, and the mode changes after the learner has ended.
+    #[test]
+    fn ends_though_frames_keep_coming() {
+        let text = "mode = \"learn\"\n[ports]\nplant = \"a\"\nrobot = \"b\"\n\
+                    [[asset]]\nname = \"robot\"\nip = \"10.20.0.40\"\nside = \"robot\"\n";
+        let config = Config::parse("test", text).unwrap();
+        let rules = Arc::new(crate::appliance::plan::rules(&config, Mode::Learn, Arc::new(Policy::empty(1))));
+        let frames = Arc::new(Frames::new());
+        let tap = LearnerTap(Arc::clone(&frames));
+        let mut learner = Learner::start(Arc::clone(&frames), rules).unwrap();
+        let over = Arc::new(AtomicBool::new(false));
+        let floods: Vec<_> = (0..2)
+            .map(|_| {
+                let (tap, over) = (LearnerTap(Arc::clone(&tap.0)), Arc::clone(&over));
+                std::thread::spawn(move || {
+                    let meta = FrameMeta { received_ns: 0, wire_len: 1514, checksum_partial: false };
+                    let bytes = [0x5a; 1514];
+                    while !over.load(Ordering::Relaxed) {
+                        tap.frame(Toward::Robot, &Frame { bytes: &bytes, meta });
+                    }
+                })
+            })
+            .collect();
+        while frames.lost.load(Ordering::Relaxed) == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let (begun, (done, ended)) = (Instant::now(), std::sync::mpsc::channel());
+        let ending = std::thread::spawn(move || {
+            learner.end();
+            done.send(begun.elapsed()).unwrap();
+        });
+        let took = ended.recv_timeout(Duration::from_secs(20));
+        over.store(true, Ordering::Relaxed);
+        floods.into_iter().for_each(|flood| flood.join().unwrap());
+        ending.join().unwrap();
+        took.expect("it read on as long as frames came");
     }
 }

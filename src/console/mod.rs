@@ -7,6 +7,7 @@
 
 #[cfg(test)]
 mod certificates;
+mod evidence;
 pub mod keys;
 mod listen;
 mod lockout;
@@ -14,6 +15,8 @@ mod mail;
 mod metrics;
 #[cfg(test)]
 mod monitoring_tests;
+mod places;
+mod relay;
 mod remote;
 mod rights;
 mod roles;

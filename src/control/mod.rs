@@ -18,7 +18,7 @@ pub mod tls;
 
 pub use client::{Captured, Client, ControlError, RequestLine, ResponseLine, read_line};
 pub use message::{
-    FailureKind, InputStatus, Learned, Learning, Outcome, Person, PolicyText, PortStatus, RecordStatus, Request,
+    EvidenceFile, FailureKind, InputStatus, Learned, Learning, Outcome, Person, PolicyText, PortStatus, QuarantineStatus, RecordStatus, Request,
     Response, RobotStatus, Status, TrafficStatus, VERSION,
 };
 pub use patches::{PatchReport, PatchState, PatchStatus};
