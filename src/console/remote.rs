@@ -14,7 +14,7 @@ use super::lockout::Lockout;
 use super::places::{Place, Places};
 use super::relay;
 use super::roles;
-use super::witness::Kept;
+use super::witness::{Kept, Unkept};
 use crate::config::{Console, User};
 use crate::control::tls::{self, TlsError};
 use crate::control::{
@@ -60,6 +60,8 @@ pub(super) struct Outcomes {
 struct Visit {
     /// Whether it is recorded that events are read, or checkpoints pushed.
     told: bool,
+    /// Whether it is recorded that checkpoints were unfit.
+    unfit: bool,
     /// The evidence that is fetched.
     reading: Option<Reading>,
 }
@@ -312,9 +314,13 @@ impl Remote {
             Request::Witness { checkpoint } => {
                 return match self.kept.keep(&user.name, checkpoint) {
                     Ok(()) => Response::Done,
-                    Err(why) => {
-                        tracing::error!(user = user.name, why, "a checkpoint was refused");
-                        self.deny("witness", &why, person);
+                    Err(unkept) => {
+                        let why = unkept.sentence();
+                        // What contradicts is told of each time; who only pushes too much shall not fill the records.
+                        if matches!(unkept, Unkept::Grave(_)) || !std::mem::replace(&mut visit.unfit, true) {
+                            tracing::error!(user = user.name, why, "a checkpoint was refused");
+                            self.deny("witness", why, person);
+                        }
                         Response::failed(FailureKind::Failed, why)
                     }
                 };
