@@ -669,3 +669,7 @@ impl Handler for Orders {
         uid == 0 || self.console_uid == Some(uid)
     }
 }
+
+#[cfg(test)]
+#[path = "control_tests.rs"]
+mod tests;

@@ -107,7 +107,8 @@ fn capture(connect: &Connect<'_>, wanted: &Wanted, out: &mut impl Write, quiet: 
     let over = || stop.load(Ordering::Relaxed) || until.is_some_and(|until| Instant::now() >= until);
     let mut blocks = Blocks::default();
     let ended = follow(connect, wanted, &mut blocks, out, &over);
-    if !quiet {
+    let was_refused = matches!(ended, Err(Ended::Box(_))) && blocks.is_empty();
+    if !quiet && !was_refused {
         eprintln!("vambrace: {}", blocks.summary());
     }
     match ended {

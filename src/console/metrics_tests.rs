@@ -134,8 +134,8 @@ pub(crate) fn page(name: &str, up: bool) -> String {
     pushed.took();
     let witnesses = vec![("station".to_owned(), pushed)];
     let mut parts = Parts::default();
-    parts.note("the receiver soc", Ok::<_, &str>(()));
-    parts.note("mails", Err::<(), _>("no relay"));
+    parts.note("receiver soc", Ok::<_, &str>(()));
+    parts.note("mailer", Err::<(), _>("no relay"));
     let page = Metrics { socket, parts, senders, witnesses, outcomes: Some(Arc::default()) }.text();
     let _ = std::fs::remove_dir_all(directory);
     page

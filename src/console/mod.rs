@@ -134,7 +134,7 @@ pub fn run(config: &Config) -> Result<(), ConsoleError> {
                 Ok(None) => Err("it has no certificates; see `vambrace console keygen --help`".to_owned()),
                 Err(error) => Err(format!("{error}; see `vambrace console keygen --help`")),
             };
-            parts.note("the remote API", made).map(|remote| Ok((remote, bind(address)?))).transpose()?
+            parts.note("remote API", made).map(|remote| Ok((remote, bind(address)?))).transpose()?
         }
     };
     let metrics = console.metrics.listen.map(bind).transpose()?;
@@ -143,10 +143,10 @@ pub fn run(config: &Config) -> Result<(), ConsoleError> {
     let mut senders = Vec::new();
     for to in &console.syslog {
         let made = Sender::new(to, records, &console.directory, Arc::clone(&stop));
-        senders.extend(parts.note(&format!("the receiver {}", to.name), made).map(|sender| (to.name.clone(), sender)));
+        senders.extend(parts.note(&format!("receiver {}", to.name), made).map(|sender| (to.name.clone(), sender)));
     }
     let mailer = console.mail.as_ref().and_then(|to| {
-        parts.note("mails", Mailer::new(to, records, &console.directory, Arc::clone(&stop)))
+        parts.note("mailer", Mailer::new(to, records, &console.directory, Arc::clone(&stop)))
     });
     let pushers = console.witnesses.iter().map(|to| Pusher::new(to, records, Arc::clone(&stop))).collect::<Vec<_>>();
     if let Some(account) = account

@@ -23,8 +23,8 @@ impl Parts {
         let (part, why) = match made {
             Ok(part) => (Some(part), None),
             Err(error) => {
-                tracing::error!(%error, "{name} does not run; the others do");
-                (None, Some(format!("the management process runs without {name}: {error}; mend it and restart it")))
+                tracing::error!(%error, "the {name} does not run; what else is configured does");
+                (None, Some(format!("the management process runs without its {name}: {error}; mend it and restart it")))
             }
         };
         self.0.push((name.to_owned(), why));
