@@ -174,6 +174,27 @@ fn wireshark_reads_a_capture_from_afar() {
 }
 
 #[test]
+fn a_capture_from_afar_outlives_the_packet_process() {
+    let Some(afar) = Afar::up("a_capture_from_afar_outlives_the_packet_process") else { return };
+    let mut capture = Capture::start(&afar, "engineer", "restart.pcapng", &[]);
+    let log = capture.file.with_extension("log");
+    afar.cell.assert_honest_session();
+    std::thread::sleep(Duration::from_millis(500));
+    let before = std::fs::metadata(&capture.file).unwrap().len();
+    afar.cell.vambrace.kill_packet_process();
+    wait_for("word of it", || std::fs::read_to_string(&log).unwrap().contains("waiting for it to come back"));
+    wait_for("more", || {
+        afar.cell.assert_honest_session();
+        std::fs::metadata(&capture.file).unwrap().len() > before
+    });
+    let last = capture.end();
+    assert!(last.contains("packets captured"), "{last}");
+    let bytes = std::fs::read(&capture.file).unwrap();
+    let sections = bytes.windows(4).filter(|bytes| *bytes == [0x0a, 0x0d, 0x0d, 0x0a]).count();
+    assert_eq!(sections, 1, "one file, one section");
+}
+
+#[test]
 fn a_slow_reader_from_afar_loses_packets_and_is_told_how_many() {
     let Some(afar) = Afar::up("a_slow_reader_from_afar_loses_packets_and_is_told_how_many") else { return };
     let mut command = as_user(&afar.folder, afar.remote, "engineer", &["capture", "-"]);

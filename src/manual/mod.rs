@@ -59,6 +59,9 @@ pub mod known_attacks {}
 #[doc = include_str!("console.md")]
 pub mod console {}
 
+#[doc = include_str!("service-units.md")]
+pub mod service_units {}
+
 /// Decisions that shaped the code, each with what was given up for it.
 pub mod decisions {
     #[doc = include_str!("decisions/0001-the-gate-asks-a-judge.md")]
@@ -93,6 +96,9 @@ pub mod decisions {
 
     #[doc = include_str!("decisions/0011-the-console-reads-event-files.md")]
     pub mod d0011_the_console_reads_event_files {}
+
+    #[doc = include_str!("decisions/0014-evidence-is-fetched-by-parts.md")]
+    pub mod d0014_evidence_is_fetched_by_parts {}
 }
 
 #[cfg(test)]
