@@ -152,8 +152,7 @@ fn wireshark_reads_a_capture_from_afar() {
         fields.iter().for_each(|field| arguments.extend(["-e", field]));
         tshark::run(file, &arguments)
     };
-    let passed =
-        shown(&all.file, "modbus.func_code == 6 && modbus.reference_num == 128", &["frame.interface_name"]);
+    let passed = shown(&all.file, "modbus.func_code == 6 && modbus.reference_num == 128", &["frame.interface_name"]);
     assert_eq!(passed.lines().collect::<Vec<_>>(), ["plant", "robot"]);
     for capture in [&all, &dropped] {
         let filter = "frame.interface_name == \"plant.dropped\" && tcp.dstport == 502";
@@ -276,7 +275,8 @@ fn evidence_from_afar_is_evidence() {
     wait_for("the second record", || afar.recorded(&["\"user\":\"auditor\"", "\"request\":\"evidence 1-1: "]) == 2);
 
     // A stranger with the file and the box's public key.
-    let verify = |path: &Path| support::console::vambrace().args(["evidence", "verify"]).arg(path).args(["--key", key]).output();
+    let verify =
+        |path: &Path| support::console::vambrace().args(["evidence", "verify"]).arg(path).args(["--key", key]).output();
     let (code, text) = said(&verify(&bundle).unwrap());
     assert_eq!((code, text.contains("sound")), (Some(0), true), "{text}");
     let (code, text) = said(&afar.ask("auditor", &export));
@@ -342,7 +342,10 @@ fn who_is_kept_out_stands_in_status() {
         text = said(&cell.vambrace.ask(&["--json", "status"])).1;
         text.contains("\"quarantine\":[")
     });
-    assert!(text.contains("\"client\":\"odd\",\"address\":\"10.20.0.22\"") && text.contains("\"refusals\":2"), "{text}");
+    assert!(
+        text.contains("\"client\":\"odd\",\"address\":\"10.20.0.22\"") && text.contains("\"refusals\":2"),
+        "{text}"
+    );
     let (code, text) = said(&cell.vambrace.ask(&["status"]));
     assert!(text.contains("\nquarantine odd (10.20.0.22, ") && text.contains("after 2 refused commands"), "{text}");
     assert!(matches!(code, Some(0 | 10)), "{text}");

@@ -62,7 +62,9 @@ impl Cell {
         let log = std::fs::File::create(self.folder.file("run.log")).unwrap();
         self.run = Some(Ending(command.stderr(log).spawn().unwrap()));
         let socket = self.folder.file("run/control.sock");
-        wait_for("the box", || vambrace().arg("--socket").arg(&socket).arg("status").output().unwrap().status.success());
+        wait_for("the box", || {
+            vambrace().arg("--socket").arg(&socket).arg("status").output().unwrap().status.success()
+        });
         self.console = Some(start(&self.folder, &["console"], &self.folder.file("box.toml"), "console.log"));
     }
 
@@ -81,7 +83,11 @@ impl Cell {
     fn verify(&self, witness: &str) -> (Option<i32>, String) {
         let witness = self.folder.file("station").join(witness);
         let mut command = vambrace();
-        command.args(["evidence", "verify"]).arg(self.folder.file("records")).arg("--key").arg(self.folder.file("box.pub"));
+        command
+            .args(["evidence", "verify"])
+            .arg(self.folder.file("records"))
+            .arg("--key")
+            .arg(self.folder.file("box.pub"));
         said(&command.arg("--witness").arg(witness).output().unwrap())
     }
 }

@@ -1,7 +1,12 @@
 //! Out of descriptors: whoever listens waits, and turns no core hot. A program of its own, since the limit is the
 //! process's.
 
-#![allow(clippy::arithmetic_side_effects, clippy::panic, clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may stop at the first surprise"
+)]
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -29,7 +34,7 @@ fn a_server_out_of_descriptors_waits_and_goes_on() {
     let path = std::env::temp_dir().join(format!("vambrace-descriptors-{}.sock", std::process::id()));
     let server = Server::start(&path, Arc::new(Nothing)).unwrap();
     let before = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: Some(64), ..before.clone() }).unwrap();
+    setrlimit(Resource::Nofile, Rlimit { current: Some(64), ..before }).unwrap();
     let mut held = Vec::new();
     while let Ok(file) = std::fs::File::open("/dev/null") {
         held.push(file);

@@ -117,7 +117,8 @@ fn called(trace: &Path, program: &Path) -> BTreeSet<String> {
         // `123 call(...`, `123 <... call resumed>`, `123 +++ exited`, `123 --- SIGTERM`.
         let (_, line) = line.split_once(' ')?;
         let name = line.trim_start().split('(').next()?;
-        let fine = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        let fine = !name.is_empty()
+            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
         fine.then(|| name.to_owned())
     };
     own.filter_map(call).collect()
@@ -291,7 +292,9 @@ fn both_run_with_no_more_than_their_units_give() {
     assert_eq!(code, Some(0), "{text} {}", services.log());
     let (code, text) = services.from_afar(&["mode", "lockdown"]);
     assert_eq!(code, Some(0), "it is still believed for whom it asks: {text}");
-    wait_for("an event from the console's own hand", || services.from_afar(&["--json", "events"]).1.contains("\"request\":\"mode lockdown\""));
+    wait_for("an event from the console's own hand", || {
+        services.from_afar(&["--json", "events"]).1.contains("\"request\":\"mode lockdown\"")
+    });
     services.console = None;
     services.run = None;
     // The tracers write the last lines behind the processes' end.
@@ -300,7 +303,7 @@ fn both_run_with_no_more_than_their_units_give() {
     // What was called is what the filters let through, and the program met no refusal of its rights.
     for (trace, unit) in [("run", UNITS[0].0), ("again", UNITS[0].0), ("console", UNITS[1].0)] {
         let called = called(&services.folder.file(&format!("{trace}.trace")), &support::vambrace());
-        assert!(called.len() > 40 && called.contains("clone3") | called.contains("clone"), "{called:?}");
+        assert!(called.len() > 40 && (called.contains("clone3") || called.contains("clone")), "{called:?}");
         let allowed = allowed(unit);
         // The console asks whether root's rights could be taken back, and goes on if that is refused: by whom is the same.
         let beside: Vec<_> = called.difference(&allowed).filter(|call| *call != "setuid").collect();

@@ -464,7 +464,11 @@ impl Orders {
                     sentence: owned.to_string(),
                 })
                 .collect(),
-            quarantine: snapshot.quarantine.iter().map(|held| quarantined(&self.config, held, &rules, snapshot.now_ns)).collect(),
+            quarantine: snapshot
+                .quarantine
+                .iter()
+                .map(|held| quarantined(&self.config, held, &rules, snapshot.now_ns))
+                .collect(),
             patches,
             exemptions,
             records: RecordStatus {

@@ -105,7 +105,10 @@ fn orders_go_on_while_a_large_policy_compiles() {
         std::thread::sleep(Duration::from_millis(1));
     }
     let (answer, took) = applying.join().unwrap();
-    assert!(matches!(&answer, Response::Policy(policy) if policy.generation >= 2 && policy.rules == 1500), "{answer:?}");
+    assert!(
+        matches!(&answer, Response::Policy(policy) if policy.generation >= 2 && policy.rules == 1500),
+        "{answer:?}"
+    );
     assert!(longest * 3 < took, "a status took {longest:?} while a policy was applied in {took:?}");
 }
 
@@ -175,5 +178,9 @@ fn who_is_kept_out_is_told_with_since_when_why_and_until_when() {
     let ahead = time(&held.until) - jiff::Timestamp::now().as_second();
     assert!((38..=41).contains(&ahead), "{ahead}");
     let wanted = format!("is kept out since {} after 3 refused commands, until {}.", held.since, held.until);
-    assert!(held.sentence.ends_with(&wanted) && held.sentence.starts_with("plc (10.20.0.21, 02:00"), "{}", held.sentence);
+    assert!(
+        held.sentence.ends_with(&wanted) && held.sentence.starts_with("plc (10.20.0.21, 02:00"),
+        "{}",
+        held.sentence
+    );
 }

@@ -161,7 +161,9 @@ fn verify_all(context: &Context, args: &VerifyArgs) -> Result<Exit, Exit> {
             let held = verify::read_witness_telling(&name, BufReader::new(file), &key, tell).map_err(unread)?;
             witnesses.extend(held);
             if let Some((line, what)) = first {
-                eprintln!("vambrace: {name}:{line}: {what}; {passed_over} notes there prove nothing and are passed over");
+                eprintln!(
+                    "vambrace: {name}:{line}: {what}; {passed_over} notes there prove nothing and are passed over"
+                );
             }
         }
     }

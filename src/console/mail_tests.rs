@@ -231,10 +231,7 @@ fn a_mail_that_was_refused_is_sent_later() {
     let nobody = MailTo { to: vec!["nobody@plant.example".into()], ..to(relay.address) };
     folder.write(1..3, "scan");
     let error = folder.mailer(&nobody).look(at("2026-11-30T08:00:00Z")).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the relay refused every recipient: nobody@plant.example: 550 no such user"
-    );
+    assert_eq!(error.to_string(), "the relay refused every recipient: nobody@plant.example: 550 no such user");
     folder.mailer(&to(relay.address)).look(at("2026-11-30T08:02:00Z")).unwrap();
     assert!(relay.mails().concat().contains("2 events of note"), "nothing was forgotten");
 }
@@ -243,8 +240,7 @@ fn a_mail_that_was_refused_is_sent_later() {
 fn one_refused_recipient_keeps_nothing_from_the_others() {
     let folder = Folder::new("one-refused");
     let relay = TestRelay::start(None);
-    let to =
-        MailTo { to: vec!["nobody@plant.example".into(), "eva@plant.example".into()], ..to(relay.address) };
+    let to = MailTo { to: vec!["nobody@plant.example".into(), "eva@plant.example".into()], ..to(relay.address) };
     folder.write(1..3, "scan");
     let mut mailer = folder.mailer(&to);
     mailer.look(at("2026-11-30T08:00:00Z")).unwrap();

@@ -145,9 +145,10 @@ pub fn run(config: &Config) -> Result<(), ConsoleError> {
         let made = Sender::new(to, records, &console.directory, Arc::clone(&stop));
         senders.extend(parts.note(&format!("receiver {}", to.name), made).map(|sender| (to.name.clone(), sender)));
     }
-    let mailer = console.mail.as_ref().and_then(|to| {
-        parts.note("mailer", Mailer::new(to, records, &console.directory, Arc::clone(&stop)))
-    });
+    let mailer = console
+        .mail
+        .as_ref()
+        .and_then(|to| parts.note("mailer", Mailer::new(to, records, &console.directory, Arc::clone(&stop))));
     let pushers = console.witnesses.iter().map(|to| Pusher::new(to, records, Arc::clone(&stop))).collect::<Vec<_>>();
     if let Some(account) = account
         && rustix::process::geteuid().is_root()

@@ -326,7 +326,8 @@ impl Kept {
         if own.aside.is_none() {
             let there = |number: &u32| self.aside(user, *number).exists();
             let newest = (1..=ASIDE).take_while(there).last();
-            own.aside = newest.map(|number| Ok::<_, io::Error>((number, last_of(&self.aside(user, number))?))).transpose()?;
+            own.aside =
+                newest.map(|number| Ok::<_, io::Error>((number, last_of(&self.aside(user, number))?))).transpose()?;
         }
         let (number, begun) = match &own.aside {
             Some((_, Some(last))) if *last == head => return Ok("it is kept already".to_owned()),

@@ -137,7 +137,9 @@ fn a_box_can_not_fill_its_witness() {
     let (kept, begun) = (Kept::new(&directory), Instant::now());
     let taken = (1..=1000).filter(|leaves| kept.keep_at("cell4", &note(*leaves, 'a'), begun).is_ok()).count();
     assert_eq!(taken, usize::try_from(BURST).unwrap());
-    assert!(matches!(kept.keep_at("cell4", &note(1001, 'a'), begun), Err(Unkept::Unfit(why)) if why.contains("too many")));
+    assert!(
+        matches!(kept.keep_at("cell4", &note(1001, 'a'), begun), Err(Unkept::Unfit(why)) if why.contains("too many"))
+    );
     kept.keep_at("cell4", &note(1001, 'a'), begun + EVERY).unwrap();
     kept.keep_at("cell5", &note(1, 'a'), begun).unwrap();
     // The file is thinned out: the first and the newest stay, and it is never above its bound by more than a note.

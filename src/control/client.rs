@@ -228,13 +228,14 @@ impl Captured {
                 self.stream.consume(len);
                 Ok(true)
             }
-            Err(error) if matches!(
+            Err(error)
+                if matches!(
                     error.kind(),
                     io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
                 ) =>
             {
                 Ok(true)
-            },
+            }
             Err(error) => Err(error),
         }
     }

@@ -18,8 +18,8 @@ pub mod tls;
 
 pub use client::{Captured, Client, ControlError, RequestLine, ResponseLine, read_line};
 pub use message::{
-    EvidenceFile, FailureKind, InputStatus, Learned, Learning, Outcome, Person, PolicyText, PortStatus, QuarantineStatus, RecordStatus, Request,
-    Response, RobotStatus, Status, TrafficStatus, VERSION,
+    EvidenceFile, FailureKind, InputStatus, Learned, Learning, Outcome, Person, PolicyText, PortStatus,
+    QuarantineStatus, RecordStatus, Request, Response, RobotStatus, Status, TrafficStatus, VERSION,
 };
 pub use patches::{PatchReport, PatchState, PatchStatus};
 pub use remote::{REMOTE_PORT, RemoteBox};

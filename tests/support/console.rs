@@ -100,7 +100,6 @@ pub fn as_user(folder: &Folder, remote: SocketAddr, user: &str, args: &[&str]) -
 
 /// Exit code, and all that was said.
 pub fn said(output: &Output) -> (Option<i32>, String) {
-    let text =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     (output.status.code(), text)
 }
