@@ -84,5 +84,22 @@ fn the_management_process_has_a_service_of_its_own() {
     // No right on the ports: neither raw sockets nor their family.
     let rights = unit.lines().find(|line| line.starts_with("CapabilityBoundingSet=")).unwrap();
     assert!(!rights.contains("CAP_NET_RAW") && !rights.contains("CAP_NET_ADMIN") && !unit.contains("AF_PACKET"));
-    assert!(has("ReadWritePaths=/var/lib/vambrace /run/vambrace") && has("NoNewPrivileges=yes"));
+    assert!(has("StateDirectory=vambrace/console") && has("NoNewPrivileges=yes"));
+    assert!(text("appliance-image/vambrace.toml").contains("directory = \"/var/lib/vambrace/console\""));
+    // A folder that is bound stays the old one when the guard makes it anew: the socket in it would be gone for good.
+    assert!(!unit.contains("ReadWritePaths") && !unit.contains("BindPaths"));
+}
+
+#[test]
+fn both_services_have_accounts_of_their_own() {
+    let accounts = text("appliance-image/vambrace.sysusers.conf");
+    for (unit, account) in [("vambrace.service", "vambrace"), ("vambrace-console.service", "vambrace-console")] {
+        let unit = text(&format!("appliance-image/{unit}"));
+        let has = |directive: &str| unit.lines().any(|line| line == directive);
+        assert!(has(&format!("User={account}")) && has(&format!("Group={account}")), "{account}");
+        assert!(accounts.lines().any(|line| line.split_whitespace().nth(1) == Some(account)), "{account}");
+    }
+    assert!(accounts.contains("m vambrace-console vambrace\n"));
+    assert!(text("appliance-image/vambrace-console.service").contains("SupplementaryGroups=vambrace\n"));
+    assert!(text("appliance-image/vambrace.toml").contains("# account = \"vambrace-console\""));
 }

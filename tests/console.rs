@@ -12,87 +12,12 @@ mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
+use support::console::{Ending, Folder, free, keygen, start, vambrace, wait_for};
 use support::wire::{PLANT, ROBOT, Wire};
 use support::{can_make_namespaces, has_tool};
-
-/// A process that ends with its value, asked by SIGTERM.
-struct Ending(Child);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        let pid = rustix::process::Pid::from_raw(i32::try_from(self.0.id()).unwrap()).unwrap();
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let begun = Instant::now();
-        while self.0.try_wait().unwrap().is_none() {
-            if begun.elapsed() > Duration::from_secs(8) {
-                let _ = self.0.kill();
-                let _ = self.0.wait();
-                panic!("it did not end when asked");
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-/// A folder that an account without rights may enter.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("vambrace-console-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    fn log(&self, name: &str) -> String {
-        std::fs::read_to_string(self.file(name)).unwrap_or_default()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn vambrace() -> Command {
-    let mut command = Command::new(support::vambrace());
-    for variable in ["VAMBRACE_BOX", "VAMBRACE_CERT", "VAMBRACE_KEY", "VAMBRACE_CA"] {
-        command.env_remove(variable);
-    }
-    command.env("XDG_CONFIG_HOME", "/nonexistent");
-    command
-}
-
-fn keygen(folder: &Folder, args: &[&str]) -> String {
-    let mut command = vambrace();
-    let output = command.args(["console", "keygen"]).args(args).arg("-d").arg(folder.file("keys")).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// An address where nobody listens.
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !condition() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "waited for {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
 
 /// Takes whatever arrives by TCP.
 fn receiver() -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
@@ -115,12 +40,6 @@ fn receiver() -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
     (address, received)
 }
 
-fn start(folder: &Folder, args: &[&str], config: &Path, log: &str) -> Ending {
-    let mut command = vambrace();
-    command.args(args).arg("--config").arg(config).stdout(Stdio::null());
-    Ending(command.stderr(std::fs::File::create(folder.file(log)).unwrap()).spawn().unwrap())
-}
-
 /// A box in a wire with its management process.
 struct Cell {
     folder: Folder,
@@ -137,7 +56,11 @@ impl Cell {
         let folder = Folder::new("cell");
         keygen(&folder, &["ca"]);
         keygen(&folder, &["box", "127.0.0.1"]);
-        let users = [keygen(&folder, &["user", "eva"]), keygen(&folder, &["user", "otto", "--role", "operator"])];
+        let users = [
+            keygen(&folder, &["user", "eva"]),
+            keygen(&folder, &["user", "otto", "--role", "operator"]),
+            keygen(&folder, &["user", "ada", "--role", "auditor"]),
+        ];
         let (remote, metrics, (syslog, received)) = (free(), free(), receiver());
         let own = folder.0.display();
         let text = format!(
@@ -148,6 +71,7 @@ impl Cell {
              [console]\ndirectory = \"{own}/console\"\naccount = \"nobody\"\nlisten = \"{remote}\"\n\
              certificate = \"{own}/keys/box.pem\"\nkey = \"{own}/keys/box.key\"\nclient_ca = \"{own}/keys/ca.pem\"\n\
              {}[[console.syslog]]\nname = \"soc\"\naddress = \"{syslog}\"\ntransport = \"tcp\"\n\
+             [[console.syslog]]\nname = \"broken\"\naddress = \"{syslog}\"\nca = \"{own}/none.pem\"\n\
              [console.metrics]\nlisten = \"{metrics}\"\n",
             users.concat()
         );
@@ -165,11 +89,7 @@ impl Cell {
     }
 
     fn as_user(&self, user: &str, args: &[&str]) -> Command {
-        let mut command = vambrace();
-        let key = |name: String| self.folder.file("keys").join(name);
-        command.args(["--box", &self.remote.to_string(), "--ca"]).arg(key("ca.pem".into()));
-        command.arg("--cert").arg(key(format!("{user}.pem"))).arg("--key").arg(key(format!("{user}.key"))).args(args);
-        command
+        support::console::as_user(&self.folder, self.remote, user, args)
     }
 
     fn ask(&self, user: &str, args: &[&str]) -> Output {
@@ -191,12 +111,7 @@ fn a_box_is_asked_from_afar() {
         return;
     }
     let mut cell = Cell::start();
-    let said = |output: &Output| {
-        (
-            output.status.code(),
-            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr),
-        )
-    };
+    let said = support::console::said;
 
     // Without rights: no uid, group or capability of root's.
     let pid = cell.console.as_ref().unwrap().0.id();
@@ -211,6 +126,16 @@ fn a_box_is_asked_from_afar() {
     for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
         assert_eq!(fields(set), ["0000000000000000"], "{set}");
     }
+
+    // One receiver's authority can't be read: that one stands still, the rest runs, and it is told of at the box and afar.
+    let mut degraded = String::new();
+    wait_for("word of the broken receiver", || {
+        degraded = said(&cell.ask("eva", &["status"])).1;
+        degraded.contains("DEGRADED")
+    });
+    assert!(degraded.contains("runs without its receiver broken") && degraded.contains("none.pem"), "{degraded}");
+    assert!(cell.scrape().contains("\nvambrace_console_part_up{part=\"receiver broken\"} 0\n"));
+    assert!(cell.scrape().contains("\nvambrace_console_part_up{part=\"receiver soc\"} 1\n"));
 
     // A viewer looks, and may not more.
     let status = cell.ask("eva", &["--json", "status"]);
@@ -232,6 +157,17 @@ fn a_box_is_asked_from_afar() {
     drop(follow);
     let (code, _) = said(&cell.ask("otto", &["mode", "observe"]));
     assert_eq!(code, Some(1), "what weakens is the engineer's");
+
+    // An auditor takes evidence with them, as the account that may not open its secret key hands it out. In a later run
+    // of the box as well: its segments are made after the account was let in.
+    let key = cell.folder.file("box.pub");
+    std::fs::copy(cell.folder.file("records/evidence.pub"), &key).unwrap();
+    let bundle = cell.folder.file("bundle.tar");
+    let (code, text) = said(&cell.ask("ada", &["evidence", "export", "-o", bundle.to_str().unwrap()]));
+    assert_eq!(code, Some(0), "{text} {}", log());
+    let verify = ["evidence", "verify", bundle.to_str().unwrap(), "--key", key.to_str().unwrap()];
+    let (code, text) = said(&vambrace().args(verify).output().unwrap());
+    assert_eq!((code, text.contains("sound")), (Some(0), true), "{text}");
 
     // All of it is in the records, with who asked.
     let mut events = String::new();
@@ -382,6 +318,7 @@ fn what_is_missing_is_told() {
     let console = start(&folder, &["console"], &config, "console.log");
     wait_for("metrics", || TcpStream::connect(metrics).is_ok());
     assert!(TcpStream::connect(remote).is_err());
-    assert!(folder.log("console.log").contains("the remote API does not listen"), "{}", folder.log("console.log"));
+    let log = folder.log("console.log");
+    assert!(log.contains("the remote API does not run") && log.contains("none.pem"), "{log}");
     drop(console);
 }

@@ -13,7 +13,7 @@
 mod evidence;
 
 use evidence::{Maker, blocks, custom, hex, sha256};
-use vambrace::verify::{Error, Key, Memory, Question, Report, read_witness, verify};
+use vambrace::verify::{Error, Key, Memory, Question, Report, read_witness, read_witness_telling, verify};
 
 fn ask(maker: &Maker, question: &Question) -> Report {
     verify(&Memory::new(maker.files(), false), question, |_| {}).unwrap()
@@ -210,6 +210,16 @@ fn witnesses_and_counters_hold_the_end() {
     let false_one = Maker::new(3, "vambrace/cell4").note();
     assert!(matches!(read_witness("w", false_one.as_bytes(), &key), Err(Error::Witness { .. })));
     assert!(matches!(read_witness("w", &vec![b'x'; 1 << 20][..], &key), Err(Error::Witness { .. })));
+    // Whoever can push to a witness can't make what it holds unreadable: false notes prove nothing, and the others count.
+    let long = "x".repeat(1 << 16);
+    let torn = &maker.notes[1][..60];
+    let text = format!("{false_one}\n{long}\n\n{}\n{torn}\n\n{}\n\u{2014} x\n\n", held, maker.notes[2]);
+    let mut told = 0;
+    let read = read_witness_telling("w", text.as_bytes(), &key, |_, _| told += 1).unwrap();
+    assert!(told >= 2, "{told}");
+    let clean = read_witness("w", format!("{held}{}\n", maker.notes[2]).as_bytes(), &key).unwrap();
+    assert_eq!(read, clean);
+    says(&ask(&back, &Question { witnesses: read, ..Question::default() }), "was cut off");
 }
 
 /// The first run of `store` with another one behind it.

@@ -14,9 +14,9 @@ use super::standing::Standing;
 use crate::config::{Account, Config, Side};
 use crate::control::{
     Caller, FailureKind, Handler, InputStatus, Learned, Learning, Outcome, Person, PolicyText, PortStatus,
-    RecordStatus, Request, Response, RobotStatus, Status, Stream, TrafficStatus, WitnessStatus,
+    QuarantineStatus, RecordStatus, Request, Response, RobotStatus, Status, Stream, TrafficStatus, WitnessStatus,
 };
-use crate::engine::{Mode, Rules, WorkerShared};
+use crate::engine::{Held, Mode, Rules, WorkerShared};
 use crate::event::{Notice, Text};
 use crate::export::Names;
 use crate::learn::ProposalOptions;
@@ -39,8 +39,24 @@ pub(super) struct Orders {
     looked: Mutex<Option<Instant>>,
     /// Uid of the management process, where it has an account of its own.
     console_uid: Option<u32>,
+    /// What the management process says that it can't do, and when it said so.
+    console_troubles: Mutex<Option<(Instant, Vec<String>)>>,
+    /// Held while a policy is compiled and put in force: the next generation is its. Taken before `state`, which others
+    /// ask for in the meantime.
+    applying: Mutex<()>,
+    /// Held while known attacks are tried for somebody; when that was begun last for somebody far away.
+    trying: Mutex<Option<Instant>>,
     state: Mutex<State>,
 }
+
+/// Known attacks are tried so often at most for people far away: each time takes a tenth of a second of a core.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
+
+/// Who says nothing for so long has nothing to say.
+const SAID: Duration = Duration::from_secs(30);
+
+/// Most sentences that are shown of the management process.
+const SENTENCES: usize = 16;
 
 /// Time between two looks whether other virtual patches are to be in force.
 const LOOK: Duration = Duration::from_millis(200);
@@ -62,6 +78,8 @@ struct State {
     /// The policy as its file says it: what virtual patches tighten.
     own: Arc<Policy>,
     learner: Option<Learner>,
+    /// What the last learning came to, until the next begins: an answer may not have arrived.
+    learned: Option<Learning>,
     before_learning: Option<Mode>,
 }
 
@@ -91,7 +109,10 @@ impl Orders {
             patches,
             looked: Mutex::new(None),
             console_uid: config.console.account.as_deref().and_then(|name| Account::named(name).ok()).map(|it| it.uid),
-            state: Mutex::new(State { standing, own, learner: None, before_learning: None }),
+            console_troubles: Mutex::default(),
+            applying: Mutex::default(),
+            trying: Mutex::default(),
+            state: Mutex::new(State { standing, own, learner: None, learned: None, before_learning: None }),
         });
         orders.begin_patches(version);
         if orders.shared.rules.load().mode == Mode::Learn {
@@ -144,6 +165,8 @@ impl Orders {
             }
             *looked = Some(Instant::now());
         }
+        // A policy that is being applied brings its own choice.
+        let Ok(_applying) = self.applying.try_lock() else { return };
         let mut state = self.state();
         if self.patches.is_stale(&state.own) {
             let generation = state.standing.generation.saturating_add(1);
@@ -164,9 +187,22 @@ impl Orders {
         self.test_patches(version);
     }
 
-    fn patch_report(&self, again: bool) -> Response {
+    fn patch_report(&self, again: bool, from_afar: bool) -> Response {
         let rules = self.rules();
         let report = if again {
+            let Ok(mut tried) = self.trying.try_lock() else {
+                return Response::failed(FailureKind::Failed, "known attacks are being tried already; ask again");
+            };
+            if from_afar {
+                if tried.is_some_and(|at| at.elapsed() < TRY_AGAIN) {
+                    let what = format!(
+                        "known attacks are tried once in {} s at most for those far away; ask again",
+                        TRY_AGAIN.as_secs()
+                    );
+                    return Response::failed(FailureKind::Failed, what);
+                }
+                *tried = Some(Instant::now());
+            }
             let limits = Limits { deadline: Instant::now().checked_add(Duration::from_secs(25)) };
             let version = self.patches.version();
             Some(try_all(&self.config, &self.patches.loaded(), &rules.policy, version, plan::now(), limits))
@@ -211,6 +247,7 @@ impl Orders {
         let before = rules.mode;
         if mode == Mode::Learn && before != Mode::Learn {
             state.learner = Learner::start(Arc::clone(&self.frames), self.rules()).ok();
+            state.learned = None;
             state.before_learning = Some(before);
         }
         self.put(mode, Arc::clone(&rules.policy));
@@ -243,8 +280,9 @@ impl Orders {
     }
 
     fn apply(&self, text: String, name: String, uid: u32) -> Response {
-        let mut state = self.state();
-        let generation = state.standing.generation.saturating_add(1);
+        let _applying = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
+        let generation = self.state().standing.generation.saturating_add(1);
+        // Seconds, for a large policy with its tests: other orders go on.
         let policy = match plan::compile(&self.config, &name, &text, generation) {
             Ok(policy) => policy,
             Err(failure) => {
@@ -252,6 +290,7 @@ impl Orders {
                 return Response::Failed { kind, messages: failure.lines };
             }
         };
+        let mut state = self.state();
         let before = (state.standing.policy_name.clone(), state.standing.policy_text.clone());
         state.standing.previous = Some(before);
         state.standing.policy_name = name;
@@ -296,6 +335,7 @@ impl Orders {
             Ok(learner) => Some(learner),
             Err(error) => return Response::failed(FailureKind::Failed, format!("learner: {error}")),
         };
+        state.learned = None;
         if before != Mode::Learn {
             state.before_learning = Some(before);
             self.change_mode(&mut state, Mode::Learn, None, uid);
@@ -306,6 +346,10 @@ impl Orders {
     fn learn_stop(&self, uid: u32) -> Response {
         let mut state = self.state();
         let Some(mut learner) = state.learner.take() else {
+            // Who asks again has not got the answer, mostly.
+            if let Some(learned) = &state.learned {
+                return Response::Learn(learned.clone());
+            }
             return Response::failed(
                 FailureKind::Failed,
                 "learning is not running; start it with `vambrace learn start`",
@@ -328,7 +372,16 @@ impl Orders {
             let back = state.before_learning.take().unwrap_or(Mode::Observe);
             self.change_mode(&mut state, back, None, uid);
         }
+        state.learned = Some(learning.clone());
         Response::Learn(learning)
+    }
+
+    /// Keeps what the management process can't do, for `status`.
+    fn console_says(&self, sentences: Vec<String>) -> Response {
+        let sentences = sentences.into_iter().take(SENTENCES).map(|it| it.chars().take(300).collect()).collect();
+        let mut said = self.console_troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        *said = Some((Instant::now(), sentences));
+        Response::Done
     }
 
     fn status(&self) -> Status {
@@ -359,6 +412,10 @@ impl Orders {
         }
         let witnesses = self.records.witnesses();
         degraded.extend(witnesses.iter().filter_map(|witness| late(witness)));
+        let said = self.console_troubles.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, sentences)) = said.filter(|(at, _)| at.elapsed() < SAID) {
+            degraded.extend(sentences);
+        }
         let loaded = self.patches.loaded();
         degraded.extend(loaded.trouble.clone());
         let report = self.patches.report(rules.mode);
@@ -424,6 +481,11 @@ impl Orders {
                     sentence: owned.to_string(),
                 })
                 .collect(),
+            quarantine: snapshot
+                .quarantine
+                .iter()
+                .map(|held| quarantined(&self.config, held, &rules, snapshot.now_ns))
+                .collect(),
             patches,
             exemptions,
             records: RecordStatus {
@@ -458,6 +520,27 @@ fn witness_status(witness: &WitnessState) -> WitnessStatus {
         took_one_seconds_ago: witness.took_one_ago().map(|ago| ago.as_secs()),
         error: witness.error(),
     }
+}
+
+/// A sender that is kept out, for people. Other rules let everybody in, so those in force are those that led to it.
+fn quarantined(config: &Config, held: &Held, rules: &Rules, now_ns: u64) -> QuarantineStatus {
+    let lasts = rules.policy.escalation().map_or(0, |escalation| escalation.quarantine_ns);
+    let left_ns = held.until_ns.saturating_sub(now_ns);
+    let wall_ns = i128::from(plan::now().wall_ns);
+    let time = |ns: i128| {
+        let time = jiff::Timestamp::from_nanosecond(ns).unwrap_or_default();
+        time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    };
+    let until = wall_ns.saturating_add(left_ns.into());
+    let (since, until) = (time(until.saturating_sub(lasts.into())), time(until));
+    let asset = config.assets.iter().find(|asset| asset.ip == held.address);
+    let client = asset.map_or_else(|| held.address.to_string(), |asset| asset.name.clone());
+    let (address, mac, refusals) = (held.address.to_string(), held.mac.to_string(), held.refusals);
+    let sentence = format!(
+        "{client} ({address}, {mac}) is kept out since {since} after {refusals} refused commands, until {until}."
+    );
+    let seconds_left = left_ns.div_ceil(1_000_000_000);
+    QuarantineStatus { client, address, mac, since, until, seconds_left, refusals, sentence }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nanoseconds below a second, for people")]
@@ -542,7 +625,7 @@ fn seconds_now() -> u64 {
 }
 
 impl Orders {
-    fn obey(&self, request: Request, uid: u32) -> Response {
+    fn obey(&self, request: Request, uid: u32, from_afar: bool) -> Response {
         match request {
             Request::Status => Response::Status(Box::new(self.status())),
             Request::Mode { mode, for_seconds } => self.mode(&mode, for_seconds, uid),
@@ -558,7 +641,7 @@ impl Orders {
                 Some(learner) => Response::Learn(learning(&self.config, learner, true)),
                 None => Response::Learn(Learning::default()),
             },
-            Request::Patches { again } => self.patch_report(again),
+            Request::Patches { again } => self.patch_report(again, from_afar),
             Request::KeepFrames => self.keep_frames(uid),
             Request::Capture { .. } => Response::failed(FailureKind::Failed, "a capture is a stream"),
             // Of somebody far away the management process hands out the lines itself; that they were asked for is
@@ -566,8 +649,13 @@ impl Orders {
             Request::Events | Request::EventLines { .. } => {
                 Response::Events { directory: self.config.record.directory.display().to_string() }
             }
-            // The management process keeps them.
-            Request::Witness { .. } | Request::Denied { .. } => Response::Done,
+            // The management process keeps them, and hands them out; here it is recorded.
+            Request::Witness { .. }
+            | Request::Denied { .. }
+            | Request::Given { .. }
+            | Request::EvidenceFiles { .. }
+            | Request::EvidencePart { .. } => Response::Done,
+            Request::Troubles { sentences } => self.console_says(sentences),
         }
     }
 }
@@ -633,12 +721,12 @@ impl Drop for Recorded {
 
 impl Handler for Orders {
     fn handle(&self, request: Request, caller: &Caller) -> Response {
-        let Some(person) = &caller.person else { return self.obey(request, caller.uid) };
+        let Some(person) = &caller.person else { return self.obey(request, caller.uid, false) };
         // Nothing is done for somebody far away that could not be recorded.
         if self.shared.notices.is_full() {
             return Response::failed(FailureKind::Failed, "too much waits to be recorded; try again");
         }
-        let response = self.obey(request.clone(), caller.uid);
+        let response = self.obey(request.clone(), caller.uid, true);
         if self.shared.notices.push(asked(person, &request, &response)).is_err() {
             tracing::error!(?person, ?request, "what was asked could not be recorded");
         }
@@ -647,15 +735,24 @@ impl Handler for Orders {
 
     fn stream(&self, request: &Request, caller: &Caller) -> Option<Result<Box<dyn Stream>, Response>> {
         let Request::Capture { only_dropped, snap } = *request else { return None };
-        let joined = match self.captures.join(only_dropped, snap) {
+        let refused = |line: String| Response::failed(FailureKind::Failed, line);
+        let full = || Some(Err(refused("too much waits to be recorded; try again".to_owned())));
+        let joined = self.captures.join(only_dropped, snap).map_err(refused);
+        let response = joined.as_ref().map_or_else(Clone::clone, |_| Response::Capture);
+        // Nobody looks at frames without a record of it, and of somebody far away it is told who it was.
+        if let Some(person) = &caller.person
+            && self.shared.notices.push(asked(person, request, &response)).is_err()
+        {
+            return full();
+        }
+        let joined = match joined {
             Ok(joined) => joined,
-            Err(line) => return Some(Err(Response::failed(FailureKind::Failed, line))),
+            Err(response) => return Some(Err(response)),
         };
         let recorded = Recorded { shared: Arc::clone(&self.shared), uid: caller.uid, only_dropped, snap };
-        // Nobody looks at frames without a record of it.
         if !recorded.tell(true) {
             std::mem::forget(recorded);
-            return Some(Err(Response::failed(FailureKind::Failed, "too much waits to be recorded; try again")));
+            return full();
         }
         tracing::info!(uid = caller.uid, only_dropped, "a capture begins");
         Some(Ok(Box::new(Watched { joined: Box::new(joined), _recorded: recorded })))
@@ -665,3 +762,7 @@ impl Handler for Orders {
         uid == 0 || self.console_uid == Some(uid)
     }
 }
+
+#[cfg(test)]
+#[path = "control_tests.rs"]
+mod tests;

@@ -164,17 +164,33 @@ impl Drop for Learner {
     }
 }
 
+/// The end of reading: once it was asked for, those frames are still read that waited then, however many come behind them.
+#[derive(Debug, Default)]
+struct Ending {
+    left: Option<usize>,
+}
+
+impl Ending {
+    /// Whether one more frame is read, or waited for.
+    fn reads_on(&mut self, asked: bool, waiting: usize) -> bool {
+        if self.left.is_none() && asked {
+            self.left = Some(waiting);
+        }
+        let goes_on = self.left != Some(0);
+        self.left = self.left.map(|left| left.saturating_sub(1));
+        goes_on
+    }
+}
+
 fn learn(frames: &Frames, rules: Arc<Rules>, gathered: &Arc<Mutex<Gathered>>, stop: &AtomicBool) {
     let mut arena = Arena::boxed(1);
     let listener = Listener { gathered: Arc::clone(gathered), policy: Arc::clone(&rules.policy) };
     let mut pipeline = Pipeline::new(&mut arena, rules, listener);
     let mut actions = Actions::new();
     let begun = Instant::now();
-    loop {
+    let mut ending = Ending::default();
+    while ending.reads_on(stop.load(Ordering::Relaxed), frames.full.len()) {
         let Some(copied) = frames.full.pop() else {
-            if stop.load(Ordering::Relaxed) {
-                return;
-            }
             if let Ok(mut gathered) = gathered.lock() {
                 gathered.lost = frames.lost.load(Ordering::Relaxed);
             }
@@ -188,5 +204,65 @@ fn learn(frames: &Frames, rules: Arc<Rules>, gathered: &Arc<Mutex<Gathered>>, st
         pipeline.handle(copied.toward, &frame, now_ns, &mut actions);
         actions.clear();
         let _ = frames.free.push(copied);
+    }
+    // Under a flood there was no pause in which to say so.
+    if let Ok(mut gathered) = gathered.lock() {
+        gathered.lost = frames.lost.load(Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::engine::Mode;
+
+    #[test]
+    fn what_waited_at_the_end_is_read_and_nothing_behind_it() {
+        let mut ending = Ending::default();
+        assert!((0..10_000).all(|_| ending.reads_on(false, 7)));
+        // As many come as are read.
+        assert_eq!((0..10_000).take_while(|_| ending.reads_on(true, 7)).count(), 7);
+        assert!(!Ending::default().reads_on(true, 0));
+    }
+
+    /// Frames come as long as the mode is `learn`, and the mode changes after the learner has ended.
+    #[test]
+    fn ends_though_frames_keep_coming() {
+        let text = "mode = \"learn\"\n[ports]\nplant = \"a\"\nrobot = \"b\"\n\
+                    [[asset]]\nname = \"robot\"\nip = \"10.20.0.40\"\nside = \"robot\"\n";
+        let config = Config::parse("test", text).unwrap();
+        let rules = Arc::new(crate::appliance::plan::rules(&config, Mode::Learn, Arc::new(Policy::empty(1))));
+        let frames = Arc::new(Frames::new());
+        let tap = LearnerTap(Arc::clone(&frames));
+        let mut learner = Learner::start(Arc::clone(&frames), rules).unwrap();
+        let over = Arc::new(AtomicBool::new(false));
+        let floods: Vec<_> = (0..2)
+            .map(|_| {
+                let (tap, over) = (LearnerTap(Arc::clone(&tap.0)), Arc::clone(&over));
+                std::thread::spawn(move || {
+                    let meta = FrameMeta { received_ns: 0, wire_len: 1514, checksum_partial: false };
+                    let bytes = [0x5a; 1514];
+                    while !over.load(Ordering::Relaxed) {
+                        tap.frame(Toward::Robot, &Frame { bytes: &bytes, meta });
+                    }
+                })
+            })
+            .collect();
+        while frames.lost.load(Ordering::Relaxed) == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let (begun, (done, ended)) = (Instant::now(), std::sync::mpsc::channel());
+        let ending = std::thread::spawn(move || {
+            learner.end();
+            let lost = learner.gathered().lock().unwrap().lost;
+            done.send((begun.elapsed(), lost)).unwrap();
+        });
+        let took = ended.recv_timeout(Duration::from_secs(20));
+        over.store(true, Ordering::Relaxed);
+        floods.into_iter().for_each(|flood| flood.join().unwrap());
+        ending.join().unwrap();
+        let (_, lost) = took.expect("it read on as long as frames came");
+        assert!(lost > 0, "the proposal says how many it did not see");
     }
 }

@@ -174,8 +174,11 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
     let server = crate::control::Server::start(&config.control.socket, orders.clone())
         .map_err(|error| Failure::new(1, format!("control socket {}: {error}", config.control.socket.display())))?;
 
-    // The management process asks under an account of its own.
-    if let Some(name) = &config.console.account {
+    // The management process asks under an account of its own. Where this one is not root's, that account is in its group
+    // and needs nothing more.
+    if let Some(name) = &config.console.account
+        && rustix::process::geteuid().is_root()
+    {
         let given = crate::config::Account::named(name)
             .and_then(|account| std::os::unix::fs::lchown(&config.control.socket, None, Some(account.gid)));
         if let Err(error) = given {

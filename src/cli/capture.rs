@@ -29,7 +29,7 @@ const ENDING: Duration = Duration::from_secs(3);
 /// Arguments of `capture`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:\n  vambrace capture - | wireshark -k -i -\n  \
-    vambrace capture --only dropped --for 10m refused.pcapng\n  ssh BOX vambrace capture - | tshark -r -\n\n\
+    vambrace capture --only dropped --for 10m refused.pcapng\n  vambrace --box cell4.plant.example capture - | tshark -r -\n\n\
     Interfaces: `plant` and `robot` show frames as the port received them, and frames of the box's own (marked as \
     outbound) on the port that they leave by; `plant.dropped` and `robot.dropped` show what was refused, with the \
     sentence as comment, the event's number as packet id and the reason as verdict.")]
@@ -67,10 +67,6 @@ struct Wanted {
 
 /// Writes what passes the running box.
 pub(super) fn run(context: &Context, args: &CaptureArgs) -> Exit {
-    if context.remote.is_some() {
-        let what = "a live capture of a box far away goes over SSH: `ssh BOX vambrace capture - | wireshark -k -i -`";
-        return fail(Exit::Usage, &what);
-    }
     let wanted = Wanted { only_dropped: args.only.is_some(), snap: args.snap, time: args.r#for };
     if args.to == Path::new("-") {
         let out = io::stdout();
@@ -78,13 +74,16 @@ pub(super) fn run(context: &Context, args: &CaptureArgs) -> Exit {
             let what = "a capture is no text for a terminal; name a file, or `vambrace capture - | wireshark -k -i -`";
             return fail(Exit::Usage, &what);
         }
-        return capture(&context.socket, &wanted, &mut out.lock(), context.quiet);
+        return capture(&|| context.connect(), &wanted, &mut out.lock(), context.quiet);
     }
     match File::create(&args.to) {
-        Ok(mut file) => capture(&context.socket, &wanted, &mut file, context.quiet),
+        Ok(mut file) => capture(&|| context.connect(), &wanted, &mut file, context.quiet),
         Err(error) => fail(Exit::Failed, &format!("{}: {error}", args.to.display())),
     }
 }
+
+/// Reaches the box that is meant.
+type Connect<'c> = dyn Fn() -> Result<Client, ControlError> + 'c;
 
 /// Why capturing ended before its time.
 enum Ended {
@@ -97,7 +96,7 @@ enum Ended {
 }
 
 /// Captures until the time is over, somebody ends it, or the box does not come back.
-fn capture(socket: &Path, wanted: &Wanted, out: &mut impl Write, quiet: bool) -> Exit {
+fn capture(connect: &Connect<'_>, wanted: &Wanted, out: &mut impl Write, quiet: bool) -> Exit {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         if let Err(error) = signal_hook::flag::register(signal, Arc::clone(&stop)) {
@@ -107,8 +106,9 @@ fn capture(socket: &Path, wanted: &Wanted, out: &mut impl Write, quiet: bool) ->
     let until = wanted.time.and_then(|time| Instant::now().checked_add(time));
     let over = || stop.load(Ordering::Relaxed) || until.is_some_and(|until| Instant::now() >= until);
     let mut blocks = Blocks::default();
-    let ended = follow(socket, wanted, &mut blocks, out, &over);
-    if !quiet {
+    let ended = follow(connect, wanted, &mut blocks, out, &over);
+    let was_refused = matches!(ended, Err(Ended::Box(_))) && blocks.is_empty();
+    if !quiet && !was_refused {
         eprintln!("vambrace: {}", blocks.summary());
     }
     match ended {
@@ -120,13 +120,13 @@ fn capture(socket: &Path, wanted: &Wanted, out: &mut impl Write, quiet: bool) ->
 
 /// One connection after the other: a packet process that is replaced ends one, and its successor takes the next.
 fn follow(
-    socket: &Path,
+    connect: &Connect<'_>,
     wanted: &Wanted,
     blocks: &mut Blocks,
     out: &mut impl Write,
     over: &impl Fn() -> bool,
 ) -> Result<(), Ended> {
-    let mut stream = open(socket, wanted).map_err(|refused| Ended::Box(refused.say()))?;
+    let mut stream = open(connect, wanted).map_err(|refused| Ended::Box(refused.say()))?;
     loop {
         if one(stream, blocks, out, over)? {
             return Ok(());
@@ -137,7 +137,7 @@ fn follow(
         let gone = Instant::now();
         stream = loop {
             std::thread::sleep(RETRY);
-            match open(socket, wanted) {
+            match open(connect, wanted) {
                 _ if over() => return Ok(()),
                 Ok(stream) => break stream,
                 Err(refused) if gone.elapsed() > PATIENCE => return Err(Ended::Box(refused.say())),
@@ -198,8 +198,8 @@ impl Refused {
     }
 }
 
-fn open(socket: &Path, wanted: &Wanted) -> Result<Captured, Refused> {
+fn open(connect: &Connect<'_>, wanted: &Wanted) -> Result<Captured, Refused> {
     let request = Request::Capture { only_dropped: wanted.only_dropped, snap: wanted.snap };
-    let answer = Client::connect(socket).and_then(|client| client.capture(&request));
+    let answer = connect().and_then(|client| client.capture(&request));
     answer.map_err(Refused::Unreachable)?.map_err(Refused::Said)
 }

@@ -2,6 +2,7 @@
 
 mod decrypt;
 mod export;
+mod fetch;
 mod keygen;
 mod told;
 
@@ -91,6 +92,15 @@ pub(super) fn run(context: &Context, command: &EvidenceCommand) -> Exit {
 fn open(context: &Context, place: &Place) -> Result<(PathBuf, Box<dyn Store>), Exit> {
     let path = match &place.path {
         Some(path) => path.clone(),
+        None if context.remote.is_some() => {
+            if place.config.is_some() {
+                let what = "--config names a folder of this machine; with --box the box's own records are meant";
+                return Err(fail(Exit::Usage, &what));
+            }
+            let remote = fetch::Remote::open(context)?;
+            let name = context.remote.as_ref().map_or_else(PathBuf::new, |remote| PathBuf::from(&remote.address));
+            return Ok((name, Box::new(remote)));
+        }
         None => directory(context, place.config.as_deref())?,
     };
     let store = if path.is_dir() {
@@ -103,10 +113,6 @@ fn open(context: &Context, place: &Place) -> Result<(PathBuf, Box<dyn Store>), E
 
 /// The record directory that a configuration names, or the running appliance.
 fn directory(context: &Context, config: Option<&Path>) -> Result<PathBuf, Exit> {
-    if context.remote.is_some() {
-        let what = "evidence of a box far away is not fetched over this connection; export it there, and name the file";
-        return Err(fail(Exit::Usage, &what));
-    }
     if config.is_some() {
         return events::directory(context, config, None);
     }
@@ -173,7 +179,19 @@ fn verify_all(context: &Context, args: &VerifyArgs) -> Result<Exit, Exit> {
         for witness in &args.witness {
             let file = File::open(witness).map_err(|error| fail(Exit::Failed, &at(witness, &error)))?;
             let name = witness.display().to_string();
-            witnesses.extend(verify::read_witness(&name, BufReader::new(file), &key).map_err(unread)?);
+            let mut passed_over = 0_u64;
+            let mut first = None;
+            let tell = |line, what| {
+                passed_over = passed_over.saturating_add(1);
+                first.get_or_insert((line, what));
+            };
+            let held = verify::read_witness_telling(&name, BufReader::new(file), &key, tell).map_err(unread)?;
+            witnesses.extend(held);
+            if let Some((line, what)) = first {
+                eprintln!(
+                    "vambrace: {name}:{line}: {what}; {passed_over} notes there prove nothing and are passed over"
+                );
+            }
         }
     }
     let question = Question { key, witnesses, counter: args.counter, identities };

@@ -63,6 +63,9 @@ fn print(status: &Status) {
     for input in &status.inputs {
         println!("input      {}", input.sentence);
     }
+    for held in &status.quarantine {
+        println!("quarantine {}", held.sentence);
+    }
     let records = &status.records;
     println!(
         "records    {}: {} written, {} lost, {} of {} bytes",

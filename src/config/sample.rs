@@ -113,7 +113,8 @@ socket = "/run/vambrace/control.sock"
 # The management process, `vambrace console --config FILE`: a process of its own without rights on the data ports.
 # Where it remembers how far events were sent.
 directory = "/var/lib/vambrace/console"
-# Optional: the account that it becomes after it has opened what needs root. It shares nothing with the guard.
+# Optional: the account that it runs under, or becomes where it is started as root. The guard believes it when it says for
+# whom it asks; with the units of this folder it is vambrace-console.
 # account = "vambrace-console"
 # Optional, the four together: the remote API for `vambrace --box HOST`, on the management port. Both ends show
 # certificates; there is no password and no secret by default. `vambrace console keygen` makes them.
@@ -122,8 +123,8 @@ directory = "/var/lib/vambrace/console"
 # key = "/etc/vambrace/box.key"
 # client_ca = "/etc/vambrace/ca.pem"
 
-# Who may use it: viewer (status, events, policy), auditor (and evidence), operator (and modes that do not weaken),
-# engineer (everything), witness (another box that pushes its checkpoints here).
+# Who may use it: viewer (status, events, policy), auditor (the same, and evidence), operator (what a viewer may, and modes
+# that do not weaken), engineer (everything, live captures too), witness (another box that pushes its checkpoints here).
 # [[console.user]]
 # name = "eva"
 # role = "viewer"

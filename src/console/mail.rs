@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::smtp::{Mail, Relay, send};
+use super::smtp::{Mail, PATIENCE, Relay, TAKING, send};
 use crate::config::{MailTo, Security};
 use crate::control::tls;
 use crate::export::{cef_severity, told};
@@ -23,6 +23,9 @@ const LOOK: Duration = Duration::from_secs(5);
 
 /// Wait after a mail that failed.
 const WAIT: Duration = Duration::from_secs(60);
+
+/// Time between two looks whose place is kept, where no mail is due.
+const STORE: Duration = Duration::from_secs(60);
 
 /// From this severity (of CEF) an event is a reason for a mail: refused frames and whatever is graver.
 const NOTABLE: u8 = 4;
@@ -123,18 +126,21 @@ fn relay_of(to: &MailTo) -> io::Result<Relay> {
         }
         _ => None,
     };
-    Ok(Relay { address: to.relay.clone(), security: to.security, tls, login })
+    Ok(Relay { address: to.relay.clone(), security: to.security, tls, login, patience: (PATIENCE, TAKING) })
 }
 
 /// Sends a mail that says that it is a test.
 ///
 /// # Errors
-/// The relay can't be reached or did not take it.
+/// The relay can't be reached, or did not take it for all recipients.
 pub(super) fn send_test(to: &MailTo) -> io::Result<()> {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let subject = format!("Vambrace {host}: a test");
     let body = format!("{host}: A test, asked for by a person.\n");
-    send(&relay_of(to)?, &Mail { from: &to.from, to: &to.to, subject: &subject, body: &body })
+    let mail = Mail { from: &to.from, to: &to.to, subject: &subject, body: &body };
+    let refused = send(&relay_of(to)?, &mail, &AtomicBool::new(false))?;
+    let told = || io::Error::other(format!("taken, but not for all: {}", refused.join("; ")));
+    if refused.is_empty() { Ok(()) } else { Err(told()) }
 }
 
 /// Sends digests until told to stop.
@@ -147,6 +153,8 @@ pub(super) struct Mailer {
     digest: Digest,
     at: Cursor,
     held: bool,
+    /// When `saved` was written last.
+    stored_at: Option<Instant>,
     host: String,
     stop: Arc<AtomicBool>,
 }
@@ -168,7 +176,7 @@ impl Mailer {
         };
         let at = saved.cursor.parse().map_err(io::Error::other)?;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let mailer = Self {
+        let mut mailer = Self {
             to: to.clone(),
             relay,
             records: records.to_owned(),
@@ -177,6 +185,7 @@ impl Mailer {
             digest: Digest::default(),
             at,
             held: false,
+            stored_at: None,
             host,
             stop,
         };
@@ -205,6 +214,9 @@ impl Mailer {
                 std::thread::sleep(Duration::from_millis(100));
             }
         }
+        if let Err(error) = self.save() {
+            tracing::warn!(%error, "how far mails have told is not kept");
+        }
     }
 
     /// Reads what is new and sends a mail where one is due.
@@ -223,6 +235,11 @@ impl Mailer {
             }
         }
         if self.digest.notable == 0 && self.digest.lost == 0 {
+            // Nothing of it is told in a mail, so a start need not read it again, nor count it as lost once it is removed.
+            self.saved.cursor = self.at.to_string();
+            if self.stored_at.is_none_or(|at| at.elapsed() >= STORE) {
+                self.save()?;
+            }
             return Ok(());
         }
         let since = now.as_second().saturating_sub(self.saved.last);
@@ -238,13 +255,18 @@ impl Mailer {
         }
         let subject = format!("Vambrace {}: {} events of note", self.host, self.digest.notable);
         let body = self.digest.text(&self.host, self.held);
-        send(&self.relay, &Mail { from: &self.to.from, to: &self.to.to, subject: &subject, body: &body })?;
+        let mail = Mail { from: &self.to.from, to: &self.to.to, subject: &subject, body: &body };
+        let refused = send(&self.relay, &mail, &self.stop)?;
+        if !refused.is_empty() {
+            tracing::warn!(relay = self.to.relay, ?refused, "the mail went to the others");
+        }
         self.saved = Saved { cursor: self.at.to_string(), day, sent: sent.saturating_add(1), last: now.as_second() };
         (self.digest, self.held) = (Digest::default(), false);
         self.save()
     }
 
-    fn save(&self) -> io::Result<()> {
+    fn save(&mut self) -> io::Result<()> {
+        self.stored_at = Some(Instant::now());
         super::replace(&self.file, serde_json::to_string(&self.saved)?.as_bytes())
     }
 }

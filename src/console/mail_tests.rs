@@ -16,7 +16,16 @@ struct TestRelay {
     said: Arc<Mutex<Vec<String>>>,
 }
 
-fn converse(stream: impl Read + io::Write, said: &Mutex<Vec<String>>, greets: bool) -> Option<()> {
+/// How a relay behaves beside the RFC.
+#[derive(Clone, Copy, Default)]
+struct Manner {
+    /// Rest before it says that it has taken a mail.
+    slow: Duration,
+    /// It greets and says nothing more.
+    silent: bool,
+}
+
+fn converse(stream: impl Read + io::Write, said: &Mutex<Vec<String>>, greets: bool, manner: Manner) -> Option<()> {
     let mut stream = BufReader::new(stream);
     let put =
         |stream: &mut BufReader<_>, text: &str| io::Write::write_all(BufReader::get_mut(stream), text.as_bytes()).ok();
@@ -29,6 +38,9 @@ fn converse(stream: impl Read + io::Write, said: &Mutex<Vec<String>>, greets: bo
             return None;
         }
         said.lock().unwrap().push(line.trim_end().to_owned());
+        if manner.silent {
+            continue;
+        }
         let verb = line.split_ascii_whitespace().next().unwrap_or_default().to_owned();
         match verb.as_str() {
             "EHLO" => put(&mut stream, "250-relay\r\n250-STARTTLS\r\n250 AUTH PLAIN\r\n")?,
@@ -47,6 +59,7 @@ fn converse(stream: impl Read + io::Write, said: &Mutex<Vec<String>>, greets: bo
                     }
                 }
                 said.lock().unwrap().push(mail);
+                std::thread::sleep(manner.slow);
                 put(&mut stream, "250 taken\r\n")?;
             }
             "QUIT" => return put(&mut stream, "221 bye\r\n"),
@@ -57,18 +70,22 @@ fn converse(stream: impl Read + io::Write, said: &Mutex<Vec<String>>, greets: bo
 
 impl TestRelay {
     fn start(tls: Option<Arc<ServerConfig>>) -> Self {
+        Self::with(tls, Manner::default())
+    }
+
+    fn with(tls: Option<Arc<ServerConfig>>, manner: Manner) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, said) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
         let into = Arc::clone(&said);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let stream: TcpStream = stream.unwrap();
-                if converse(&stream, &into, true).is_some()
+                if converse(&stream, &into, true, manner).is_some()
                     && let Some(tls) = &tls
                 {
                     let connection = ServerConnection::new(Arc::clone(tls)).unwrap();
                     into.lock().unwrap().push("TLS".into());
-                    let _ = converse(StreamOwned::new(connection, stream), &into, false);
+                    let _ = converse(StreamOwned::new(connection, stream), &into, false, manner);
                 }
             }
         });
@@ -214,9 +231,84 @@ fn a_mail_that_was_refused_is_sent_later() {
     let nobody = MailTo { to: vec!["nobody@plant.example".into()], ..to(relay.address) };
     folder.write(1..3, "scan");
     let error = folder.mailer(&nobody).look(at("2026-11-30T08:00:00Z")).unwrap_err();
-    assert_eq!(error.to_string(), "the relay refused: 550 no such user");
+    assert_eq!(error.to_string(), "the relay refused every recipient: nobody@plant.example: 550 no such user");
     folder.mailer(&to(relay.address)).look(at("2026-11-30T08:02:00Z")).unwrap();
     assert!(relay.mails().concat().contains("2 events of note"), "nothing was forgotten");
+}
+
+#[test]
+fn one_refused_recipient_keeps_nothing_from_the_others() {
+    let folder = Folder::new("one-refused");
+    let relay = TestRelay::start(None);
+    let to = MailTo { to: vec!["nobody@plant.example".into(), "eva@plant.example".into()], ..to(relay.address) };
+    folder.write(1..3, "scan");
+    let mut mailer = folder.mailer(&to);
+    mailer.look(at("2026-11-30T08:00:00Z")).unwrap();
+    let mails = relay.mails();
+    assert_eq!(mails.len(), 1);
+    let told = "The relay does not take mails for nobody@plant.example: 550 no such user";
+    assert!(mails[0].contains("2 events of note") && mails[0].contains(told), "{}", mails[0]);
+    mailer.look(at("2026-11-30T09:30:00Z")).unwrap();
+    assert_eq!(relay.mails().len(), 1, "it was sent");
+    assert!(send_test(&to).unwrap_err().to_string().contains("taken, but not for all: nobody@plant.example: 550"));
+}
+
+#[test]
+fn a_relay_that_takes_long_to_take_a_mail_gets_it_once() {
+    let folder = Folder::new("slow");
+    let relay = TestRelay::with(None, Manner { slow: Duration::from_millis(900), ..Manner::default() });
+    let mut mailer = folder.mailer(&to(relay.address));
+    mailer.relay.patience = (Duration::from_millis(300), Duration::from_secs(20));
+    folder.write(1..3, "scan");
+    mailer.look(at("2026-11-30T08:00:00Z")).unwrap();
+    mailer.look(at("2026-11-30T09:30:00Z")).unwrap();
+    assert_eq!(relay.mails().len(), 1);
+}
+
+#[test]
+fn a_silent_relay_holds_nobody_up() {
+    let folder = Folder::new("silent");
+    let relay = TestRelay::with(None, Manner { silent: true, ..Manner::default() });
+    folder.write(1..3, "scan");
+    let mut mailer = folder.mailer(&to(relay.address));
+    mailer.relay.patience.0 = Duration::from_millis(400);
+    assert_eq!(mailer.look(at("2026-11-30T08:00:00Z")).unwrap_err().kind(), io::ErrorKind::TimedOut);
+    // Told to stop in the middle of it.
+    let mailer = folder.mailer(&to(relay.address));
+    let (stop, begun) = (Arc::clone(&mailer.stop), Instant::now());
+    let running = std::thread::spawn(move || mailer.run());
+    while relay.said().len() < 2 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    stop.store(true, Ordering::Relaxed);
+    running.join().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+/// What no mail is due for is not read again after a start, and not counted as lost once it is removed.
+#[test]
+fn what_is_nothing_of_note_is_not_lost_later() {
+    let folder = Folder::new("cursor");
+    let relay = TestRelay::start(None);
+    folder.write(1..2, "scan");
+    folder.mailer(&to(relay.address)).look(at("2026-11-29T08:00:00Z")).unwrap();
+    assert_eq!(relay.mails().len(), 1);
+    folder.write(2..500, "mode");
+    let stop = {
+        let mailer = folder.mailer(&to(relay.address));
+        let stop = Arc::clone(&mailer.stop);
+        let running = std::thread::spawn(move || mailer.run());
+        std::thread::sleep(Duration::from_millis(300));
+        stop.store(true, Ordering::Relaxed);
+        running.join().unwrap();
+        stop
+    };
+    assert!(stop.load(Ordering::Relaxed) && relay.mails().len() == 1);
+    fs::remove_file(folder.0.join("records/eve.json")).unwrap();
+    folder.write(500..501, "scan");
+    folder.mailer(&to(relay.address)).look(at("2026-11-30T08:00:00Z")).unwrap();
+    let mail = &relay.mails()[1];
+    assert!(mail.contains("1 events of note among 1.") && !mail.contains("removed unread"), "{mail}");
 }
 
 #[test]

@@ -6,8 +6,9 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::parts::Parts;
 use super::remote::Outcomes;
 use super::sender::Progress;
 use super::witness::Pushed;
@@ -18,9 +19,44 @@ use crate::event::Reason;
 /// Longest request that is read.
 const REQUEST: u64 = 8 << 10;
 
+/// How long a scrape may take in all, from the first byte of the request to the last of the answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A connection with an end: who sends or takes a byte now and then does not hold a place for longer.
+struct Until<'s> {
+    stream: &'s TcpStream,
+    until: Instant,
+}
+
+impl Until<'_> {
+    fn left(&self) -> io::Result<Option<Duration>> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(Some(left)) }
+    }
+}
+
+impl Read for Until<'_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(self.left()?)?;
+        self.stream.read(to)
+    }
+}
+
+impl Write for Until<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(self.left()?)?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
 /// What the answer is made of.
 pub(super) struct Metrics {
     pub(super) socket: PathBuf,
+    pub(super) parts: Parts,
     pub(super) senders: Vec<(String, Arc<Progress>)>,
     pub(super) witnesses: Vec<(String, Arc<Pushed>)>,
     pub(super) outcomes: Option<Arc<Outcomes>>,
@@ -29,9 +65,12 @@ pub(super) struct Metrics {
 impl Metrics {
     /// Serves one connection: one request, one answer.
     pub(super) fn serve(&self, stream: &TcpStream) -> io::Result<()> {
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        stream.set_write_timeout(Some(Duration::from_secs(5)))?;
-        let mut reader = BufReader::new(stream.take(REQUEST));
+        self.serve_within(stream, PATIENCE)
+    }
+
+    fn serve_within(&self, stream: &TcpStream, patience: Duration) -> io::Result<()> {
+        let until = Instant::now().checked_add(patience).ok_or(io::ErrorKind::InvalidInput)?;
+        let mut reader = BufReader::new(Until { stream, until }.take(REQUEST));
         let mut first = String::new();
         reader.read_line(&mut first)?;
         let mut line = String::new();
@@ -50,7 +89,7 @@ impl Metrics {
             "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
             body.len()
         );
-        let mut stream = stream;
+        let mut stream = Until { stream, until };
         stream.write_all(head.as_bytes())?;
         if method != "HEAD" {
             stream.write_all(body.as_bytes())?;
@@ -77,6 +116,13 @@ impl Metrics {
     }
 
     fn own(&self, page: &mut Page) {
+        if self.parts.each().next().is_some() {
+            let help = "Whether a part of the management process runs, as far as configured.";
+            page.family("vambrace_console_part_up", "gauge", help);
+            for (part, runs) in self.parts.each() {
+                page.put(&labels(&[("part", part)]), runs.into());
+            }
+        }
         let of = |page: &mut Page, name: &'static str, kind, help, value: fn(&Progress) -> u64| {
             page.family(name, kind, help);
             for (receiver, progress) in &self.senders {

@@ -133,7 +133,10 @@ pub(crate) fn page(name: &str, up: bool) -> String {
     let pushed = Arc::new(Pushed::default());
     pushed.took();
     let witnesses = vec![("station".to_owned(), pushed)];
-    let page = Metrics { socket, senders, witnesses, outcomes: Some(Arc::default()) }.text();
+    let mut parts = Parts::default();
+    parts.note("receiver soc", Ok::<_, &str>(()));
+    parts.note("mailer", Err::<(), _>("no relay"));
+    let page = Metrics { socket, parts, senders, witnesses, outcomes: Some(Arc::default()) }.text();
     let _ = std::fs::remove_dir_all(directory);
     page
 }
@@ -176,6 +179,7 @@ fn requests_are_answered_and_bounded() {
     let address = listener.local_addr().unwrap();
     let metrics = Metrics {
         socket: "/nonexistent/control.sock".into(),
+        parts: Parts::default(),
         senders: Vec::new(),
         witnesses: Vec::new(),
         outcomes: None,
@@ -201,4 +205,31 @@ fn requests_are_answered_and_bounded() {
     assert!(ask("POST /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405"));
     ask(&format!("GET /{} HTTP/1.1\r\n", "a".repeat(1 << 20)));
     server.join().unwrap();
+}
+
+#[test]
+fn who_drips_does_not_hold_a_place() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let metrics = Metrics {
+        socket: "/nonexistent/control.sock".into(),
+        parts: Parts::default(),
+        senders: Vec::new(),
+        witnesses: Vec::new(),
+        outcomes: None,
+    };
+    let dripping = std::thread::spawn(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let begun = Instant::now();
+        while stream.write_all(b"x").is_ok() && begun.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let (stream, _) = listener.accept().unwrap();
+    let begun = Instant::now();
+    let error = metrics.serve_within(&stream, Duration::from_millis(400)).unwrap_err();
+    assert!(matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    drop(stream);
+    dripping.join().unwrap();
 }

@@ -7,6 +7,7 @@
 
 #[cfg(test)]
 mod certificates;
+mod evidence;
 pub mod keys;
 mod listen;
 mod lockout;
@@ -14,6 +15,9 @@ mod mail;
 mod metrics;
 #[cfg(test)]
 mod monitoring_tests;
+mod parts;
+mod places;
+mod relay;
 mod remote;
 mod rights;
 mod roles;
@@ -36,6 +40,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use self::listen::{Bounds, listen};
 use self::mail::Mailer;
 use self::metrics::Metrics;
+use self::parts::Parts;
 use self::remote::Remote;
 use self::sender::Sender;
 use self::witness::Pusher;
@@ -117,30 +122,33 @@ pub fn run(config: &Config) -> Result<(), ConsoleError> {
 
     // What root may open and the account may not: ports below 1024, secret keys.
     let bind = |address: SocketAddr| TcpListener::bind(address).map_err(needs(address.to_string()));
+    let mut parts = Parts::default();
     let remote = match console.listen {
         None => {
             tracing::info!("the remote API is off: [console] has no `listen`");
             None
         }
-        Some(address) => match Remote::new(console, socket, records, Arc::clone(&stop)) {
-            Ok(Some(remote)) => Some((remote, bind(address)?)),
-            Ok(None) => {
-                tracing::error!("the remote API does not listen: it has no certificates");
-                None
-            }
-            Err(error) => {
-                tracing::error!(%error, "the remote API does not listen: see `vambrace console keygen --help`");
-                None
-            }
-        },
+        Some(address) => {
+            let made = match Remote::new(console, socket, records, Arc::clone(&stop)) {
+                Ok(Some(remote)) => Ok(remote),
+                Ok(None) => Err("it has no certificates; see `vambrace console keygen --help`".to_owned()),
+                Err(error) => Err(format!("{error}; see `vambrace console keygen --help`")),
+            };
+            parts.note("remote API", made).map(|remote| Ok((remote, bind(address)?))).transpose()?
+        }
     };
     let metrics = console.metrics.listen.map(bind).transpose()?;
-    let senders = console.syslog.iter().map(|to| {
-        Sender::new(to, records, &console.directory, Arc::clone(&stop)).map_err(needs(format!("receiver {}", to.name)))
-    });
-    let senders = senders.collect::<Result<Vec<_>, _>>()?;
-    let mailer = console.mail.as_ref().map(|to| Mailer::new(to, records, &console.directory, Arc::clone(&stop)));
-    let mailer = mailer.transpose().map_err(needs("[console.mail]"))?;
+    // The folder is what all of them need; the rest is each one's own.
+    std::fs::create_dir_all(&console.directory).map_err(needs(console.directory.display().to_string()))?;
+    let mut senders = Vec::new();
+    for to in &console.syslog {
+        let made = Sender::new(to, records, &console.directory, Arc::clone(&stop));
+        senders.extend(parts.note(&format!("receiver {}", to.name), made).map(|sender| (to.name.clone(), sender)));
+    }
+    let mailer = console
+        .mail
+        .as_ref()
+        .and_then(|to| parts.note("mailer", Mailer::new(to, records, &console.directory, Arc::clone(&stop))));
     let pushers = console.witnesses.iter().map(|to| Pusher::new(to, records, Arc::clone(&stop))).collect::<Vec<_>>();
     if let Some(account) = account
         && rustix::process::geteuid().is_root()
@@ -150,17 +158,22 @@ pub fn run(config: &Config) -> Result<(), ConsoleError> {
     rights::give_up(account).map_err(needs("giving up rights"))?;
 
     let metrics = metrics.map(|listener| {
-        let senders = console.syslog.iter().zip(&senders).map(|(to, sender)| (to.name.clone(), sender.progress()));
+        let senders = senders.iter().map(|(name, sender)| (name.clone(), sender.progress()));
         let outcomes = remote.as_ref().map(|(remote, _)| Arc::clone(&remote.outcomes));
         let witnesses = console.witnesses.iter().zip(&pushers).map(|(to, pusher)| (to.name.clone(), pusher.pushed()));
         let (senders, witnesses) = (senders.collect(), witnesses.collect());
-        (Metrics { socket: socket.clone(), senders, witnesses, outcomes }, listener)
+        (Metrics { socket: socket.clone(), parts: parts.clone(), senders, witnesses, outcomes }, listener)
     });
     let mut threads = Vec::new();
     let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
         thread::Builder::new().name(name.to_owned()).spawn(work).map_err(needs(format!("thread {name}")))
     };
-    for sender in senders {
+    let troubles = parts.troubles();
+    if !troubles.is_empty() {
+        let (socket, stop) = (socket.clone(), Arc::clone(&stop));
+        threads.push(spawn("troubles", Box::new(move || parts::tell(&socket, &troubles, &stop)))?);
+    }
+    for (_, sender) in senders {
         threads.push(spawn("sender", Box::new(move || sender.run()))?);
     }
     if let Some(mailer) = mailer {

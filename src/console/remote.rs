@@ -9,13 +9,16 @@ use std::time::{Duration, Instant};
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+use super::evidence::{self, Reading};
 use super::lockout::Lockout;
+use super::places::{Place, Places};
+use super::relay;
 use super::roles;
-use super::witness::Kept;
+use super::witness::{Kept, Unkept};
 use crate::config::{Console, User};
 use crate::control::tls::{self, TlsError};
 use crate::control::{
-    Client, ControlError, FailureKind, Person, Request, RequestLine, Response, VERSION, answer, read_line,
+    Captured, Client, ControlError, FailureKind, Person, Request, RequestLine, Response, VERSION, answer, read_line,
 };
 use crate::record::{Cursor, read_after};
 
@@ -52,6 +55,17 @@ pub(super) struct Outcomes {
     pub(super) locked_out: AtomicU64,
 }
 
+/// What is remembered of one connection.
+#[derive(Debug, Default)]
+struct Visit {
+    /// Whether it is recorded that events are read, or checkpoints pushed.
+    told: bool,
+    /// Whether it is recorded that checkpoints were unfit.
+    unfit: bool,
+    /// The evidence that is fetched.
+    reading: Option<Reading>,
+}
+
 /// The remote API of one box.
 pub(super) struct Remote {
     tls: Arc<ServerConfig>,
@@ -60,6 +74,9 @@ pub(super) struct Remote {
     records: PathBuf,
     lockout: Lockout,
     kept: Kept,
+    /// Who may fetch evidence, and who may capture.
+    readers: Places,
+    captures: Places,
     /// Requests that wait for the packet process.
     asking: (Mutex<usize>, Condvar),
     pub(super) outcomes: Arc<Outcomes>,
@@ -87,6 +104,8 @@ impl Remote {
             records: records.to_owned(),
             lockout: Lockout::default(),
             kept: Kept::new(&console.directory),
+            readers: Places::new(evidence::READERS),
+            captures: Places::new(relay::CAPTURES),
             asking: Default::default(),
             outcomes: Arc::default(),
             stop,
@@ -117,9 +136,23 @@ impl Remote {
         self.lockout.succeeded(address);
         self.outcomes.accepted.fetch_add(1, Ordering::Relaxed);
         let person = Person { user: user.name.clone(), role: user.role.name().to_owned(), address };
-        if let Err(error) = self.converse(stream, user, &person) {
+        let mut visit = Visit::default();
+        if let Err(error) = self.converse(stream, user, &person, &mut visit) {
             tracing::debug!(%error, user = user.name, "left");
         }
+        if let Some(reading) = visit.reading {
+            self.given(reading.summary(), &person);
+        }
+    }
+
+    /// Has it recorded how much somebody was given.
+    fn given(&self, what: String, person: &Person) {
+        let error = match self.ask(&Request::Given { what: what.clone() }, person) {
+            Ok(Response::Failed { messages, .. }) => messages.join("; "),
+            Ok(_) => return,
+            Err(error) => error.to_string(),
+        };
+        tracing::error!(%error, what, user = person.user, "what was given could not be recorded");
     }
 
     fn shake_hands(&self, stream: TcpStream) -> io::Result<StreamOwned<ServerConnection, TcpStream>> {
@@ -171,17 +204,28 @@ impl Remote {
         stream: StreamOwned<ServerConnection, TcpStream>,
         user: &User,
         person: &Person,
+        visit: &mut Visit,
     ) -> io::Result<()> {
         let mut reader = BufReader::new(stream);
-        let mut told = false;
         while !self.stop.load(Ordering::Relaxed) {
             let Some(line) = read_line(&mut reader)? else { return Ok(()) };
             let begun = Instant::now();
             let mut paced = true;
             let response = match serde_json::from_slice::<RequestLine>(&line) {
+                Ok(RequestLine { protocol: VERSION, person: None, request: request @ Request::Capture { .. } }) => {
+                    match self.capture(&request, user, person) {
+                        Ok((_place, captured)) => {
+                            answer(reader.get_mut(), Response::Capture)?;
+                            let (bytes, ended) = relay::relay(captured, reader.get_mut(), &self.stop);
+                            self.given(format!("capture: {bytes} bytes"), person);
+                            return ended;
+                        }
+                        Err(refused) => refused,
+                    }
+                }
                 Ok(RequestLine { protocol: VERSION, person: None, request }) => {
-                    paced = !matches!(request, Request::EventLines { .. });
-                    self.obey(request, user, person, &mut told)
+                    paced = !matches!(request, Request::EventLines { .. } | Request::EvidencePart { .. });
+                    self.obey(request, user, person, visit)
                 }
                 Ok(RequestLine { protocol: VERSION, .. }) => {
                     Response::failed(FailureKind::Usage, "who asks is in the certificate, not in the request")
@@ -200,32 +244,83 @@ impl Remote {
         Ok(())
     }
 
-    fn obey(&self, request: Request, user: &User, person: &Person, told: &mut bool) -> Response {
+    /// Opens a capture, if a place is free.
+    fn capture(&self, request: &Request, user: &User, person: &Person) -> Result<(Place, Captured), Response> {
+        if let Err(why) = roles::may(user.role, request) {
+            self.deny(&request.summary(), &why, person);
+            return Err(Response::failed(FailureKind::Failed, why));
+        }
+        let Some(place) = self.captures.take() else {
+            let why = format!("{} captures from afar run already; end one first", relay::CAPTURES);
+            self.deny(&request.summary(), &why, person);
+            return Err(Response::failed(FailureKind::Failed, why));
+        };
+        let opened = Client::connect(&self.socket).and_then(|client| client.capture_for(request, Some(person)));
+        opened.map_err(|error| unreachable(&error))?.map(|captured| (place, captured))
+    }
+
+    /// Takes a place for fetching evidence and has it recorded, once a connection.
+    fn begin_reading(&self, request: &Request, person: &Person, visit: &mut Visit) -> Result<(), Response> {
+        if visit.reading.is_some() {
+            return Ok(());
+        }
+        let Some(place) = self.readers.take() else {
+            let why = format!("evidence goes to {} connections already; try again later", evidence::READERS);
+            self.deny(&request.summary(), &why, person);
+            return Err(Response::failed(FailureKind::Failed, why));
+        };
+        match self.ask(request, person) {
+            Err(error) => Err(unreachable(&error)),
+            Ok(failed @ Response::Failed { .. }) => Err(failed),
+            Ok(_) => {
+                visit.reading = Some(Reading::new(place));
+                Ok(())
+            }
+        }
+    }
+
+    fn obey(&self, request: Request, user: &User, person: &Person, visit: &mut Visit) -> Response {
         if let Err(why) = roles::may(user.role, &request) {
             self.deny(&request.summary(), &why, person);
             return Response::failed(FailureKind::Failed, why);
         }
         if let Request::EventLines { .. } | Request::Witness { .. } = &request {
             // That somebody reads events, or pushes checkpoints, is recorded once a connection, not once a page.
-            if !*told {
+            if !visit.told {
                 let pushes = matches!(request, Request::Witness { .. });
                 match self.ask(&request, person) {
                     // A management station keeps checkpoints without a packet process of its own.
                     Err(error) if pushes => tracing::warn!(%error, user = user.name, "a push is not recorded"),
                     Err(error) => return unreachable(&error),
                     Ok(failed @ Response::Failed { .. }) if !pushes => return failed,
-                    Ok(_) => *told = true,
+                    Ok(_) => visit.told = true,
                 }
             }
         }
+        if let Request::EvidenceFiles { .. } | Request::EvidencePart { .. } = &request
+            && let Err(refused) = self.begin_reading(&request, person, visit)
+        {
+            return refused;
+        }
         match &request {
+            Request::EvidenceFiles { after } => return evidence::files(&self.records, *after),
+            Request::EvidencePart { file, from } => {
+                let Some(reading) = &mut visit.reading else {
+                    return Response::failed(FailureKind::Failed, "no place for it");
+                };
+                return reading.part(&self.records, file, *from);
+            }
             Request::EventLines { after, wait } => return self.lines(after, *wait),
             Request::Witness { checkpoint } => {
                 return match self.kept.keep(&user.name, checkpoint) {
                     Ok(()) => Response::Done,
-                    Err(why) => {
-                        tracing::error!(user = user.name, why, "a checkpoint was refused");
-                        self.deny("witness", &why, person);
+                    Err(unkept) => {
+                        let why = unkept.sentence();
+                        // What contradicts is told of each time; who only pushes too much shall not fill the records.
+                        if matches!(unkept, Unkept::Grave(_)) || !std::mem::replace(&mut visit.unfit, true) {
+                            tracing::error!(user = user.name, why, "a checkpoint was refused");
+                            self.deny("witness", why, person);
+                        }
                         Response::failed(FailureKind::Failed, why)
                     }
                 };

@@ -1,6 +1,6 @@
 #![allow(clippy::arithmetic_side_effects)]
 
-use std::io::Write;
+use std::io::{BufRead, Write};
 use std::net::TcpListener;
 use std::sync::Mutex;
 
@@ -241,4 +241,34 @@ fn bytes_that_drip_do_not_hold_a_place() {
     drop(socket);
     dripping.join().unwrap();
     std::fs::remove_dir_all(directory).unwrap();
+}
+
+/// Sessions are not resumed in either version: each connection shows its certificate, and its role counts.
+#[test]
+fn no_session_is_resumed() {
+    use rustls::pki_types::pem::PemObject;
+    let setting = Setting::new("resumed", Role::Viewer);
+    let read = |name: &str| std::fs::read(setting.ours.path(name)).unwrap();
+    let certificate = |name: &str| rustls::pki_types::CertificateDer::from_pem_slice(&read(name)).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate("ca.pem")).unwrap();
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::from_pem_slice(&read("user.key")).unwrap();
+        let config = builder.with_root_certificates(roots.clone());
+        // Keeps and offers whatever sessions the server gives.
+        let config = Arc::new(config.with_client_auth_cert(vec![certificate("user.pem")], key).unwrap());
+        for _ in 0..2 {
+            let name = rustls::pki_types::ServerName::try_from("127.0.0.1").unwrap();
+            let connection = rustls::ClientConnection::new(Arc::clone(&config), name).unwrap();
+            let socket = TcpStream::connect(&setting.remote.address).unwrap();
+            let mut stream = rustls::StreamOwned::new(connection, socket);
+            stream.write_all(b"{\"protocol\":1,\"request\":\"mode\",\"mode\":\"observe\"}\n").unwrap();
+            let mut line = String::new();
+            BufReader::new(&mut stream).read_line(&mut line).unwrap();
+            assert!(line.contains("your role is viewer"), "{line}");
+            assert_eq!(stream.conn.handshake_kind(), Some(rustls::HandshakeKind::Full), "{version:?}");
+        }
+    }
 }

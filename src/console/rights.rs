@@ -86,8 +86,15 @@ pub(super) fn give_up(account: Option<Account>) -> io::Result<()> {
         rustix::thread::set_thread_res_gid(gid, gid, gid)?;
         rustix::thread::set_thread_res_uid(uid, uid, uid)?;
     }
-    let none = CapabilitySet::empty();
-    rustix::thread::set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
+    let none = CapabilitySets {
+        effective: CapabilitySet::empty(),
+        permitted: CapabilitySet::empty(),
+        inheritable: CapabilitySet::empty(),
+    };
+    // Where its unit gives it none, it need not be let drop any.
+    if rustix::thread::capabilities(None)? != none {
+        rustix::thread::set_capabilities(None, none)?;
+    }
     if rustix::thread::set_thread_uid(Uid::ROOT).is_ok() {
         return Err(io::Error::other("rights given up could be taken back"));
     }

@@ -33,16 +33,17 @@ pub(super) fn may(role: Role, request: &Request) -> Result<(), String> {
         | Request::PolicyRollback
         | Request::LearnStart
         | Request::LearnStop => Role::Engineer,
-        Request::Capture { .. } => {
-            return Err("frames are not shown over this connection; capture on the box itself".to_owned());
-        }
-        Request::Witness { .. } | Request::Denied { .. } => {
-            return Err("only the management process tells who was refused".to_owned());
+        // Frames hold what people type and what a cell makes.
+        Request::Capture { .. } => Role::Engineer,
+        Request::EvidenceFiles { .. } | Request::EvidencePart { .. } => Role::Auditor,
+        Request::Witness { .. } | Request::Denied { .. } | Request::Given { .. } | Request::Troubles { .. } => {
+            return Err("only the management process tells what became of others".to_owned());
         }
     };
     // An auditor looks and changes nothing.
     let fine = match least {
         Role::Operator => matches!(role, Role::Operator | Role::Engineer),
+        Role::Auditor => matches!(role, Role::Auditor | Role::Engineer),
         _ => role == Role::Engineer,
     };
     if fine {
@@ -78,7 +79,12 @@ mod tests {
             (Request::PolicyRollback, [false, false, false, true, false]),
             (Request::LearnStart, [false, false, false, true, false]),
             (Request::LearnStop, [false, false, false, true, false]),
+            (Request::Capture { only_dropped: true, snap: 64 }, [false, false, false, true, false]),
+            (Request::EvidenceFiles { after: 0 }, [false, true, false, true, false]),
+            (Request::EvidencePart { file: String::new(), from: 0 }, [false, true, false, true, false]),
             (Request::Denied { what: String::new(), why: String::new() }, [false; 5]),
+            (Request::Given { what: String::new() }, [false; 5]),
+            (Request::Troubles { sentences: Vec::new() }, [false; 5]),
             (Request::Witness { checkpoint: String::new() }, [false, false, false, false, true]),
         ] {
             let found = Role::NAMED.map(|(_, role)| may(role, &request).is_ok());

@@ -4,7 +4,8 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,7 +16,14 @@ use crate::control::tls;
 use crate::document::host_of;
 
 /// How long the relay may take to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long it may take to take the mail, once it has all of it (RFC 5321, 4.5.3.2.6): one that is given up sooner may
+/// have been taken, and would come twice.
+pub(super) const TAKING: Duration = Duration::from_secs(600);
+
+/// How often is looked meanwhile whether to end.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Longest answer: RFC 5321 has 512 bytes a line; EHLO lists a few dozen.
 const ANSWER: u64 = 16 << 10;
@@ -30,6 +38,8 @@ pub(super) struct Relay {
     pub(super) tls: Option<Arc<ClientConfig>>,
     /// User and password, where the relay asks for them.
     pub(super) login: Option<(String, String)>,
+    /// How long an answer may take, and how long the one to the whole mail.
+    pub(super) patience: (Duration, Duration),
 }
 
 /// A mail of plain text.
@@ -44,11 +54,11 @@ trait Stream: Read + Write {}
 
 impl<T: Read + Write> Stream for T {}
 
-/// Hands the mail to the relay.
+/// Hands the mail to the relay; the recipients that it refused, each with its words. The mail says so to the others.
 ///
 /// # Errors
-/// It can't be reached, is not who it should be, or refuses: with its words.
-pub(super) fn send(relay: &Relay, mail: &Mail<'_>) -> io::Result<()> {
+/// It can't be reached, is not who it should be, or refuses the mail or all recipients: with its words. Or `stop` was set.
+pub(super) fn send(relay: &Relay, mail: &Mail<'_>, stop: &AtomicBool) -> io::Result<Vec<String>> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     let mut socket = None;
     for address in relay.address.to_socket_addrs()? {
@@ -61,13 +71,13 @@ pub(super) fn send(relay: &Relay, mail: &Mail<'_>) -> io::Result<()> {
         }
     }
     let Some(socket) = socket else { return Err(last) };
-    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_read_timeout(Some(LOOK))?;
     socket.set_write_timeout(Some(PATIENCE))?;
     match relay.security {
-        Security::None => Talk::new(Box::new(socket)).whole(relay, mail, true),
-        Security::Tls => Talk::new(Box::new(relay.secured(socket)?)).whole(relay, mail, true),
+        Security::None => Talk::new(Box::new(socket), relay, stop).whole(relay, mail, true),
+        Security::Tls => Talk::new(Box::new(relay.secured(socket, stop)?), relay, stop).whole(relay, mail, true),
         Security::Starttls => {
-            let mut talk = Talk::new(Box::new(socket.try_clone()?));
+            let mut talk = Talk::new(Box::new(socket.try_clone()?), relay, stop);
             talk.greeted()?;
             talk.ask("STARTTLS", 220)?;
             // What came in the clear behind the answer is of nobody known.
@@ -75,32 +85,47 @@ pub(super) fn send(relay: &Relay, mail: &Mail<'_>) -> io::Result<()> {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "the relay spoke before TLS began"));
             }
             drop(talk);
-            Talk::new(Box::new(relay.secured(socket)?)).whole(relay, mail, false)
+            Talk::new(Box::new(relay.secured(socket, stop)?), relay, stop).whole(relay, mail, false)
         }
     }
 }
 
 impl Relay {
-    fn secured(&self, socket: TcpStream) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    fn secured(
+        &self,
+        mut socket: TcpStream,
+        stop: &AtomicBool,
+    ) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
         let config = self.tls.as_ref().ok_or_else(|| io::Error::other("no certificates for TLS"))?;
         let name = tls::server_name(host_of(&self.address)).map_err(io::Error::other)?;
-        let connection = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+        let mut connection = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+        tls::shake_hands(&mut connection, &mut socket, self.patience.0, stop)?;
         Ok(StreamOwned::new(connection, socket))
     }
 }
 
-struct Talk {
+struct Talk<'s> {
     stream: BufReader<Box<dyn Stream>>,
+    patience: Duration,
+    taking: Duration,
+    stop: &'s AtomicBool,
 }
 
-impl Talk {
-    fn new(stream: Box<dyn Stream>) -> Self {
-        Self { stream: BufReader::new(stream) }
+/// What the relay said to a line.
+enum Said {
+    Wanted,
+    Refused(String),
+}
+
+impl<'s> Talk<'s> {
+    fn new(stream: Box<dyn Stream>, relay: &Relay, stop: &'s AtomicBool) -> Self {
+        let (patience, taking) = relay.patience;
+        Self { stream: BufReader::new(stream), patience, taking, stop }
     }
 
     /// The relay's greeting, and ours.
     fn greeted(&mut self) -> io::Result<()> {
-        self.answer(220)?;
+        wanted(self.answer(&[220], self.patience)?)?;
         self.hello()
     }
 
@@ -110,7 +135,7 @@ impl Talk {
         self.ask(&format!("EHLO {}", if host.is_empty() { "vambrace" } else { &host }), 250)
     }
 
-    fn whole(mut self, relay: &Relay, mail: &Mail<'_>, greets: bool) -> io::Result<()> {
+    fn whole(mut self, relay: &Relay, mail: &Mail<'_>, greets: bool) -> io::Result<Vec<String>> {
         if greets {
             self.greeted()?
         } else {
@@ -124,42 +149,95 @@ impl Talk {
             self.ask(&format!("AUTH PLAIN {text}"), 235)?;
         }
         self.ask(&format!("MAIL FROM:<{}>", mail.from), 250)?;
+        let mut refused = Vec::new();
         for to in mail.to {
-            self.ask(&format!("RCPT TO:<{to}>"), 250)?;
+            self.say(&format!("RCPT TO:<{to}>"))?;
+            if let Said::Refused(said) = self.answer(&[250, 251], self.patience)? {
+                refused.push(format!("{to}: {said}"));
+            }
+        }
+        if refused.len() == mail.to.len() {
+            return Err(io::Error::other(format!("the relay refused every recipient: {}", refused.join("; "))));
         }
         self.ask("DATA", 354)?;
+        let mut text = mail.body.to_owned();
+        for one in &refused {
+            text.push_str(&format!("\nThe relay does not take mails for {one}\n"));
+        }
         // Base64 has no dots and no long lines, so nothing in it can end the mail or be wrapped.
-        self.ask(&format!("{}\r\n{}.", head(mail), body(mail.body)), 250)?;
+        self.say(&format!("{}\r\n{}.", head(mail), body(&text)))?;
+        wanted(self.answer(&[250], self.taking)?)?;
         // The relay has it: whatever it says now, the mail is not to be sent again.
         let _ = self.ask("QUIT", 221);
-        Ok(())
+        Ok(refused)
     }
 
-    /// Says a line; any answer but `wanted` is an error.
-    fn ask(&mut self, line: &str, wanted: u16) -> io::Result<()> {
+    fn say(&mut self, line: &str) -> io::Result<()> {
         let stream = self.stream.get_mut();
         stream.write_all(format!("{line}\r\n").as_bytes())?;
-        stream.flush()?;
-        self.answer(wanted)
+        stream.flush()
     }
 
-    fn answer(&mut self, wanted: u16) -> io::Result<()> {
-        let mut limited = self.stream.by_ref().take(ANSWER);
+    /// Says a line; any answer but the wanted one is an error.
+    fn ask(&mut self, line: &str, code: u16) -> io::Result<()> {
+        self.say(line)?;
+        wanted(self.answer(&[code], self.patience)?)
+    }
+
+    /// Reads an answer, all of it within a time: a relay that drips does not hold anybody for longer.
+    fn answer(&mut self, codes: &[u16], within: Duration) -> io::Result<Said> {
+        let begun = Instant::now();
+        let mut room = ANSWER;
         loop {
-            let mut line = String::new();
-            if limited.read_line(&mut line)? == 0 {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the relay ended the conversation"));
-            }
+            let line = self.line(&mut room, begun, within)?;
             let code = line.get(..3).and_then(|code| code.parse::<u16>().ok());
-            if line.as_bytes().get(3) == Some(&b'-') && code == Some(wanted) {
+            let is_wanted = code.is_some_and(|code| codes.contains(&code));
+            if line.as_bytes().get(3) == Some(&b'-') && code.is_some() {
                 continue;
             }
-            if code == Some(wanted) {
-                return Ok(());
+            if is_wanted {
+                return Ok(Said::Wanted);
             }
-            let said: String = line.trim_end().chars().filter(|c| !c.is_control()).take(200).collect();
-            return Err(io::Error::other(format!("the relay refused: {said}")));
+            return Ok(Said::Refused(line.trim_end().chars().filter(|c| !c.is_control()).take(200).collect()));
         }
+    }
+
+    fn line(&mut self, room: &mut u64, begun: Instant, within: Duration) -> io::Result<String> {
+        let mut line = Vec::new();
+        loop {
+            let before = line.len();
+            let read = self.stream.by_ref().take(*room).read_until(b'\n', &mut line);
+            let count = line.len().saturating_sub(before);
+            *room = room.saturating_sub(u64::try_from(count).unwrap_or(u64::MAX));
+            match read {
+                _ if line.last() == Some(&b'\n') => return Ok(String::from_utf8_lossy(&line).into_owned()),
+                Ok(_) if *room == 0 => {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "the relay's answer has no end"));
+                }
+                Ok(_) => {
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the relay ended the conversation"));
+                }
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+                    ) => {}
+                Err(error) => return Err(error),
+            }
+            if begun.elapsed() > within {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the relay did not answer in time"));
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(io::Error::new(io::ErrorKind::Interrupted, "told to stop"));
+            }
+        }
+    }
+}
+
+fn wanted(said: Said) -> io::Result<()> {
+    match said {
+        Said::Wanted => Ok(()),
+        Said::Refused(said) => Err(io::Error::other(format!("the relay refused: {said}"))),
     }
 }
 

@@ -20,8 +20,19 @@ const PUSH: Duration = Duration::from_secs(10);
 /// Longest note: four lines of ours, a few signatures.
 const LONGEST: usize = 4096;
 
-/// Largest file of kept notes: two months of one box. Then it is put aside, in the place of the one before.
-const MOST: u64 = 128 << 20;
+/// Largest file of kept notes: ten weeks of a box that pushes every ten seconds. Then every second note goes: what is
+/// kept spans the whole time, the more thinly the longer.
+const MOST: u64 = 64 << 20;
+
+/// Notes of one box that are taken at once, and the time after which one more is: twice as often as a box pushes.
+const BURST: u32 = 12;
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Most files of notes that contradict those before, of one box. Who finds that many need not look for more.
+const ASIDE: u32 = 8;
+
+/// Largest of them.
+const MOST_ASIDE: u64 = 4 << 20;
 
 /// Longest block that is read; an evidence block's custom blocks are far below.
 const BLOCK: u64 = 16 << 20;
@@ -209,46 +220,135 @@ impl Head {
         let fine = signed && plain && note.len() <= LONGEST && !origin.is_empty() && root.len() == 44;
         fine.then(|| Self { origin: origin.to_owned(), leaves, root: root.to_owned() })
     }
+
+    /// Why it can't be of the same log as `before`, some time later; `None` where it can.
+    fn contradicts(&self, before: &Self, user: &str) -> Option<String> {
+        if before.origin != self.origin {
+            return Some(format!("this is a checkpoint of {}; {user} is known for {}", self.origin, before.origin));
+        }
+        if self.leaves < before.leaves {
+            return Some(format!("the log went back: {} leaves, it had {}", self.leaves, before.leaves));
+        }
+        let changed = self.leaves == before.leaves && self.root != before.root;
+        changed.then(|| format!("the log was changed: another root at {} leaves", self.leaves))
+    }
+}
+
+/// What is known of one who pushes.
+#[derive(Debug, Default)]
+struct Pushing {
+    /// The head that was kept last; absent until its file was looked at.
+    last: Option<Head>,
+    /// The newest file of contradicting notes: its number, and its last head.
+    aside: Option<(u32, Option<Head>)>,
+    /// Notes that may still be taken, and since when that is counted.
+    left: Option<(u32, Instant)>,
+}
+
+impl Pushing {
+    /// Whether one more note is taken now.
+    fn is_in_time(&mut self, now: Instant) -> bool {
+        let (left, since) = self.left.unwrap_or((BURST, now));
+        let gained = now.saturating_duration_since(since).as_secs().checked_div(EVERY.as_secs()).unwrap_or(0);
+        let gained = u32::try_from(gained).unwrap_or(BURST);
+        let left = left.saturating_add(gained).min(BURST);
+        let since = since.checked_add(EVERY.saturating_mul(gained)).unwrap_or(now);
+        self.left = Some((left.saturating_sub(1), since));
+        left > 0
+    }
+}
+
+/// Why a note was not kept among those of its box.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Unkept {
+    /// There were too many, or it is none: nothing to be told of each time.
+    Unfit(&'static str),
+    /// It contradicts what was kept, or can't be written.
+    Grave(String),
+}
+
+impl Unkept {
+    pub(super) fn sentence(&self) -> &str {
+        match self {
+            Self::Unfit(sentence) => sentence,
+            Self::Grave(sentence) => sentence,
+        }
+    }
 }
 
 /// Checkpoints that others pushed, a file for each of them.
 pub(super) struct Kept {
     directory: PathBuf,
     /// By the user who pushes: the user's certificate says whose log it is.
-    last: Mutex<HashMap<String, Head>>,
+    pushing: Mutex<HashMap<String, Pushing>>,
 }
 
 impl Kept {
     pub(super) fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_owned(), last: Mutex::default() }
+        Self { directory: directory.to_owned(), pushing: Mutex::default() }
     }
 
-    /// Keeps the note behind those before.
+    /// Keeps the note behind those before, where it says more than the last. One that contradicts them is kept too, in a
+    /// file of its own beside theirs: whoever pushes can neither take back what is kept nor keep others from being seen.
     ///
     /// # Errors
-    /// It is no checkpoint, of another log, contradicts what was kept, or can't be written: in a sentence.
-    pub(super) fn keep(&self, user: &str, note: &str) -> Result<(), String> {
-        let head = Head::of(note).ok_or("this is no checkpoint")?;
+    /// It is no checkpoint, one too many, of another log, contradicts what was kept, or can't be written.
+    pub(super) fn keep(&self, user: &str, note: &str) -> Result<(), Unkept> {
+        self.keep_at(user, note, Instant::now())
+    }
+
+    fn keep_at(&self, user: &str, note: &str, now: Instant) -> Result<(), Unkept> {
+        let head = Head::of(note).ok_or(Unkept::Unfit("this is no checkpoint"))?;
         let path = self.path(user);
-        let mut table = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = match table.get(user) {
-            Some(before) => Some(before.clone()),
-            None => last_of(&path).map_err(|error| format!("{}: {error}", path.display()))?,
-        };
-        if let Some(before) = before {
-            if before.origin != head.origin {
-                return Err(format!("this is a checkpoint of {}; {user} is known for {}", head.origin, before.origin));
-            }
-            if head.leaves < before.leaves {
-                return Err(format!("the log went back: {} leaves, it had {}", head.leaves, before.leaves));
-            }
-            if head.leaves == before.leaves && head.root != before.root {
-                return Err(format!("the log was changed: another root at {} leaves", head.leaves));
-            }
+        let failed = |error: io::Error| Unkept::Grave(format!("{}: {error}", path.display()));
+        let mut table = self.pushing.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = table.entry(user.to_owned()).or_default();
+        if own.last.is_none() {
+            own.last = last_of(&path).map_err(failed)?;
         }
-        append(&path, note).map_err(|error| format!("{}: {error}", path.display()))?;
-        table.insert(user.to_owned(), head);
-        Ok(())
+        if own.last.as_ref() == Some(&head) {
+            return Ok(());
+        }
+        if !own.is_in_time(now) {
+            return Err(Unkept::Unfit("too many checkpoints in a short time; this one is not kept"));
+        }
+        let Some(why) = own.last.as_ref().and_then(|before| head.contradicts(before, user)) else {
+            append(&path, note, MOST).map_err(failed)?;
+            own.last = Some(head);
+            return Ok(());
+        };
+        let kept = self.put_aside(user, note, head, own).map_err(failed)?;
+        Err(Unkept::Grave(format!("{why}; {kept}")))
+    }
+
+    /// Keeps a contradicting note in the newest of their files that it does not contradict; where it is.
+    fn put_aside(&self, user: &str, note: &str, head: Head, own: &mut Pushing) -> io::Result<String> {
+        if own.aside.is_none() {
+            let there = |number: &u32| self.aside(user, *number).exists();
+            let newest = (1..=ASIDE).take_while(there).last();
+            own.aside =
+                newest.map(|number| Ok::<_, io::Error>((number, last_of(&self.aside(user, number))?))).transpose()?;
+        }
+        let (number, begun) = match &own.aside {
+            Some((_, Some(last))) if *last == head => return Ok("it is kept already".to_owned()),
+            Some((number, Some(last))) if head.contradicts(last, user).is_none() => (*number, false),
+            Some((number, None)) => (*number, false),
+            Some((number, _)) => (number.saturating_add(1), true),
+            None => (1, true),
+        };
+        if number > ASIDE {
+            return Ok(format!("{ASIDE} files of such checkpoints are kept already, and no more"));
+        }
+        let path = self.aside(user, number);
+        append(&path, note, MOST_ASIDE)?;
+        own.aside = Some((number, Some(head)));
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(format!("kept in {name}{}", if begun { "" } else { " behind others" }))
+    }
+
+    /// `witness-USER.aside-3.checkpoints`.
+    fn aside(&self, user: &str, number: u32) -> PathBuf {
+        self.path(user).with_extension(format!("aside-{number}.checkpoints"))
     }
 
     fn path(&self, user: &str) -> PathBuf {
@@ -266,40 +366,76 @@ impl Kept {
     }
 }
 
-/// What the last note of a file says; `None` where there is no file.
+/// What the last whole note of a file says; `None` where there is none. What is no note is passed over.
 fn last_of(path: &Path) -> io::Result<Option<Head>> {
+    /// How far behind the end is looked, in bytes: a note, and a torn one behind it, many times over.
+    const TAIL: u64 = 256 << 10;
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let tail = u64::try_from(LONGEST.saturating_mul(2)).unwrap_or(u64::MAX);
     let len = file.metadata()?.len();
-    file.seek(SeekFrom::Start(len.saturating_sub(tail)))?;
+    file.seek(SeekFrom::Start(len.saturating_sub(TAIL)))?;
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    let text = String::from_utf8_lossy(&bytes);
-    // A note, an empty line: the next note begins behind an empty line that no signature follows.
-    let mut starts = text.match_indices("\n\n").map(|(at, _)| at.saturating_add(2)).collect::<Vec<_>>();
-    starts.insert(0, 0);
-    let found = starts.iter().rev().find_map(|start| {
-        let note = text.get(*start..)?;
-        let end = note.match_indices("\n\n").nth(1).map(|(at, _)| at.saturating_add(1))?;
-        Head::of(note.get(..end)?)
-    });
-    match found {
-        None if len > 0 => Err(io::Error::new(io::ErrorKind::InvalidData, "ends in no checkpoint; put it aside")),
-        found => Ok(found),
-    }
+    file.take(TAIL).read_to_end(&mut bytes)?;
+    Ok(notes(&String::from_utf8_lossy(&bytes)).filter_map(Head::of).last())
 }
 
-fn append(path: &Path, note: &str) -> io::Result<()> {
-    if fs::metadata(path).is_ok_and(|meta| meta.len() > MOST) {
-        fs::rename(path, path.with_extension("checkpoints.1"))?;
+/// The notes in a text, each without the empty line behind it; what stands between them is handed out as well.
+fn notes(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        // A note has an empty line in it, before its signatures, and ends before an empty line that follows one.
+        let end = rest
+            .match_indices("\n\n")
+            .find(|(at, _)| {
+                let line = rest.get(..*at).unwrap_or_default().rsplit('\n').next();
+                line.is_some_and(|line| line.starts_with("\u{2014} "))
+            })
+            .map_or(rest.len(), |(at, _)| at.saturating_add(1));
+        let note = rest.get(..end)?;
+        rest = rest.get(end.saturating_add(1)..).unwrap_or_default();
+        // A torn note before a whole one: the whole one begins behind the last empty line but one.
+        let body = note.rmatch_indices("\n\n").nth(1).map_or(0, |(at, _)| at.saturating_add(2));
+        note.get(body..).map(|note| note.trim_start_matches('\n'))
+    })
+}
+
+/// Writes the note and an empty line behind what is there; beyond `most` bytes, every second note goes first.
+fn append(path: &Path, note: &str, most: u64) -> io::Result<()> {
+    let len = match fs::metadata(path) {
+        Ok(meta) => meta.len(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(error),
+    };
+    if len >= most {
+        thin(path)?;
     }
-    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-    file.write_all(format!("{note}\n").as_bytes())?;
+    let mut file = OpenOptions::new().create(true).append(true).read(true).open(path)?;
+    // What a crash has left of a note must not run into this one.
+    let mut end = [0; 2];
+    let torn = len >= 2 && {
+        file.seek(SeekFrom::End(-2))?;
+        file.read_exact(&mut end)?;
+        end != *b"\n\n"
+    };
+    file.write_all(format!("{}{note}\n", if torn { "\n\n" } else { "" }).as_bytes())?;
     file.sync_data()
+}
+
+/// Leaves every second note, and the last.
+fn thin(path: &Path) -> io::Result<()> {
+    let text = fs::read(path)?;
+    let text = String::from_utf8_lossy(&text);
+    let whole: Vec<&str> = notes(&text).filter(|note| Head::of(note).is_some()).collect();
+    let last = whole.len().saturating_sub(1);
+    let left = whole.iter().enumerate().filter(|(at, _)| at % 2 == 0 || *at == last);
+    let left: String = left.map(|(_, note)| format!("{note}\n")).collect();
+    super::replace(path, left.as_bytes())
 }
 
 #[cfg(test)]

@@ -73,27 +73,106 @@ fn the_newest_checkpoint_is_found_as_segments_grow() {
 fn a_witness_sees_a_log_that_goes_back_also_after_a_restart() {
     let directory = folder("kept");
     let kept = Kept::new(&directory);
+    // One that says nothing new is not kept again.
     for next in [note(1, 'a'), note(2, 'b'), note(2, 'b'), note(9, 'c')] {
         kept.keep("box 4", &next).unwrap();
     }
     for kept in [kept, Kept::new(&directory)] {
-        assert!(kept.keep("box 4", &note(8, 'c')).unwrap_err().contains("the log went back: 8 leaves, it had 9"));
-        assert!(kept.keep("box 4", &note(9, 'd')).unwrap_err().contains("another root at 9 leaves"));
+        let refused = |note: &str| kept.keep("box 4", note).unwrap_err().sentence().to_owned();
+        assert!(refused(&note(8, 'c')).contains("the log went back: 8 leaves, it had 9"));
+        assert!(refused(&note(9, 'd')).contains("another root at 9 leaves"));
         let other = note(10, 'd').replace("vambrace/cell4", "vambrace/cell5");
-        assert!(kept.keep("box 4", &other).unwrap_err().contains("box 4 is known for vambrace/cell4"));
+        assert!(refused(&other).contains("box 4 is known for vambrace/cell4"));
     }
     let kept = Kept::new(&directory);
     kept.keep("box 5", &note(1, 'x')).unwrap();
     for odd in ["", "a\n1\n", &note(1, 'a').replace("\u{2014} ", "- "), &(note(1, 'a') + "\u{1b}\n"), &"x".repeat(5000)]
     {
-        assert_eq!(kept.keep("box 4", odd).unwrap_err(), "this is no checkpoint", "{odd:?}");
+        assert_eq!(kept.keep("box 4", odd), Err(Unkept::Unfit("this is no checkpoint")), "{odd:?}");
     }
     let text = fs::read_to_string(directory.join("witness-box%20%4.checkpoints")).unwrap();
-    let wanted = [note(1, 'a'), note(2, 'b'), note(2, 'b'), note(9, 'c')].map(|note| note + "\n").concat();
+    let wanted = [note(1, 'a'), note(2, 'b'), note(9, 'c')].map(|note| note + "\n").concat();
     assert_eq!(text, wanted, "signed notes one after the other, each followed by an empty line");
     assert_ne!(kept.path("a/b"), kept.path("a%b"));
-    fs::write(kept.path("odd"), "something else").unwrap();
-    assert!(kept.keep("odd", &note(1, 'a')).unwrap_err().contains("ends in no checkpoint"));
+    fs::remove_dir_all(&directory).unwrap();
+}
+
+/// Notes that contradict what is kept are evidence of it: each is kept in a numbered file, and none of them is written
+/// over. Whoever pushed one with a number beyond all others does not keep the true ones from being kept either.
+#[test]
+fn what_contradicts_is_put_aside_and_nothing_is_written_over() {
+    let directory = folder("aside");
+    let (begun, mut pushes) = (Instant::now(), 0);
+    let mut keep = |kept: &Kept, note: &str| {
+        pushes += 1;
+        kept.keep_at("cell4", note, begun + EVERY * pushes)
+    };
+    let text = |name: &str| fs::read_to_string(directory.join(format!("witness-cell4{name}.checkpoints")));
+    let kept = Kept::new(&directory);
+    keep(&kept, &note(5, 'a')).unwrap();
+    keep(&kept, &note(u64::MAX, 'z')).unwrap();
+    // The box goes on: all of it contradicts the number that somebody made up.
+    for (leaves, root) in [(6, 'b'), (7, 'c'), (7, 'c')] {
+        assert!(matches!(keep(&kept, &note(leaves, root)), Err(Unkept::Grave(why)) if why.contains("went back")));
+    }
+    // After a restart, and from another past: a file of its own.
+    let kept = Kept::new(&directory);
+    keep(&kept, &note(8, 'd')).unwrap_err();
+    keep(&kept, &note(7, 'x')).unwrap_err();
+    assert_eq!(text("").unwrap(), note(5, 'a') + "\n" + &note(u64::MAX, 'z') + "\n");
+    assert_eq!(text(".aside-1").unwrap(), [note(6, 'b'), note(7, 'c'), note(8, 'd')].map(|note| note + "\n").concat());
+    assert_eq!(text(".aside-2").unwrap(), note(7, 'x') + "\n");
+    // However many pasts: so many files and no more.
+    for (leaves, root) in (1..7).rev().map(|leaves| (leaves, 'y')).chain([(1, 'v'), (1, 'w')]) {
+        keep(&kept, &note(leaves, root)).unwrap_err();
+    }
+    assert!(text(&format!(".aside-{ASIDE}")).is_ok() && text(&format!(".aside-{}", ASIDE + 1)).is_err());
+    assert_eq!(text(".aside-2").unwrap(), note(7, 'x') + "\n");
+    fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
+fn a_box_can_not_fill_its_witness() {
+    let directory = folder("filled");
+    let (kept, begun) = (Kept::new(&directory), Instant::now());
+    let taken = (1..=1000).filter(|leaves| kept.keep_at("cell4", &note(*leaves, 'a'), begun).is_ok()).count();
+    assert_eq!(taken, usize::try_from(BURST).unwrap());
+    assert!(
+        matches!(kept.keep_at("cell4", &note(1001, 'a'), begun), Err(Unkept::Unfit(why)) if why.contains("too many"))
+    );
+    kept.keep_at("cell4", &note(1001, 'a'), begun + EVERY).unwrap();
+    kept.keep_at("cell5", &note(1, 'a'), begun).unwrap();
+    // The file is thinned out: the first and the newest stay, and it is never above its bound by more than a note.
+    let path = directory.join("thin");
+    for leaves in 1..=5000 {
+        append(&path, &note(leaves, 'a'), 20_000).unwrap();
+        assert!(fs::metadata(&path).unwrap().len() < 20_000 + 4096);
+    }
+    let text = fs::read_to_string(&path).unwrap();
+    let leaves: Vec<u64> = notes(&text).filter_map(Head::of).map(|head| head.leaves).collect();
+    assert_eq!((leaves[0], leaves[leaves.len() - 1]), (1, 5000));
+    assert!(leaves.len() > 30 && leaves.is_sorted(), "{leaves:?}");
+    fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
+fn what_is_no_note_is_passed_over() {
+    let directory = folder("torn");
+    let kept = Kept::new(&directory);
+    let path = kept.path("cell4");
+    fs::write(&path, "something else").unwrap();
+    kept.keep("cell4", &note(4, 'a')).unwrap();
+    // A crash in the middle of a note, with and without its empty line.
+    for (next, cut) in [(5, 30), (7, 90)] {
+        let mut torn = OpenOptions::new().append(true).open(&path).unwrap();
+        torn.write_all(&note(100, 'b').as_bytes()[..cut]).unwrap();
+        let kept = Kept::new(&directory);
+        kept.keep("cell4", &note(next, 'a')).unwrap();
+        assert!(kept.keep("cell4", &note(next - 1, 'a')).is_err());
+    }
+    let text = fs::read_to_string(&path).unwrap();
+    let leaves: Vec<u64> = notes(&text).filter_map(Head::of).map(|head| head.leaves).collect();
+    assert_eq!(leaves, [4, 5, 7], "{text}");
     fs::remove_dir_all(&directory).unwrap();
 }
 

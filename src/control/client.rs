@@ -78,16 +78,28 @@ pub struct ResponseLine {
 }
 
 /// What a conversation runs over.
-pub(super) trait Duplex: Read + Write + Send {}
+pub(super) trait Duplex: Read + Write + Send {
+    /// How long a read waits at most.
+    fn set_patience(&self, patience: Duration) -> io::Result<()>;
 
-impl<T: Read + Write + Send> Duplex for T {}
+    /// Says that nothing more is written; the other end can go on.
+    fn end_writing(&mut self) -> io::Result<()>;
+}
+
+impl Duplex for UnixStream {
+    fn set_patience(&self, patience: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(patience))
+    }
+
+    fn end_writing(&mut self) -> io::Result<()> {
+        self.shutdown(std::net::Shutdown::Write)
+    }
+}
 
 /// One end of the control socket or of the remote API: the one that asks.
 pub struct Client {
     path: PathBuf,
     stream: BufReader<Box<dyn Duplex>>,
-    /// The control socket itself; absent where the box is far away.
-    local: Option<UnixStream>,
     remote: bool,
 }
 
@@ -107,8 +119,7 @@ impl Client {
         let stream = UnixStream::connect(path).map_err(unreachable)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(unreachable)?;
         stream.set_write_timeout(Some(PATIENCE)).map_err(unreachable)?;
-        let local = Some(stream.try_clone().map_err(unreachable)?);
-        Ok(Self { path: path.to_owned(), stream: BufReader::new(Box::new(stream)), local, remote: false })
+        Ok(Self { path: path.to_owned(), stream: BufReader::new(Box::new(stream)), remote: false })
     }
 
     /// Connects to the remote API of a box; both ends show their certificates.
@@ -117,7 +128,7 @@ impl Client {
     /// [`ControlError::Remote`]: it can't be reached, is not who it should be, or does not know the certificate.
     pub fn connect_remote(remote: &RemoteBox) -> Result<Self, ControlError> {
         let stream = remote.connect(PATIENCE)?;
-        Ok(Self { path: PathBuf::from(&remote.address), stream: BufReader::new(stream), local: None, remote: true })
+        Ok(Self { path: PathBuf::from(&remote.address), stream: BufReader::new(stream), remote: true })
     }
 
     /// Asks and waits for the answer, at most half a minute.
@@ -171,18 +182,24 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::ask`]; or the response says why there is no stream.
-    pub fn capture(mut self, request: &Request) -> Result<Result<Captured, Response>, ControlError> {
-        match self.ask(request)? {
+    pub fn capture(self, request: &Request) -> Result<Result<Captured, Response>, ControlError> {
+        self.capture_for(request, None)
+    }
+
+    /// The same for somebody, as [`Client::ask_for`].
+    ///
+    /// # Errors
+    /// As [`Client::capture`].
+    pub fn capture_for(
+        mut self,
+        request: &Request,
+        person: Option<&Person>,
+    ) -> Result<Result<Captured, Response>, ControlError> {
+        match self.ask_for(request, person)? {
             Response::Capture => {
                 let broken = |source| ControlError::Broken { path: self.path.clone(), source };
-                let Some(socket) = self.local else {
-                    return Err(broken(io::Error::new(
-                        io::ErrorKind::Unsupported,
-                        "a capture needs the control socket",
-                    )));
-                };
-                socket.set_read_timeout(Some(LOOK)).map_err(broken)?;
-                Ok(Ok(Captured { stream: self.stream, socket }))
+                self.stream.get_ref().set_patience(LOOK).map_err(broken)?;
+                Ok(Ok(Captured { stream: self.stream }))
             }
             other => Ok(Err(other)),
         }
@@ -195,7 +212,6 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Bytes that follow a response.
 pub struct Captured {
     stream: BufReader<Box<dyn Duplex>>,
-    socket: UnixStream,
 }
 
 impl Captured {
@@ -212,15 +228,22 @@ impl Captured {
                 self.stream.consume(len);
                 Ok(true)
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(true),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+                ) =>
+            {
+                Ok(true)
+            }
             Err(error) => Err(error),
         }
     }
 
     /// Tells the other end to finish: it sends what waits and closes.
-    pub fn end(&self) {
+    pub fn end(&mut self) {
         // Where the other end has gone already there is nobody to tell.
-        let _ = self.socket.shutdown(std::net::Shutdown::Write);
+        let _ = self.stream.get_mut().end_writing();
     }
 }
 

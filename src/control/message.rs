@@ -68,6 +68,29 @@ pub enum Request {
         /// The signed note.
         checkpoint: String,
     },
+    /// The files of evidence; only over the remote API.
+    EvidenceFiles {
+        /// Segments with a number above this one; 0 = all of them, and the public files beside them.
+        #[serde(default)]
+        after: u64,
+    },
+    /// Bytes of a file of evidence; only over the remote API.
+    EvidencePart {
+        /// Its name.
+        file: String,
+        /// From which byte on.
+        from: u64,
+    },
+    /// Somebody was given something over the remote API: for the records. Only the management process may say so.
+    Given {
+        /// What, and how much of it.
+        what: String,
+    },
+    /// What the management process can't do, until it says something else or nothing for a while. Only it may say so.
+    Troubles {
+        /// One sentence each.
+        sentences: Vec<String>,
+    },
     /// Somebody was refused at the remote API: for the records. Only the management process may say so.
     Denied {
         /// What was asked for.
@@ -78,6 +101,12 @@ pub enum Request {
 }
 
 impl Request {
+    /// Whether only the management process may ask for it.
+    #[must_use]
+    pub fn is_of_the_console(&self) -> bool {
+        matches!(self, Self::Denied { .. } | Self::Given { .. } | Self::Troubles { .. })
+    }
+
     /// What is asked for in a few words, for records; nothing longer than a name of a mode or file stands in it.
     #[must_use]
     pub fn summary(&self) -> String {
@@ -96,7 +125,11 @@ impl Request {
             Self::Patches { again: false } => "patches status".to_owned(),
             Self::Patches { again: true } => "patches test".to_owned(),
             Self::EventLines { .. } => "events".to_owned(),
-            Self::Capture { .. } => "capture".to_owned(),
+            Self::Capture { only_dropped: false, .. } => "capture".to_owned(),
+            Self::Capture { only_dropped: true, .. } => "capture of refused frames".to_owned(),
+            Self::EvidenceFiles { .. } | Self::EvidencePart { .. } => "evidence".to_owned(),
+            Self::Given { what } => what.clone(),
+            Self::Troubles { .. } => "troubles".to_owned(),
             Self::Witness { .. } => "witness".to_owned(),
             Self::Denied { what, .. } => what.clone(),
         }
@@ -146,6 +179,19 @@ pub enum Response {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         lost: Option<u64>,
     },
+    /// Answer to [`Request::EvidenceFiles`].
+    EvidenceFiles {
+        /// Files in the order of their numbers, each with its length now.
+        files: Vec<EvidenceFile>,
+        /// Whether there are more segments behind the last one.
+        #[serde(default)]
+        more: bool,
+    },
+    /// Answer to [`Request::EvidencePart`].
+    EvidencePart {
+        /// The bytes, in base64; none at the file's end.
+        base64: String,
+    },
     /// It was done, and there is nothing to say of it.
     Done,
     /// It was not done.
@@ -163,6 +209,15 @@ impl Response {
     pub fn failed(kind: FailureKind, message: impl Into<String>) -> Self {
         Self::Failed { kind, messages: vec![message.into()] }
     }
+}
+
+/// A file of the evidence store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvidenceFile {
+    /// Its name, without folders.
+    pub name: String,
+    /// Its length in bytes.
+    pub bytes: u64,
 }
 
 /// Why a request was not done.
@@ -298,6 +353,9 @@ pub struct Status {
     /// RTDE inputs that a connection has in a recipe that the robot accepted: only that one can write them.
     #[serde(default)]
     pub inputs: Vec<InputStatus>,
+    /// Who is kept out for a while, after too many refused commands.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quarantine: Vec<QuarantineStatus>,
     /// Virtual patches: the outcome of the last self-test, one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patches: Option<String>,
@@ -318,6 +376,27 @@ pub struct InputStatus {
     pub client: String,
     /// When the robot accepted its set-up, as in RFC 3339.
     pub since: String,
+    /// The same in one sentence.
+    pub sentence: String,
+}
+
+/// A sender in quarantine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineStatus {
+    /// Asset name, or the address where it has none.
+    pub client: String,
+    /// Its address.
+    pub address: String,
+    /// Its MAC: frames of the same address with another one are not kept out.
+    pub mac: String,
+    /// When it began, as in RFC 3339.
+    pub since: String,
+    /// When it ends, as in RFC 3339.
+    pub until: String,
+    /// Until it ends.
+    pub seconds_left: u64,
+    /// Refused commands that led to it.
+    pub refusals: u64,
     /// The same in one sentence.
     pub sentence: String,
 }

@@ -18,8 +18,8 @@ pub mod tls;
 
 pub use client::{Captured, Client, ControlError, RequestLine, ResponseLine, read_line};
 pub use message::{
-    FailureKind, InputStatus, Learned, Learning, Outcome, Person, PolicyText, PortStatus, RecordStatus, Request,
-    Response, RobotStatus, Status, TrafficStatus, VERSION, WitnessStatus,
+    EvidenceFile, FailureKind, InputStatus, Learned, Learning, Outcome, Person, PolicyText, PortStatus,
+    QuarantineStatus, RecordStatus, Request, Response, RobotStatus, Status, TrafficStatus, VERSION, WitnessStatus,
 };
 pub use patches::{PatchReport, PatchState, PatchStatus};
 pub use remote::{REMOTE_PORT, RemoteBox};

@@ -1,5 +1,5 @@
 use std::io::{self, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -57,6 +57,18 @@ impl RemoteBox {
         }
         stream.flush().map_err(|error| ended(Path::new(&self.address), &error))?;
         Ok(Box::new(stream))
+    }
+}
+
+impl Duplex for StreamOwned<ClientConnection, TcpStream> {
+    fn set_patience(&self, patience: Duration) -> io::Result<()> {
+        self.sock.set_read_timeout(Some(patience))
+    }
+
+    fn end_writing(&mut self) -> io::Result<()> {
+        self.conn.send_close_notify();
+        self.flush()?;
+        self.sock.shutdown(Shutdown::Write)
     }
 }
 

@@ -22,6 +22,9 @@ const IDLE: Duration = Duration::from_secs(60);
 /// How often the accept loop looks whether it shall stop.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
+/// Pause after a client that could not be taken in.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
@@ -115,7 +118,11 @@ fn accept(listener: &UnixListener, handler: &Arc<dyn Handler>, stop: &Arc<Atomic
         if !matches!(poll(&mut wait, Some(&LOOK)), Ok(ready) if ready > 0) {
             continue;
         }
-        let Ok((stream, _)) = listener.accept() else { continue };
+        let Ok((stream, _)) = listener.accept() else {
+            // Out of descriptors, mostly: who waits is still there, so the next look would come at once.
+            thread::sleep(BACK_OFF);
+            continue;
+        };
         let place = Place::take(&clients);
         let (handler, stop) = (Arc::clone(handler), Arc::clone(stop));
         let spawned = thread::Builder::new().name("control-client".into()).spawn(move || {
@@ -167,7 +174,7 @@ fn serve(stream: UnixStream, handler: &dyn Handler, stop: &AtomicBool) -> io::Re
         };
         let response = match serde_json::from_slice::<RequestLine>(&line) {
             Ok(RequestLine { protocol: VERSION, person, request }) => {
-                if (person.is_some() || matches!(request, Request::Denied { .. })) && !handler.trusts(uid) {
+                if (person.is_some() || request.is_of_the_console()) && !handler.trusts(uid) {
                     let what = "only root and the management process may say for whom they ask";
                     Response::failed(FailureKind::Usage, what)
                 } else {

@@ -12,7 +12,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, ConnectionCommon, RootCertStore, ServerConfig};
 use sha2::{Digest, Sha256};
 
@@ -107,8 +107,9 @@ pub fn server(certificate: &Path, secret: &Path, client_ca: &Path) -> Result<Arc
         .with_client_cert_verifier(verifier)
         .with_single_cert(certificates(certificate)?, key(secret)?)
         .map_err(refused)?;
-    // Each connection shows its certificate: no tickets.
+    // Each connection shows its certificate: no tickets, and no sessions of TLS 1.2 that are remembered by a number.
     config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(Arc::new(config))
 }
 

@@ -41,6 +41,6 @@ pub use counters::Counters;
 pub use flux::{Flux, Torn};
 pub use judge::{Observer, Who};
 pub use pipeline::{Fate, Pipeline};
-pub use quarantine::Quarantine;
+pub use quarantine::{Held, Quarantine};
 pub use rules::{Checksums, Device, Mode, Rules};
 pub use worker::{Clock, Shared as WorkerShared, Shown, Shows, Snapshot, Tap, Worker};

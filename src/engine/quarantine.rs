@@ -16,7 +16,7 @@ use crate::flow::{FlowId, State};
 use crate::policy::Escalation;
 
 /// Senders that are counted at one time; of more, the one whose count is oldest is forgotten first.
-const OFFENDERS: usize = 32;
+pub(super) const OFFENDERS: usize = 32;
 
 /// Senders of refused commands. Plain data; all zero = none.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -43,6 +43,19 @@ pub struct Offender {
     until_ns: u64,
 }
 
+/// A sender that is kept out now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its MAC.
+    pub mac: Mac,
+    /// Refused commands since counting for it began.
+    pub refusals: u64,
+    /// When it ends, monotonic nanoseconds.
+    pub until_ns: u64,
+}
+
 impl Quarantine {
     /// Lets everybody in and forgets what was counted.
     pub(super) fn clear(&mut self) {
@@ -53,6 +66,16 @@ impl Quarantine {
     #[inline]
     pub(super) fn is_on(&self, now_ns: u64) -> bool {
         self.until_ns > now_ns
+    }
+
+    /// Those who are kept out at this time, [`OFFENDERS`] of them at most.
+    pub(super) fn held(&self, now_ns: u64) -> impl Iterator<Item = Held> + '_ {
+        self.offenders.iter().filter(move |offender| offender.until_ns > now_ns).map(|offender| Held {
+            address: Endpoint { address: offender.address, port: 0 }.ip(),
+            mac: Mac(offender.mac),
+            refusals: offender.refusals,
+            until_ns: offender.until_ns,
+        })
     }
 
     /// Whether the sender of a packet is kept out.

@@ -107,6 +107,7 @@ impl Shared {
             notices: crossbeam::queue::ArrayQueue::new(64),
             snapshot: std::sync::Mutex::new(Snapshot {
                 inputs: Vec::with_capacity(rtde::Variable::INPUTS),
+                quarantine: Vec::with_capacity(super::quarantine::OFFENDERS),
                 ..Snapshot::default()
             }),
         }
@@ -124,6 +125,8 @@ pub struct Snapshot {
     pub robot: State,
     /// Its RTDE inputs that some connection has.
     pub inputs: Vec<InUse>,
+    /// Who is kept out for a while.
+    pub quarantine: Vec<super::Held>,
     /// Monotonic time of the snapshot.
     pub now_ns: u64,
     /// Frames that a port did not take, toward the robot and toward the plant.
@@ -430,6 +433,8 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
         // Its room is kept from one snapshot to the next.
         snapshot.inputs.clear();
         snapshot.inputs.extend(self.pipeline.arena().shared().inputs.owned());
+        snapshot.quarantine.clear();
+        snapshot.quarantine.extend(self.pipeline.arena().shared().quarantine.held(now_ns));
         snapshot.now_ns = now_ns;
         snapshot.refused_by_port = self.refused_by_port;
         snapshot.kernel_drops = [self.plant.kernel_drops(), self.robot.kernel_drops()];

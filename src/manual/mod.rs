@@ -59,6 +59,9 @@ pub mod known_attacks {}
 #[doc = include_str!("console.md")]
 pub mod console {}
 
+#[doc = include_str!("service-units.md")]
+pub mod service_units {}
+
 /// Decisions that shaped the code, each with what was given up for it.
 pub mod decisions {
     #[doc = include_str!("decisions/0001-the-gate-asks-a-judge.md")]
@@ -96,6 +99,9 @@ pub mod decisions {
 
     #[doc = include_str!("decisions/0013-evidence-is-sealed-block-by-block.md")]
     pub mod d0013_evidence_is_sealed_block_by_block {}
+
+    #[doc = include_str!("decisions/0014-evidence-is-fetched-by-parts.md")]
+    pub mod d0014_evidence_is_fetched_by_parts {}
 
     #[doc = include_str!("decisions/0015-measurements-are-a-room.md")]
     pub mod d0015_measurements_are_a_room {}

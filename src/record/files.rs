@@ -71,7 +71,9 @@ impl Cursor {
         let Some(path) = older else { return Ok(Self::default()) };
         let mut file = File::open(&path)?;
         let first = first_line(&mut file)?.unwrap_or_default();
-        Ok(Self { first, offset: file.metadata()?.len(), last_event: 0 })
+        let offset = file.metadata()?.len();
+        let last_event = last_event(&mut file, offset)?;
+        Ok(Self { first, offset, last_event })
     }
 
     /// Behind the last whole line that is there now; and where that is: the growing file's inode, and bytes of it.
@@ -83,7 +85,8 @@ impl Cursor {
             return Ok((Self::before_growing(directory)?, (0, 0)));
         };
         let offset = whole_len(&mut file)?;
-        Ok((Self { first, offset, last_event: 0 }, (file.metadata()?.ino(), offset)))
+        let last_event = last_event(&mut file, offset)?;
+        Ok((Self { first, offset, last_event }, (file.metadata()?.ino(), offset)))
     }
 }
 
@@ -149,7 +152,9 @@ pub fn read_after(directory: &Path, cursor: &Cursor, most_bytes: usize) -> io::R
     }
     batch.removed = true;
     let first = batch.lines.iter().find_map(|line| id_of(line));
-    batch.lost = first.map_or(0, |first| first.saturating_sub(cursor.last_event).saturating_sub(1));
+    // Where no event was read before, nobody knows how many were missed.
+    let known = first.filter(|_| cursor.last_event > 0);
+    batch.lost = known.map_or(0, |first| first.saturating_sub(cursor.last_event).saturating_sub(1));
     Ok(batch)
 }
 
@@ -231,6 +236,17 @@ pub(super) fn whole_len(file: &mut File) -> io::Result<u64> {
         end = begin;
     }
     Ok(0)
+}
+
+/// The highest event id in the last lines before `end`; 0 where none has one.
+fn last_event(file: &mut File, end: u64) -> io::Result<u64> {
+    const PIECE: u64 = 1 << 16;
+    let begin = end.saturating_sub(PIECE);
+    let mut piece = Vec::new();
+    file.seek(SeekFrom::Start(begin))?;
+    file.by_ref().take(end.saturating_sub(begin)).read_to_end(&mut piece)?;
+    let text = String::from_utf8_lossy(&piece);
+    Ok(text.lines().filter_map(id_of).max().unwrap_or(0))
 }
 
 fn is_longest(line: &[u8]) -> bool {
@@ -339,6 +355,24 @@ mod tests {
         fs::remove_file(directory.join("eve-00000001-x.json")).unwrap();
         let next = read_after(&directory, &first.after, 1000).unwrap();
         assert_eq!((ids(&next), next.removed, next.lost), (vec![4, 5], true, 2));
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn who_begins_late_has_not_lost_what_was_before() {
+        let directory = directory("late");
+        append(&directory, &(700..800).map(line).collect::<String>());
+        turn(&directory, 1);
+        append(&directory, &(line(800) + &line(801)));
+        let (before, (end, _)) = (Cursor::before_growing(&directory).unwrap(), Cursor::end_of(&directory).unwrap());
+        append(&directory, &line(802));
+        turn(&directory, 2);
+        append(&directory, &(line(803) + &line(804)));
+        for name in ["eve-00000001-x.json", "eve-00000002-x.json"] {
+            fs::remove_file(directory.join(name)).unwrap();
+        }
+        let lost = |cursor| read_after(&directory, cursor, 1000).unwrap().lost;
+        assert_eq!((lost(&before), lost(&end)), (3, 1));
         fs::remove_dir_all(&directory).unwrap();
     }
 

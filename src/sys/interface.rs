@@ -19,13 +19,14 @@ pub const MULTICAST: u16 = libc::IFF_MULTICAST as u16;
 /// Interface flag: loopback.
 pub const LOOPBACK: u16 = libc::IFF_LOOPBACK as u16;
 
-/// A socket to ask through; needs no right.
+/// A socket to ask through; needs no right. Not one of the Internet's, so that a process that only asks need not be let
+/// have those.
 ///
 /// # Errors
 /// No descriptor is left.
 pub fn any_socket() -> io::Result<std::os::fd::OwnedFd> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType};
-    Ok(rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?)
+    Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?)
 }
 
 /// Flags of an interface: [`UP`], [`RUNNING`] and others of `IFF_*`.

@@ -271,30 +271,42 @@ fn hash_of(store: &dyn Store, entry: &Entry) -> Result<String, Error> {
     }
 }
 
-/// Reads what a witness holds of the box with `key`: notes one after the other, each followed by an empty line. The last
-/// may be cut short: it is being written.
+/// Reads what a witness holds of the box with `key`: notes one after the other, each followed by an empty line. What is
+/// no note that `key` signed is passed over: anybody may have had it kept, and it proves nothing either way.
 ///
 /// # Errors
-/// A note that `key` did not sign, or none of the box.
+/// The file can't be read, or holds no checkpoint of the box.
 pub fn read_witness(file: &str, from: impl BufRead, key: &Key) -> Result<Vec<Checkpoint>, Error> {
+    read_witness_telling(file, from, key, |_, _| {})
+}
+
+/// The same; what is passed over of the box's is told, by the line that it ends in and what is wrong with it.
+///
+/// # Errors
+/// As [`read_witness`].
+pub fn read_witness_telling(
+    file: &str,
+    mut from: impl BufRead,
+    key: &Key,
+    mut passed_over: impl FnMut(u64, &'static str),
+) -> Result<Vec<Checkpoint>, Error> {
     let wrong = |what: String| Error::Witness { file: file.to_owned(), what };
     let mut held: Vec<Checkpoint> = Vec::new();
     let (mut note, mut line, mut signed, mut lines) = (Vec::new(), Vec::new(), false, 0_u64);
     let room = u64::try_from(MAX_NOTE).unwrap_or(u64::MAX);
-    let mut from = from;
     loop {
         line.clear();
         let count = from.by_ref().take(room).read_until(b'\n', &mut line).map_err(io_error(file))?;
         lines = lines.saturating_add(1);
         if (count == 0 || line == b"\n") && signed {
-            match checkpoint(&note, key, false) {
+            match checkpoint(behind_torn(&note), key, false) {
                 // Of several with the same leaves the newest says most.
                 Ok(read) => match held.last_mut().filter(|last| last.leaves == read.leaves && last.root == read.root) {
                     Some(last) => *last = read,
                     None => held.push(read),
                 },
                 Err(NoteError::OtherOrigin) => {}
-                Err(NoteError::Wrong(what)) => return Err(wrong(format!("line {lines}: {what}"))),
+                Err(NoteError::Wrong(what)) => passed_over(lines, what),
             }
             note.clear();
             signed = false;
@@ -303,11 +315,22 @@ pub fn read_witness(file: &str, from: impl BufRead, key: &Key) -> Result<Vec<Che
             note.extend_from_slice(&line);
         }
         if note.len() > MAX_NOTE {
-            return Err(wrong(format!("line {lines}: this is no checkpoint")));
+            passed_over(lines, "this is no checkpoint");
+            note.clear();
+            signed = false;
         }
         if count == 0 {
             break;
         }
     }
     if held.is_empty() { Err(wrong(format!("holds no checkpoint of {}", key.name()))) } else { Ok(held) }
+}
+
+/// A note without what a crash of its keeper may have left of another one before it: that ends in an empty line, and a
+/// note has one empty line of its own.
+fn behind_torn(note: &[u8]) -> &[u8] {
+    let ends = memchr::memmem::rfind_iter(note, b"\n\n").nth(1);
+    let note = ends.and_then(|at| note.get(at.saturating_add(2)..)).unwrap_or(note);
+    let blank = note.iter().take_while(|byte| **byte == b'\n').count();
+    note.get(blank..).unwrap_or_default()
 }

@@ -14,6 +14,7 @@ pub mod adversary;
 pub mod bench;
 #[cfg(feature = "lab")]
 pub mod clients;
+pub mod console;
 pub mod corpus;
 pub mod guarded;
 pub mod modbus_load;

@@ -74,6 +74,11 @@ impl Blocks {
         }
     }
 
+    /// Whether nothing has come.
+    pub(super) fn is_empty(&self) -> bool {
+        self.packets == 0
+    }
+
     /// What came, in one line.
     pub(super) fn summary(&self) -> String {
         let lost = self.before.iter().chain(&self.now).fold(0_u64, |sum, [_, lost]| sum.saturating_add(*lost));

@@ -10,7 +10,7 @@ use clap::Parser;
 
 use super::{LONGEST, Wanted, capture};
 use crate::cli::{Exit, fail};
-use crate::control::DEFAULT_PATH;
+use crate::control::{Client, DEFAULT_PATH};
 
 /// The only interface that is offered.
 const INTERFACE: &str = "vambrace";
@@ -112,7 +112,7 @@ pub(in crate::cli) fn run(args: &ExtcapArgs) -> Exit {
         Ok(mut out) => {
             let wanted = Wanted { only_dropped: args.frames == Frames::Dropped, snap: args.snap, time: None };
             // What goes to standard error becomes a message box.
-            capture(&args.control_socket, &wanted, &mut out, true)
+            capture(&|| Client::connect(&args.control_socket), &wanted, &mut out, true)
         }
         Err(error) => fail(Exit::Failed, &format!("{}: {error}", fifo.display())),
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
+use super::fetch::Fetched;
 use super::{Place, at, open, segments};
 use crate::cli::{Context, Exit, fail, print, progress};
 use crate::verify::{Before, Entry, MANIFEST, Manifest, NOT_SEEN, Named, Segment, Store};
@@ -16,7 +17,9 @@ use crate::verify::{Before, Entry, MANIFEST, Manifest, NOT_SEEN, Named, Segment,
 #[command(
     after_long_help = "Segments are handed on whole: the first may begin before --from, the last end after --to.\
     \n\nExamples:\n  vambrace evidence export -o cell4.tar --from 2026-11-23 --to 2026-11-24T06:00:00Z\n  \
-    vambrace evidence export /mnt/disk/evidence -o cell4.tar --policy /etc/vambrace/policy.toml"
+    vambrace evidence export /mnt/disk/evidence -o cell4.tar --policy /etc/vambrace/policy.toml\n  \
+    vambrace --box cell4.plant.example evidence export -o cell4.tar\n\nWith --box all segments are fetched first, into a \
+    folder beside FILE that goes when the export is whole; after an interruption the same command goes on there."
 )]
 pub(crate) struct ExportArgs {
     #[command(flatten)]
@@ -69,7 +72,19 @@ pub(super) fn run(context: &Context, args: &ExportArgs) -> Result<Exit, Exit> {
         return Err(fail(Exit::Usage, &at(&args.output, &what)));
     }
     let policy = args.policy.as_deref().map(read_policy).transpose()?;
-    let (path, store) = open(context, &args.place)?;
+    let fetched = match &context.remote {
+        Some(_) if args.place.path.is_none() && args.place.config.is_none() => {
+            Some(Fetched::beside(&args.output, context)?)
+        }
+        _ => None,
+    };
+    let (path, store) = match &fetched {
+        Some(fetched) => {
+            let store = fetched.store().map_err(|error| fail(Exit::Failed, &at(fetched.path(), &error)))?;
+            (fetched.path().to_owned(), Box::new(store) as Box<dyn Store>)
+        }
+        None => open(context, &args.place)?,
+    };
     let all = segments(&path, store.as_ref())?;
     let ns = |time: Timestamp| u64::try_from(time.as_nanosecond()).unwrap_or(0);
     let (from, to) = (args.from.map_or(0, ns), args.to.map_or(u64::MAX, ns));
@@ -110,6 +125,9 @@ pub(super) fn run(context: &Context, args: &ExportArgs) -> Result<Exit, Exit> {
         before: chosen.first().and_then(|segment| Before::of(&segment.before)),
     };
     write(&args.output, manifest, &items).map_err(|error| fail(Exit::Failed, &at(&args.output, &error)))?;
+    if let Some(fetched) = fetched {
+        fetched.remove();
+    }
     let count = chosen.len();
     let records: u64 = chosen.iter().map(|segment| segment.records).sum();
     if context.json {
