@@ -418,12 +418,15 @@ impl Orders {
                 budget: self.config.record.size_budget.0,
                 error: self.records.error(),
             },
+            conversations: super::conversations::all(&snapshot, &self.names),
+            late: super::conversations::late(&snapshot.late, true),
+            late_alarms: snapshot.late_alarms,
         }
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nanoseconds below a second, for people")]
-fn microseconds(nanoseconds: u64) -> f64 {
+pub(super) fn microseconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1000.0
 }
 

@@ -18,8 +18,8 @@ pub mod tls;
 
 pub use client::{Captured, Client, ControlError, RequestLine, ResponseLine, read_line};
 pub use message::{
-    FailureKind, InputStatus, Learned, Learning, Outcome, Person, PolicyText, PortStatus, RecordStatus, Request,
-    Response, RobotStatus, Status, TrafficStatus, VERSION,
+    ConversationStatus, FailureKind, InputStatus, Learned, Learning, Outcome, Person, PolicyText, PortStatus,
+    RecordStatus, Request, Response, RobotStatus, Status, StreamStatus, TimesStatus, TrafficStatus, VERSION,
 };
 pub use patches::{PatchReport, PatchState, PatchStatus};
 pub use remote::{REMOTE_PORT, RemoteBox};
