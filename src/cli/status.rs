@@ -54,7 +54,7 @@ fn print(status: &Status) {
         }
     }
     if status.late.values().any(|count| *count > 0) {
-        println!("late       {}; {} of them more than is told of", whose(&status.late), status.late_alarms);
+        println!("late       {}; {} of them so late that events tell of it", whose(&status.late), status.late_alarms);
     }
     for robot in &status.robots {
         let version = robot.version.as_ref().map_or(String::new(), |version| format!(", software {version}"));
@@ -106,6 +106,7 @@ fn stream_line(conversation: &ConversationStatus, stream: &StreamStatus) -> Stri
 
 /// Counts of late frames that are not zero: `client 2, box 1`.
 pub(super) fn whose(late: &BTreeMap<String, u64>) -> String {
-    let each: Vec<_> = late.iter().filter(|(_, count)| **count > 0).map(|(whose, count)| format!("{whose} {count}")).collect();
+    let each: Vec<_> =
+        late.iter().filter(|(_, count)| **count > 0).map(|(whose, count)| format!("{whose} {count}")).collect();
     each.join(", ")
 }

@@ -1,5 +1,6 @@
 //! `/metrics` for Prometheus, text format 0.0.4: base units, closed lists as labels, every frame in one of the counters.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -204,7 +205,11 @@ fn of_traffic(page: &mut Page, status: &Status) {
 const SERVICES: [&str; 6] = ["modbus", "rtde", "dashboard", "urscript", "external_control", "other"];
 
 fn of_streams(page: &mut Page, status: &Status) {
-    page.family("vambrace_late_frames_total", "counter", "Late frames of periodic streams, by where they lost their time.");
+    page.family(
+        "vambrace_late_frames_total",
+        "counter",
+        "Late frames of periodic streams, by where they lost their time.",
+    );
     for whose in Whose::ALL {
         page.put(&labels(&[("whose", whose.name())]), status.late.get(whose.name()).copied().unwrap_or(0));
     }
@@ -213,14 +218,20 @@ fn of_streams(page: &mut Page, status: &Status) {
     page.put("", status.late_alarms);
     let named = |service: &str| SERVICES.into_iter().find(|name| *name == service).unwrap_or("other");
     let mut each = |name: &'static str, help, value: fn(&StreamStatus) -> f64| {
-        page.family(name, "gauge", help);
-        for (service, toward) in SERVICES.into_iter().flat_map(|service| [(service, "robot"), (service, "plant")]) {
-            let own = status.conversations.iter().filter(|it| named(&it.service) == service);
-            let streams = own.flat_map(|it| &it.streams).filter(|stream| stream.toward == toward);
-            // Nothing where there is no such stream: a zero would look like a good one.
-            if let Some(worst) = streams.map(value).reduce(f64::max) {
-                page.put_seconds(&labels(&[("service", service), ("toward", toward)]), worst / 1e6);
+        // Nothing where there is no such stream: a zero would look like a good one.
+        let mut worst = BTreeMap::new();
+        for conversation in &status.conversations {
+            for stream in &conversation.streams {
+                let toward = if stream.toward == "robot" { "robot" } else { "plant" };
+                let so_far: &mut f64 = worst.entry((named(&conversation.service), toward)).or_default();
+                *so_far = so_far.max(value(stream));
             }
+        }
+        if !worst.is_empty() {
+            page.family(name, "gauge", help);
+        }
+        for ((service, toward), worst) in worst {
+            page.put_seconds(&labels(&[("service", service), ("toward", toward)]), worst / 1e6);
         }
     };
     let help = "Longest time between two frames at either port within two seconds, of the worst stream.";

@@ -54,7 +54,7 @@ pub enum Request {
     },
     /// Event lines after a place; only over the remote API, where the folder is not at hand.
     EventLines {
-        /// The place as the answer before said it; empty = from the oldest.
+        /// The place as the answer before said it; empty = from the oldest, `end` = what comes from now on.
         #[serde(default)]
         after: String,
         /// Wait a few seconds for new ones where there are none.

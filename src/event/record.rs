@@ -52,7 +52,9 @@ impl Record {
             | Self::Answer(Answer { key, .. })
             | Self::Message(MessageRecord { key, .. })
             | Self::Flow(FlowRecord { key, .. })
-            | Self::Notice(Notice::Anomaly { key, .. } | Notice::Unreadable { key, .. } | Notice::Late { key, .. }) => key,
+            | Self::Notice(Notice::Anomaly { key, .. } | Notice::Unreadable { key, .. } | Notice::Late { key, .. }) => {
+                key
+            }
             Self::Frame(_) | Self::Notice(_) => return,
         };
         if !key.is_mirrored() {

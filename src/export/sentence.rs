@@ -243,7 +243,8 @@ fn late(notice: &Notice, names: &Names) -> String {
     };
     let (sender, receiver) = (key.source(*toward).ip(), key.destination(*toward).ip());
     let (sender, receiver) = (names.asset_or_address(sender), names.asset_or_address(receiver));
-    let (late_ns, port) = (interval_ns.saturating_sub(*period_ns), if *toward == Toward::Robot { "plant" } else { "robot" });
+    let (late_ns, port) =
+        (interval_ns.saturating_sub(*period_ns), if *toward == Toward::Robot { "plant" } else { "robot" });
     let mut text = format!(
         "The {service} stream from {sender} to {receiver} came {} ms late ({} ms after the frame before it, {} ms are usual): ",
         tenths(late_ns),
@@ -251,7 +252,9 @@ fn late(notice: &Notice, names: &Names) -> String {
         tenths(*period_ns)
     );
     let _ = match whose {
-        Whose::Client | Whose::Robot => write!(text, "it was late when it reached the {port} port, {sender} sent it late."),
+        Whose::Client | Whose::Robot => {
+            write!(text, "it was late when it reached the {port} port, {sender} sent it late.")
+        }
         Whose::Network => write!(
             text,
             "it was late when it reached the {port} port, though {sender} sent it in time; it was held up or lost on the way."
@@ -260,7 +263,9 @@ fn late(notice: &Notice, names: &Names) -> String {
             text,
             "it was late when it reached the {port} port; whether {sender} or the network was late can't be told."
         ),
-        Whose::Box => write!(text, "it reached the {port} port in time and was {} ms in the box.", tenths(*residence_ns)),
+        Whose::Box => {
+            write!(text, "it reached the {port} port in time and was {} ms in the box.", tenths(*residence_ns))
+        }
     };
     if *unreported > 0 {
         let _ = write!(text, " {unreported} more before it.");

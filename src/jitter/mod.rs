@@ -202,19 +202,13 @@ impl Jitter {
         let [_, refused] = flow.commands;
         let swallowed = std::mem::replace(&mut talk.refused, refused) != refused;
         let departure = if swallowed && departure == Departure::Kept { Departure::Refused } else { departure };
-        let (stream, other) = match (&mut talk.streams, toward) {
-            ([robot, plant], Toward::Robot) => (robot, plant),
-            ([robot, plant], Toward::Plant) => (plant, robot),
-        };
+        let Some(stream) = talk.streams.get_mut(toward as usize) else { return };
         if !datagram && !first && end.next == stream.next {
             return;
         }
         let before = std::mem::replace(&mut stream.next, end.next);
         stream.frames = stream.frames.wrapping_add(1);
         let heard_ns = std::mem::take(&mut stream.heard_ns);
-        if other.heard_ns == 0 {
-            other.heard_ns = at_ns;
-        }
         let mut arrival = Arrival { at_ns, ..Arrival::default() };
         let ticks = if end.is(End::TIMESTAMPS) { stream.clock.note(end.timestamp[0], at_ns) } else { None };
         let last_ns = std::mem::replace(&mut stream.last_ns, at_ns);
@@ -251,11 +245,18 @@ impl Jitter {
             let Some(Pending { talk, toward, departure, arrival }) = self.pending.get(at).copied() else { continue };
             let Some(talk) = self.talks.get_mut(usize::from(talk)) else { continue };
             let (key, id) = (talk.key, talk.id);
-            let Some(stream) = talk.streams.get_mut(toward as usize) else { continue };
+            let (stream, other) = match (&mut talk.streams, toward) {
+                ([robot, plant], Toward::Robot) => (robot, plant),
+                ([robot, plant], Toward::Plant) => (plant, robot),
+            };
             let (mut residence_ns, mut exit_ns) = (0, 0);
             match departure {
                 Departure::Left => {
                     residence_ns = wall_ns.saturating_sub(arrival.at_ns);
+                    // The other side hears it from here on: what the box takes is not part of its answer.
+                    if other.heard_ns == 0 {
+                        other.heard_ns = wall_ns;
+                    }
                     stream.left = stream.left.wrapping_add(1);
                     stream.residence.record(residence_ns);
                     let left_ns = std::mem::replace(&mut stream.left_ns, wall_ns);
@@ -292,7 +293,14 @@ impl Jitter {
                             let room = self.told.len() < TOLD;
                             if let Some(unreported) = room.then(|| stream.tells(arrival.at_ns)).flatten() {
                                 self.told.push(Late {
-                                    key, id, toward, whose, interval_ns, period_ns, residence_ns, unreported,
+                                    key,
+                                    id,
+                                    toward,
+                                    whose,
+                                    interval_ns,
+                                    period_ns,
+                                    residence_ns,
+                                    unreported,
                                 });
                             }
                         }

@@ -49,7 +49,7 @@ pub struct Stream {
     /// Usual time from the other side's frame to this side's, where one comes between two.
     pub(super) answer_ns: u64,
     pub(super) left_ns: u64,
-    /// Stamp of the first frame of the other side since the last of this one; 0 = none.
+    /// When the first frame of the other side since the last of this one went out to it; 0 = none did.
     pub(super) heard_ns: u64,
     told_ns: u64,
     worst_second: u64,
