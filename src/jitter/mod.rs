@@ -350,11 +350,13 @@ impl Jitter {
             self.talks.len().saturating_sub(1)
         } else {
             // Frames of this batch wait for their departure: theirs may not be taken.
-            let waits = |at: usize| self.pending.iter().any(|pending| usize::from(pending.talk) == at);
-            let all = self.talks.iter().enumerate().filter(|(at, _)| !waits(*at));
+            let waiting = self.pending.iter().fold(0_u64, |waiting, it| waiting | 1_u64.wrapping_shl(it.talk.into()));
+            let is_free = |at: u32| waiting.checked_shr(at).is_some_and(|bits| bits & 1 == 0);
+            let all = (0_u32..).zip(&self.talks).filter(|(at, _)| is_free(*at));
             // What was silent for a minute has no period any more.
             let keeps = |talk: &Talk| talk.is_periodic() && at_ns.saturating_sub(talk.last_ns()) < MINUTE_NS;
-            let victim = all.min_by_key(|(_, talk)| (keeps(talk), talk.last_ns())).map(|(at, _)| at);
+            let victim =
+                all.min_by_key(|(_, talk)| (keeps(talk), talk.last_ns())).and_then(|(at, _)| usize::try_from(at).ok());
             // A batch has no more frames than there are places: this one is the first without one.
             let Some(victim) = victim else { return usize::MAX };
             if let Some(old) = self.talks.get_mut(victim) {
