@@ -313,8 +313,11 @@ fn on_a_wire_a_client_that_pauses_and_a_box_that_is_held_up_are_told_apart() {
     let is_late = |event: &Value| event["notice"]["kind"] == "late";
     let told = line.vambrace.waits_for("the client's pause", is_late, |event| event["notice"]["whose"] == "client");
     let sentence = told["notice"]["sentence"].as_str().unwrap();
-    assert!(sentence.starts_with("The modbus stream from plc to robot came "), "{sentence}");
-    assert!(sentence.ends_with("it was late when it reached the plant port, plc sent it late."), "{sentence}");
+    assert!(sentence.starts_with("The modbus stream from plc (10.20.0.21) to robot (10.20.0.40) came "), "{sentence}");
+    assert!(
+        sentence.ends_with("it was late when it reached the plant port, plc (10.20.0.21) sent it late."),
+        "{sentence}"
+    );
     assert_eq!((told["src_ip"].as_str(), told["notice"]["toward"].as_str()), (Some("10.20.0.21"), Some("robot")));
 
     // The packet process stands still for 80 ms, which its watch lets pass.
@@ -390,10 +393,14 @@ impl Pty {
         self.keys.flush().unwrap();
     }
 
-    /// Waits until something was drawn, words as they stand between escape sequences.
+    /// Waits until something stands on the screen, or was written.
     fn shows(&self, what: &str) {
         let started = Instant::now();
-        while !self.shown.lock().unwrap().contains(what) {
+        let stands = || {
+            let written = self.shown.lock().unwrap();
+            written.contains(what) || screen(&written).iter().any(|line| line.contains(what))
+        };
+        while !stands() {
             let shown = self.shown.lock().unwrap().clone();
             assert!(started.elapsed() < Duration::from_secs(30), "{what} was not drawn: {shown:?}");
             std::thread::sleep(Duration::from_millis(20));
@@ -416,6 +423,45 @@ impl Drop for Pty {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The lines of a terminal that knows how to move and to clear, and nothing of colours.
+fn screen(written: &str) -> Vec<String> {
+    let mut cells = vec![vec![' '; 150]; 40];
+    let (mut row, mut column) = (0_usize, 0_usize);
+    let mut characters = written.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\u{1b}' if characters.clone().next() == Some('[') => {
+                let mut sequence = String::new();
+                for next in characters.by_ref().skip(1) {
+                    sequence.push(next);
+                    if next.is_ascii_alphabetic() {
+                        break;
+                    }
+                }
+                let (numbers, end) = sequence.split_at(sequence.len().saturating_sub(1));
+                let mut numbers = numbers.split(';').map(|number| number.parse::<usize>().unwrap_or(1));
+                match end {
+                    "H" => {
+                        row = numbers.next().unwrap_or(1).saturating_sub(1);
+                        column = numbers.next().unwrap_or(1).saturating_sub(1);
+                    }
+                    "J" => cells.iter_mut().for_each(|line| line.fill(' ')),
+                    _ => {}
+                }
+            }
+            '\r' => column = 0,
+            '\n' => row = (row + 1).min(39),
+            other => {
+                if let Some(cell) = cells.get_mut(row).and_then(|line| line.get_mut(column)) {
+                    *cell = other;
+                }
+                column += 1;
+            }
+        }
+    }
+    cells.into_iter().map(|line| line.into_iter().collect()).collect()
 }
 
 #[test]

@@ -28,12 +28,13 @@ pub(super) fn late(counts: &[u64; Whose::COUNT], all: bool) -> BTreeMap<String, 
 fn one(conversation: &Conversation, wall_ns: u64, names: &Names) -> ConversationStatus {
     let talk = &conversation.talk;
     let end = |end: link::Endpoint| std::net::SocketAddr::new(end.ip(), end.port).to_string();
+    let name = |end: link::Endpoint| names.asset(end.ip()).map_or_else(|| end.ip().to_string(), str::to_owned);
     let streams = [Toward::Robot, Toward::Plant].into_iter().zip(&talk.streams);
     ConversationStatus {
         client: end(talk.key.plant),
         robot: end(talk.key.robot),
-        client_name: names.asset_or_address(talk.key.plant.ip()),
-        robot_name: names.asset_or_address(talk.key.robot.ip()),
+        client_name: name(talk.key.plant),
+        robot_name: name(talk.key.robot),
         service: conversation.service.to_string(),
         opened_toward: side(conversation.opened).to_owned(),
         age_seconds: wall_ns.saturating_sub(talk.began_ns) / 1_000_000_000,
