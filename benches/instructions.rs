@@ -23,8 +23,9 @@ use support::{Case, Frames, Rig};
 use vambrace::command::Command;
 use vambrace::engine::{Mode, Rules};
 use vambrace::event::Reason;
-use vambrace::flow::Table;
+use vambrace::flow::{Flow, FlowId, Table};
 use vambrace::gate;
+use vambrace::jitter::{ALARM_NS, Departure, Jitter};
 use vambrace::policy::Ask;
 use vambrace::robot::{Inputs, Rates, State};
 use zerocopy::FromZeros;
@@ -47,6 +48,7 @@ const MEASURED: Counts = Counts {
     whole_modbus: 4_219,
     whole_rtde: 5_713,
     whole_dashboard: 5_453,
+    jitter: 400,
 };
 
 /// Per cent that a count may be above the table: the C library picks other copying code on other processors.
@@ -63,6 +65,7 @@ struct Counts {
     whole_modbus: u64,
     whole_rtde: u64,
     whole_dashboard: u64,
+    jitter: u64,
 }
 
 fn at_most(instructions_a_step: u64) -> LibraryBenchmarkConfig {
@@ -252,8 +255,46 @@ fn whole_path((mut rig, frames): (Box<Rig>, Frames)) -> (Box<Rig>, Frames) {
     (rig, frames)
 }
 
+/// A measurement that has seen the conversation, and the conversation.
+fn measured_flow() -> (Box<Jitter>, Box<Flow>) {
+    let mut flow = Flow::new_box_zeroed().unwrap();
+    flow.set_state(vambrace::flow::State::Established);
+    flow.ends.iter_mut().for_each(|end| end.flags |= vambrace::flow::End::TIMESTAMPS);
+    flow.ends[0].next = 12;
+    let mut jitter = Box::new(Jitter::new());
+    jitter.arrived((FlowId(7), &flow), (Toward::Robot, BEGAN_NS, &[]), Departure::Left);
+    jitter.departed(BEGAN_NS, ALARM_NS);
+    (jitter, flow)
+}
+
+const BEGAN_NS: u64 = 1_700_000_000_000_000_000;
+
+// Beside the path, with every frame that brings something new.
+#[library_benchmark(setup = measured_flow, config = at_most(MEASURED.jitter))]
+#[bench::beats()]
+fn whose_jitter((mut jitter, mut flow): (Box<Jitter>, Box<Flow>)) -> (Box<Jitter>, Box<Flow>) {
+    for beat in 1..=u64::from(EXCHANGES) {
+        let at = BEGAN_NS + beat * 2_000_000;
+        flow.ends[0].next += 12;
+        flow.ends[0].timestamp[0] += 2;
+        jitter.arrived(black_box((FlowId(7), &flow)), black_box((Toward::Robot, at, &[])), Departure::Left);
+        jitter.departed(at + 20_000, black_box(ALARM_NS));
+    }
+    (jitter, flow)
+}
+
 library_benchmark_group!(
     name = steps,
-    benchmarks = [parse, dissect_modbus, dissect_dashboard, dissect_rtde, find_flow, decide, gate_accept, whole_path]
+    benchmarks = [
+        parse,
+        dissect_modbus,
+        dissect_dashboard,
+        dissect_rtde,
+        find_flow,
+        decide,
+        gate_accept,
+        whole_path,
+        whose_jitter
+    ]
 );
 main!(library_benchmark_groups = steps);

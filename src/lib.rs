@@ -15,6 +15,7 @@ pub mod flow;
 pub mod gate;
 pub mod index;
 pub mod inspect;
+pub mod jitter;
 #[cfg(feature = "lab")]
 pub mod lab;
 pub mod learn;

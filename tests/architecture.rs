@@ -50,13 +50,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "appliance",
         &[
-            "command", "config", "control", "document", "engine", "event", "export", "flow", "gate", "learn", "nic",
-            "patches", "policy", "record", "robot", "sys",
+            "command", "config", "control", "document", "engine", "event", "export", "flow", "gate", "jitter", "learn",
+            "nic", "patches", "policy", "record", "robot", "sys",
         ],
     ),
     // Plays traffic that it makes by itself through the engine, and over ports.
     ("bench", &["command", "engine", "nic", "policy", "record", "sys"]),
-    ("engine", &["command", "event", "flow", "gate", "inspect", "nic", "policy", "record", "robot"]),
+    ("engine", &["command", "event", "flow", "gate", "inspect", "jitter", "nic", "policy", "record", "robot"]),
+    ("jitter", &["event", "flow"]),
     // Follows the event files and talks to the control socket like anybody; sees no frame and no record in the making.
     ("console", &["config", "control", "document", "event", "export", "record", "sys"]),
     ("learn", &["command", "event", "policy"]),
@@ -84,7 +85,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Rooms that compute and do nothing else: no files, sockets, threads, clocks or log.
 const PURE: &[&str] =
-    &["command", "document", "event", "flow", "gate", "inspect", "learn", "patches", "policy", "robot"];
+    &["command", "document", "event", "flow", "gate", "inspect", "jitter", "learn", "patches", "policy", "robot"];
 
 /// What a pure room must not name.
 const EFFECTS: &[&str] = &[
@@ -133,7 +134,8 @@ const SPEAK_SOME: &[(&str, &str)] = &[
 ];
 
 /// Rooms that may see frames and headers.
-const SEE_FRAMES: &[&str] = &["appliance", "bench", "engine", "event", "export", "flow", "gate", "nic", "record"];
+const SEE_FRAMES: &[&str] =
+    &["appliance", "bench", "engine", "event", "export", "flow", "gate", "jitter", "nic", "record"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -243,6 +243,31 @@ fn nothing_is_allocated_for_what_depends_on_the_past() {
     assert_eq!(reasons, [398, 398], "each connection's set-up and write pass, and another's are refused");
 }
 
+/// What is measured beside the path: beats, a stranger's connection, late frames that are told of.
+#[test]
+fn nothing_is_allocated_for_whose_jitter_it_was() {
+    use vambrace::jitter::{ALARM_NS, Departure, Jitter};
+    let case = support::rtde(200);
+    let mut rig = Rig::new(Mode::Enforce);
+    rig.play(&case.opening);
+    let mut jitter = Jitter::new();
+    let mut told = 0;
+    let taken = allocations(|| {
+        let mut at = 1_700_000_000_000_000_000_u64;
+        for (round, (toward, frame)) in case.measured.iter().enumerate() {
+            rig.frame(toward, frame);
+            at += if round == 300 { 14_000_000 } else { 1_000_000 };
+            let flow = rig.pipeline.touched().unwrap();
+            jitter.arrived(flow, (toward, at, frame), Departure::Left);
+            jitter.departed(at + 20_000, ALARM_NS);
+            told += std::iter::from_fn(|| jitter.next_late()).count();
+        }
+    });
+    assert_eq!(taken, 0);
+    assert!(told > 0);
+    assert_eq!(jitter.talks()[0].streams[0].frames, 200);
+}
+
 #[test]
 fn allocations_are_seen() {
     let mut held = Vec::new();

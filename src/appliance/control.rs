@@ -501,6 +501,9 @@ impl Orders {
                 budget: self.config.record.size_budget.0,
                 error: self.records.error(),
             },
+            conversations: super::conversations::all(&snapshot, &self.names),
+            late: super::conversations::late(&snapshot.late, true),
+            late_alarms: snapshot.late_alarms,
         }
     }
 }
@@ -544,7 +547,7 @@ fn quarantined(config: &Config, held: &Held, rules: &Rules, now_ns: u64) -> Quar
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nanoseconds below a second, for people")]
-fn microseconds(nanoseconds: u64) -> f64 {
+pub(super) fn microseconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1000.0
 }
 

@@ -16,6 +16,7 @@
 
 mod capture;
 mod control;
+mod conversations;
 mod hang;
 mod heart_beat;
 mod learner;

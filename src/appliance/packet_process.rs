@@ -122,6 +122,8 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
     names.set_rules(rules.policy.generation(), rules.policy.rule_ids().map(str::to_owned).collect());
     let queue = Arc::new(Queue::new(QUEUE.0, QUEUE.1));
     let shared = Arc::new(WorkerShared::new(Arc::clone(&rules)));
+    let alarm_ns = u64::from(config.guard.late_ms).saturating_mul(1_000_000);
+    shared.alarm_ns.store(alarm_ns, Ordering::Relaxed);
     let eve = EveRender { names: Arc::clone(&names), capture: false };
     let ring = (config.evidence.ring.bytes() > 0).then(|| Arc::new(FrameRing::new(config.evidence.ring.bytes())));
     let options = RecordOptions {

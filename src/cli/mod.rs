@@ -22,6 +22,7 @@ mod replay;
 mod rule_text;
 mod run;
 mod status;
+mod top;
 mod when;
 
 use std::path::PathBuf;
@@ -75,6 +76,8 @@ enum Command {
     Mode(mode::ModeArgs),
     /// The appliance on one screen.
     Status,
+    /// The appliance on the whole terminal, live: wire, latency, conversations, refusals.
+    Top,
     /// Which rule decided an event or a frame of a capture, and what would have allowed it.
     Explain(explain::ExplainArgs),
     /// Print or follow events.
@@ -182,6 +185,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&context, &args),
         Command::Mode(args) => mode::run(&context, &args),
         Command::Status => status::run(&context),
+        Command::Top => top::run(&context),
         Command::Explain(args) => explain::run(&context, &args),
         Command::Events(args) => events::run(&context, &args),
         Command::Evidence(command) => evidence::run(&context, &command),

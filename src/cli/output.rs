@@ -29,7 +29,6 @@ impl Output {
     }
 
     /// Without colours.
-    #[cfg(test)]
     pub(super) fn plain() -> Self {
         Self { colour: false }
     }

@@ -1,5 +1,7 @@
 use super::{Context, Exit, ask};
-use crate::control::{Request, Response, Status};
+use std::collections::BTreeMap;
+
+use crate::control::{ConversationStatus, Request, Response, Status, StreamStatus};
 
 /// Prints the state of the running appliance.
 pub(super) fn run(context: &Context) -> Exit {
@@ -46,6 +48,14 @@ fn print(status: &Status) {
     println!("flows      {} of {}", traffic.flows, traffic.flow_room);
     let (p50, p99, longest) = (traffic.p50_us, traffic.p99_us, traffic.longest_us);
     println!("in the box {p50:.1} us median, {p99:.1} us at 99 %, {longest:.1} us at most");
+    for conversation in &status.conversations {
+        for stream in &conversation.streams {
+            println!("stream     {}", stream_line(conversation, stream));
+        }
+    }
+    if status.late.values().any(|count| *count > 0) {
+        println!("late       {}; {} of them so late that events tell of it", whose(&status.late), status.late_alarms);
+    }
     for robot in &status.robots {
         let version = robot.version.as_ref().map_or(String::new(), |version| format!(", software {version}"));
         let age = robot.age_ms.map_or("never seen".to_owned(), |age| format!("{age} ms ago"));
@@ -84,4 +94,31 @@ fn print(status: &Status) {
     for sentence in &status.degraded {
         println!("DEGRADED   {sentence}");
     }
+}
+
+/// One periodic stream: its beat at either port, the box between them, and whose late frames were.
+fn stream_line(conversation: &ConversationStatus, stream: &StreamStatus) -> String {
+    let ends = [&conversation.client_name, &conversation.robot_name];
+    let [from, to] = if stream.toward == "robot" { ends } else { [ends[1], ends[0]] };
+    let (entry, exit, inside) = (&stream.entry, &stream.exit, &stream.in_the_box);
+    let late = if stream.late.is_empty() { "none late".to_owned() } else { format!("late {}", whose(&stream.late)) };
+    format!(
+        "{from} -> {to} {}: every {:.2} ms; in p99 {:.2}, most {:.2}; out p99 {:.2}, most {:.2} ms; box p99 {:.0}, most \
+         {:.0} us; {late}",
+        conversation.service,
+        stream.period_us / 1e3,
+        entry.p99_us / 1e3,
+        entry.longest_us / 1e3,
+        exit.p99_us / 1e3,
+        exit.longest_us / 1e3,
+        inside.p99_us,
+        inside.longest_us,
+    )
+}
+
+/// Counts of late frames that are not zero: `client 2, box 1`.
+pub(super) fn whose(late: &BTreeMap<String, u64>) -> String {
+    let each: Vec<_> =
+        late.iter().filter(|(_, count)| **count > 0).map(|(whose, count)| format!("{whose} {count}")).collect();
+    each.join(", ")
 }

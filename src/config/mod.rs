@@ -259,11 +259,14 @@ pub struct Guard {
     /// Connections that one address may open in a second; 0 = any number.
     #[schemars(range(max = 10_000))]
     pub connections_per_second: u32,
+    /// Milliseconds between two frames of a periodic stream from which on a late one is told of; 0 = never.
+    #[schemars(range(max = 1_000))]
+    pub late_ms: u32,
 }
 
 impl Default for Guard {
     fn default() -> Self {
-        Self { connections_per_second: 50 }
+        Self { connections_per_second: 50, late_ms: 10 }
     }
 }
 

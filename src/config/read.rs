@@ -196,9 +196,14 @@ fn layer2(table: &Table<'_>) -> Layer2 {
 
 fn guard(table: &Table<'_>) -> Guard {
     let most = table.take("connections_per_second").and_then(|value| value.integer(0..=10_000));
+    let late = table.take("late_ms").and_then(|value| value.integer(0..=1_000));
     table.finish();
-    let most = most.and_then(|most| u32::try_from(most).ok());
-    Guard { connections_per_second: most.unwrap_or(Guard::default().connections_per_second) }
+    let default = Guard::default();
+    let number = |given: Option<_>, unless_given| given.and_then(|it| u32::try_from(it).ok()).unwrap_or(unless_given);
+    Guard {
+        connections_per_second: number(most, default.connections_per_second),
+        late_ms: number(late, default.late_ms),
+    }
 }
 
 fn record(table: &Table<'_>) -> Record {

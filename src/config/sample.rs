@@ -56,6 +56,10 @@ ipv6 = "refuse"
 # Connections that one address may open in a second, whatever the policy allows; 0 = any number. A client that opens one
 # for each command needs ten; the services of a controller serve a handful at a time.
 connections_per_second = 50
+# Milliseconds between two frames of a periodic stream (RTDE, set-points, a Modbus cycle) from which on a late one is told
+# of, with whose fault it was; 0 = never. 10: UR's client library gives up on set-points after 20 ms, and half of that is
+# left to look. A stream of longer beats is told of when a whole beat is missing.
+late_ms = 10
 
 # Devices that have a name in the policy and in records. Exactly one is the robot.
 [[asset]]

@@ -1,5 +1,6 @@
 //! `/metrics` for Prometheus, text format 0.0.4: base units, closed lists as labels, every frame in one of the counters.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -13,8 +14,8 @@ use super::remote::Outcomes;
 use super::sender::Progress;
 use super::witness::Pushed;
 use crate::config::Mode;
-use crate::control::{Client, Request, Response, Status};
-use crate::event::Reason;
+use crate::control::{Client, Request, Response, Status, StreamStatus};
+use crate::event::{Reason, Whose};
 
 /// Longest request that is read.
 const REQUEST: u64 = 8 << 10;
@@ -109,6 +110,7 @@ impl Metrics {
         if let Some(status) = &status {
             of_the_box(&mut page, status);
             of_traffic(&mut page, status);
+            of_streams(&mut page, status);
             of_records(&mut page, status);
         }
         self.own(&mut page);
@@ -243,6 +245,49 @@ fn of_traffic(page: &mut Page, status: &Status) {
         page.family(name, "gauge", help);
         page.put_seconds("", value / 1e6);
     }
+}
+
+/// Services by name; what else there is goes by one label, so that no client can make new ones.
+const SERVICES: [&str; 6] = ["modbus", "rtde", "dashboard", "urscript", "external_control", "other"];
+
+fn of_streams(page: &mut Page, status: &Status) {
+    page.family(
+        "vambrace_late_frames_total",
+        "counter",
+        "Late frames of periodic streams, by where they lost their time.",
+    );
+    for whose in Whose::ALL {
+        page.put(&labels(&[("whose", whose.name())]), status.late.get(whose.name()).copied().unwrap_or(0));
+    }
+    let help = "Those of them that were as late as is told of.";
+    page.family("vambrace_late_alarms_total", "counter", help);
+    page.put("", status.late_alarms);
+    let named = |service: &str| SERVICES.into_iter().find(|name| *name == service).unwrap_or("other");
+    let mut each = |name: &'static str, help, value: fn(&StreamStatus) -> f64| {
+        // Nothing where there is no such stream: a zero would look like a good one.
+        let mut worst = BTreeMap::new();
+        for conversation in &status.conversations {
+            for stream in &conversation.streams {
+                let toward = if stream.toward == "robot" { "robot" } else { "plant" };
+                let so_far: &mut f64 = worst.entry((named(&conversation.service), toward)).or_default();
+                *so_far = so_far.max(value(stream));
+            }
+        }
+        if !worst.is_empty() {
+            page.family(name, "gauge", help);
+        }
+        for ((service, toward), worst) in worst {
+            page.put_seconds(&labels(&[("service", service), ("toward", toward)]), worst / 1e6);
+        }
+    };
+    let help = "Longest time between two frames at either port within two seconds, of the worst stream.";
+    each("vambrace_stream_interval_worst_seconds", help, |stream| stream.worst_us);
+    let help = "Time between two frames where they come in, 99 of 100, of the worst stream.";
+    each("vambrace_stream_interval_entry_p99_seconds", help, |stream| stream.entry.p99_us);
+    let help = "Time between two frames where they go out, 99 of 100, of the worst stream.";
+    each("vambrace_stream_interval_exit_p99_seconds", help, |stream| stream.exit.p99_us);
+    let help = "Time in the box, 99 of 100 frames, of the worst stream.";
+    each("vambrace_stream_residence_p99_seconds", help, |stream| stream.in_the_box.p99_us);
 }
 
 fn of_records(page: &mut Page, status: &Status) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 
 use super::*;
-use crate::control::{Caller, Handler, PolicyText, PortStatus, RobotStatus, Server};
+use crate::control::{Caller, ConversationStatus, Handler, PolicyText, PortStatus, RobotStatus, Server, StreamStatus};
 
 /// Families and samples of a page: a reader and linter written from the exposition format's description and the naming
 /// rules of Prometheus ("Metric and label naming", "Text-based format").
@@ -114,6 +114,16 @@ pub(crate) fn status() -> Status {
     status.traffic.dropped = 20;
     status.traffic.dropped_by = [("fragment".to_owned(), 5), ("no_rule".to_owned(), 15)].into();
     status.traffic.p50_us = 4.5;
+    let conversation = |service: &str, worst_us| ConversationStatus {
+        service: service.into(),
+        streams: vec![StreamStatus { toward: "plant".into(), worst_us, ..StreamStatus::default() }],
+        ..ConversationStatus::default()
+    };
+    // Who opens ports makes no labels.
+    let other = (1..60).map(|port| conversation(&format!("tcp/{port}"), 7.0));
+    status.conversations = other.chain([conversation("rtde", 2100.0), conversation("rtde", 13_200.0)]).collect();
+    status.late = [("client".to_owned(), 2), ("box".to_owned(), 1)].into();
+    status.late_alarms = 1;
     status
 }
 
@@ -159,6 +169,11 @@ fn the_page_keeps_the_formats_rules_and_adds_up() {
     assert_eq!(value("vambrace_robot_state_age_seconds{robot=\"arm \\\"4\\\"\\\\\"}"), 1.5);
     assert_eq!(value("vambrace_residence_median_seconds"), 4.5e-6);
     assert_eq!(value("vambrace_up"), 1.0);
+    assert_eq!(value("vambrace_late_frames_total{whose=\"client\"}"), 2.0);
+    assert_eq!(value("vambrace_late_frames_total{whose=\"robot\"}"), 0.0);
+    assert_eq!(value("vambrace_late_alarms_total"), 1.0);
+    assert_eq!(value("vambrace_stream_interval_worst_seconds{service=\"rtde\",toward=\"plant\"}"), 0.0132);
+    assert_eq!(value("vambrace_stream_interval_worst_seconds{service=\"other\",toward=\"plant\"}"), 7e-6);
     assert!(linted.samples.len() < 150, "bounded");
     assert_eq!(
         linted.kinds.len(),

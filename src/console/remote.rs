@@ -60,6 +60,8 @@ pub(super) struct Outcomes {
 struct Visit {
     /// Whether it is recorded that events are read, or checkpoints pushed.
     told: bool,
+    /// Whether it is recorded that the state is looked at.
+    status: bool,
     /// Whether it is recorded that checkpoints were unfit.
     unfit: bool,
     /// The evidence that is fetched.
@@ -178,7 +180,7 @@ impl Remote {
     /// Has it recorded that somebody was refused.
     fn deny(&self, what: &str, why: &str, person: &Person) {
         let request = Request::Denied { what: what.to_owned(), why: why.to_owned() };
-        let error = match self.ask(&request, person) {
+        let error = match self.ask(&request, Some(person)) {
             Ok(Response::Failed { messages, .. }) => messages.join("; "),
             Ok(_) => return,
             Err(error) => error.to_string(),
@@ -186,13 +188,13 @@ impl Remote {
         tracing::error!(%error, what, why, user = person.user, "a refusal could not be recorded");
     }
 
-    fn ask(&self, request: &Request, person: &Person) -> Result<Response, ControlError> {
+    fn ask(&self, request: &Request, person: Option<&Person>) -> Result<Response, ControlError> {
         let (count, left) = &self.asking;
         let taken = count.lock().unwrap_or_else(PoisonError::into_inner);
         let mut taken = left.wait_while(taken, |taken| *taken >= ASKING).unwrap_or_else(PoisonError::into_inner);
         *taken = taken.saturating_add(1);
         drop(taken);
-        let answer = Client::connect(&self.socket).and_then(|mut client| client.ask_for(request, Some(person)));
+        let answer = Client::connect(&self.socket).and_then(|mut client| client.ask_for(request, person));
         let mut taken = count.lock().unwrap_or_else(PoisonError::into_inner);
         *taken = taken.saturating_sub(1);
         left.notify_one();
@@ -269,7 +271,7 @@ impl Remote {
             self.deny(&request.summary(), &why, person);
             return Err(Response::failed(FailureKind::Failed, why));
         };
-        match self.ask(request, person) {
+        match self.ask(request, Some(person)) {
             Err(error) => Err(unreachable(&error)),
             Ok(failed @ Response::Failed { .. }) => Err(failed),
             Ok(_) => {
@@ -288,7 +290,7 @@ impl Remote {
             // That somebody reads events, or pushes checkpoints, is recorded once a connection, not once a page.
             if !visit.told {
                 let pushes = matches!(request, Request::Witness { .. });
-                match self.ask(&request, person) {
+                match self.ask(&request, Some(person)) {
                     // A management station keeps checkpoints without a packet process of its own.
                     Err(error) if pushes => tracing::warn!(%error, user = user.name, "a push is not recorded"),
                     Err(error) => return unreachable(&error),
@@ -327,14 +329,28 @@ impl Remote {
             }
             _ => {}
         }
-        match self.ask(&request, person) {
-            Ok(response) => response,
+        // The same of looking at the state: who watches it asks every second.
+        let again = request == Request::Status && visit.status;
+        match self.ask(&request, (!again).then_some(person)) {
+            Ok(response) => {
+                visit.status |= matches!(response, Response::Status(_));
+                response
+            }
             Err(error) => unreachable(&error),
         }
     }
 
     fn lines(&self, after: &str, wait: bool) -> Response {
-        let cursor = if after.is_empty() { Ok(Cursor::default()) } else { after.parse::<Cursor>() };
+        let cursor = match after {
+            "" => Ok(Cursor::default()),
+            "end" => match Cursor::end_of(&self.records) {
+                Ok((cursor, _)) => Ok(cursor),
+                Err(error) => {
+                    return Response::failed(FailureKind::Failed, format!("{}: {error}", self.records.display()));
+                }
+            },
+            place => place.parse::<Cursor>(),
+        };
         let cursor = match cursor {
             Ok(cursor) => cursor,
             Err(error) => return Response::failed(FailureKind::Usage, error),

@@ -16,9 +16,14 @@ struct Box4(Mutex<Vec<(String, String, String)>>);
 
 impl Handler for Box4 {
     fn handle(&self, request: Request, caller: &Caller) -> Response {
-        let person = caller.person.clone().expect("a person");
-        assert_eq!(person.address, IpAddr::from([127, 0, 0, 1]));
-        self.0.lock().unwrap().push((person.user, person.role, request.summary()));
+        // Without a person nothing is recorded: only who watches the state may come so, after it was recorded once.
+        match caller.person.clone() {
+            Some(person) => {
+                assert_eq!(person.address, IpAddr::from([127, 0, 0, 1]));
+                self.0.lock().unwrap().push((person.user, person.role, request.summary()));
+            }
+            None => assert!(matches!(request, Request::Status), "{request:?}"),
+        }
         match request {
             Request::Status => Response::Status(Box::new(Status { mode: "enforce".into(), ..Status::default() })),
             Request::Mode { mode, for_seconds } => {
@@ -157,8 +162,23 @@ fn event_lines_come_page_by_page_and_are_recorded_once() {
     let answer = client.ask(&Request::EventLines { after, wait: true }).unwrap();
     assert!(matches!(answer, Response::EventLines { lines, .. } if lines.len() == 1), "the request waits for it");
     writer.join().unwrap();
+    let end = client.ask(&Request::EventLines { after: "end".into(), wait: false }).unwrap();
+    let Response::EventLines { lines, after, lost: None } = end else { panic!("{end:?}") };
+    assert_eq!((lines.len(), after.is_empty()), (0, false), "only what comes from now on");
     let odd = client.ask(&Request::EventLines { after: "../x".into(), wait: false }).unwrap();
     assert!(matches!(odd, Response::Failed { kind: FailureKind::Usage, .. }));
+}
+
+#[test]
+fn who_watches_the_state_is_recorded_once_a_connection() {
+    let setting = Setting::new("watches", Role::Viewer);
+    for _ in 0..2 {
+        let mut client = Client::connect_remote(&setting.remote).unwrap();
+        for _ in 0..4 {
+            assert!(matches!(client.ask(&Request::Status).unwrap(), Response::Status(_)));
+        }
+    }
+    assert_eq!(setting.asked(), [entry("eva", "viewer", "status"), entry("eva", "viewer", "status")]);
 }
 
 #[test]

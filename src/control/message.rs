@@ -56,7 +56,7 @@ pub enum Request {
     },
     /// Event lines after a place; only over the remote API, where the folder is not at hand.
     EventLines {
-        /// The place as the answer before said it; empty = from the oldest.
+        /// The place as the answer before said it; empty = from the oldest, `end` = what comes from now on.
         #[serde(default)]
         after: String,
         /// Wait a few seconds for new ones where there are none.
@@ -365,6 +365,83 @@ pub struct Status {
     /// The records.
     #[serde(default)]
     pub records: RecordStatus,
+    /// The conversations that brought something last, at most 64; of periodic ones with whose jitter it was.
+    #[serde(default)]
+    pub conversations: Vec<ConversationStatus>,
+    /// Late frames of periodic streams since the start, by where they lost their time: `client`, `network`, `plant`
+    /// (client or network), `robot`, `box`.
+    #[serde(default)]
+    pub late: std::collections::BTreeMap<String, u64>,
+    /// Those of them that were as late as is told of.
+    #[serde(default)]
+    pub late_alarms: u64,
+}
+
+/// One conversation.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ConversationStatus {
+    /// Address and port of the end on the plant's side.
+    pub client: String,
+    /// Address and port of the end on the robot's side.
+    pub robot: String,
+    /// Its asset name, or its address.
+    pub client_name: String,
+    /// The same of the robot's side.
+    pub robot_name: String,
+    /// The service.
+    pub service: String,
+    /// The side that was called: `robot` or `plant`.
+    pub opened_toward: String,
+    /// For how many seconds it lasts.
+    pub age_seconds: u64,
+    /// Milliseconds since something new came from either end.
+    pub silent_ms: u64,
+    /// Frames toward the robot and toward the plant.
+    pub frames: [u64; 2],
+    /// Bytes on the wire toward the robot and toward the plant.
+    pub bytes: [u64; 2],
+    /// Commands allowed and refused.
+    pub commands: [u64; 2],
+    /// Its periodic directions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub streams: Vec<StreamStatus>,
+}
+
+/// The frames of a conversation that travel one way with a period.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StreamStatus {
+    /// Where they travel to: `robot` or `plant`.
+    pub toward: String,
+    /// Frames that brought something new.
+    pub frames: u64,
+    /// The usual time between two, in microseconds.
+    pub period_us: f64,
+    /// Time between two at the port where they come in.
+    pub entry: TimesStatus,
+    /// Time between two at the port where they go out.
+    pub exit: TimesStatus,
+    /// Time in the box.
+    pub in_the_box: TimesStatus,
+    /// Longest time between two at either port in this or the last second, in microseconds.
+    pub worst_us: f64,
+    /// Late frames, more than a quarter of a period, by where they lost their time; those that occurred.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub late: std::collections::BTreeMap<String, u64>,
+    /// Late frames that only answered a late frame of the other side.
+    pub followed: u64,
+    /// Silences of more than a second that the sender chose.
+    pub pauses: u64,
+}
+
+/// A distribution of times, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TimesStatus {
+    /// Half of them are no longer.
+    pub p50_us: f64,
+    /// 99 of 100 are no longer.
+    pub p99_us: f64,
+    /// The longest.
+    pub longest_us: f64,
 }
 
 /// One RTDE input that a connection has.

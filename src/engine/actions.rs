@@ -43,6 +43,16 @@ pub enum Out {
     },
 }
 
+impl Out {
+    /// The side it leaves to.
+    #[must_use]
+    pub const fn toward(&self) -> Toward {
+        match self {
+            Self::Received { toward, .. } | Self::Crafted { toward, .. } => *toward,
+        }
+    }
+}
+
 /// A received frame of which a copy belongs into the records.
 #[derive(Clone, Copy, Debug)]
 pub struct Kept {

@@ -166,6 +166,12 @@ impl Arena {
         self.flux.settled(&mut self.shared);
     }
 
+    /// The conversation that changes right now.
+    #[inline]
+    pub(super) fn in_flux(&self) -> Option<FlowId> {
+        self.flux.in_flux()
+    }
+
     /// What was in flux when the predecessor ended.
     #[must_use]
     pub fn torn(&self) -> Option<super::flux::Torn> {

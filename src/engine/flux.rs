@@ -123,6 +123,14 @@ impl Flux {
         self.set(0, state);
     }
 
+    /// The conversation that was named last, until everything is settled.
+    #[inline]
+    pub(super) fn in_flux(&self) -> Option<FlowId> {
+        let word = self.word.load(Ordering::Relaxed);
+        let [low, high, ..] = word.to_le_bytes();
+        (word & CONVERSATION != 0).then_some(FlowId(u16::from_le_bytes([low, high])))
+    }
+
     #[inline]
     fn set<T>(&self, word: u64, state: &mut T) {
         black_box(&mut *state);

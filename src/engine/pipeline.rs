@@ -17,7 +17,7 @@ use super::scene::{Budgets, Scene};
 use super::spliced::slot_of;
 use crate::command::Service;
 use crate::event::{FlowEnd, Notice, Reason, Record, RuleId};
-use crate::flow::{self, FlowId, State};
+use crate::flow::{self, Flow, FlowId, State};
 use crate::nic::Frame;
 
 /// Time between two looks at timers. Source: the finest deadline is that of a held unit, 2 ms.
@@ -53,6 +53,8 @@ pub struct Pipeline<'m, O = ()> {
     next_tick_ns: u64,
     sweep: u16,
     wall_ns: u64,
+    /// The conversation of the last frame.
+    touched: Option<FlowId>,
     /// A connection that was torn and of which both ends are still to be told.
     torn: Option<FlowId>,
 }
@@ -72,6 +74,7 @@ impl<'m, O: Observer> Pipeline<'m, O> {
             next_tick_ns: 0,
             sweep: 0,
             wall_ns: 0,
+            touched: None,
             torn,
         };
         pipeline.set_rules(rules);
@@ -119,6 +122,13 @@ impl<'m, O: Observer> Pipeline<'m, O> {
     #[must_use]
     pub fn arena(&self) -> &Arena {
         self.arena
+    }
+
+    /// The conversation that the last frame belonged to and changed, where it did, as the frame left it.
+    #[inline]
+    #[must_use]
+    pub fn touched(&self) -> Option<(FlowId, &Flow)> {
+        self.touched.and_then(|id| Some((id, self.arena.shared().flows.flow(id)?)))
     }
 
     /// Who listens.
@@ -198,6 +208,7 @@ impl<'m, O: Observer> Pipeline<'m, O> {
         self.wall_ns = frame.meta.received_ns;
         Counters::add(&mut self.counters.received, toward);
         let fate = self.judge(toward, frame, now_ns, actions);
+        self.touched = self.arena.in_flux();
         // Published: nothing of it has left yet, as what leaves is carried out after this.
         self.arena.settle();
         let enforce = self.rules.mode.enforces();

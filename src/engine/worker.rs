@@ -7,12 +7,14 @@ use hdrhistogram::Histogram;
 
 use super::actions::{Actions, Kept, Out};
 use super::arena::Arena;
+use super::conversation::{self, Conversation};
 use super::counters::Counters;
 use super::judge::{Observer, Who};
 use super::pipeline::{Fate, Pipeline};
 use super::rules::Rules;
 use crate::command::Command;
-use crate::event::{Event, EventId, InUse, Notice, Verdict};
+use crate::event::{Event, EventId, InUse, Notice, Verdict, Whose};
+use crate::jitter::{self, Departure, Jitter};
 use crate::nic::{BATCH, Frame, FramePort, PortError};
 use crate::record::{Became, FrameRing, Passing, Queue, Refused};
 use crate::robot::State;
@@ -92,6 +94,8 @@ pub struct Shared {
     pub turns: AtomicU64,
     /// What happened outside the path and is to be recorded in order.
     pub notices: crossbeam::queue::ArrayQueue<Notice>,
+    /// From how many nanoseconds between two frames on a late one is told of; 0 = never.
+    pub alarm_ns: AtomicU64,
     /// What was counted, a few times a second.
     pub snapshot: std::sync::Mutex<Snapshot>,
 }
@@ -105,7 +109,9 @@ impl Shared {
             stop: AtomicBool::new(false),
             turns: AtomicU64::new(0),
             notices: crossbeam::queue::ArrayQueue::new(64),
+            alarm_ns: AtomicU64::new(jitter::ALARM_NS),
             snapshot: std::sync::Mutex::new(Snapshot {
+                conversations: Vec::with_capacity(jitter::TALKS),
                 inputs: Vec::with_capacity(rtde::Variable::INPUTS),
                 quarantine: Vec::with_capacity(super::quarantine::OFFENDERS),
                 ..Snapshot::default()
@@ -138,6 +144,14 @@ pub struct Snapshot {
     pub residence_ns: [u64; 3],
     /// Whether the ports work: robot's and plant's.
     pub up: [bool; 2],
+    /// The conversations that brought something last, with what was measured of them.
+    pub conversations: Vec<Conversation>,
+    /// Late frames of periodic streams since the start, by [`Whose`].
+    pub late: [u64; Whose::COUNT],
+    /// Those of them that were later than is told of.
+    pub late_alarms: u64,
+    /// Wall clock of the snapshot, by which frames are stamped.
+    pub wall_ns: u64,
 }
 
 /// Hands units that are longer than what their event holds to the recorder.
@@ -171,6 +185,7 @@ pub struct Worker<'m, P, C, T> {
     tap: T,
     ring: Option<Arc<FrameRing>>,
     residence: Histogram<u32>,
+    jitter: Jitter,
     refused_by_port: [u64; 2],
     snapshot_ns: u64,
     up: [bool; 2],
@@ -203,6 +218,7 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
             ring: None,
             // Two digits over 1 ns to 1 s: 30 KiB instead of 168.
             residence: Histogram::new_with_bounds(1, 1_000_000_000, 2)?,
+            jitter: Jitter::new(),
             refused_by_port: [0; 2],
             snapshot_ns: 0,
             up: [true; 2],
@@ -300,7 +316,7 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
                 self.tap.frame(toward, &frame);
             }
             self.actions.begin(index, toward);
-            let kept = self.actions.kept().len();
+            let (kept, outs) = (self.actions.kept().len(), self.actions.outs().len());
             let fate = self.pipeline.handle(toward, &frame, now_ns, &mut self.actions);
             if let Some(ring) = &self.ring {
                 let became = match fate {
@@ -311,6 +327,15 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
                 let (wall_ns, wire_len) = (frame.meta.received_ns, frame.meta.wire_len);
                 ring.push(&Passing { toward, became, wire_len, wall_ns, monotonic_ns: now_ns }, frame.bytes);
             }
+            if let Some(flow) = self.pipeline.touched() {
+                let outs = self.actions.outs().get(outs..).unwrap_or_default();
+                let departure = match fate {
+                    _ if outs.iter().any(|out| out.toward() == toward) => Departure::Left,
+                    Fate::Drop(_) => Departure::Refused,
+                    _ => Departure::Kept,
+                };
+                self.jitter.arrived(flow, (toward, frame.meta.received_ns, frame.bytes), departure);
+            }
             if shows != Shows::Nothing {
                 show(&self.tap, shows, &self.pipeline, (toward, &frame, fate), (&self.actions, kept));
             }
@@ -318,11 +343,27 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
         self.carry_out(toward);
         let port = if toward == Toward::Robot { &self.plant } else { &self.robot };
         let received_ns = port.frame(0).meta.received_ns;
-        let residence = self.clock.wall_ns().saturating_sub(received_ns);
-        self.residence.saturating_record(residence.clamp(1, 1_000_000_000));
+        let wall_ns = self.clock.wall_ns();
+        self.residence.saturating_record(wall_ns.saturating_sub(received_ns).clamp(1, 1_000_000_000));
+        self.measure(now_ns, wall_ns);
         let port = if toward == Toward::Robot { &mut self.plant } else { &mut self.robot };
         port.release();
         true
+    }
+
+    /// The frames of a batch left at `wall_ns`; `now_ns` is when the turn began. Events of late ones are carried out with
+    /// what comes next.
+    fn measure(&mut self, now_ns: u64, wall_ns: u64) {
+        if self.jitter.is_odd(wall_ns.wrapping_sub(now_ns)) {
+            // Either the clock was set or the turn took long: read again, without a turn between the two.
+            self.jitter.clock(self.clock.wall_ns().wrapping_sub(self.clock.monotonic_ns()));
+        }
+        self.jitter.departed(wall_ns, self.shared.alarm_ns.load(Ordering::Relaxed));
+        while let Some(late) = self.jitter.next_late() {
+            let flow = self.pipeline.arena().shared().flows.flow(late.id);
+            let notice = conversation::notice(&late, flow);
+            self.pipeline.notice(notice, now_ns, wall_ns, &mut self.actions);
+        }
     }
 
     /// Sends and records what the actions say, and empties them. `toward` is the direction of the current batch.
@@ -440,6 +481,12 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
         snapshot.kernel_drops = [self.plant.kernel_drops(), self.robot.kernel_drops()];
         snapshot.residence_ns = [0.5, 0.99, 1.0].map(|quantile| self.residence.value_at_quantile(quantile));
         snapshot.up = self.up;
+        let shared = self.pipeline.arena().shared();
+        snapshot.conversations.clear();
+        let talks = self.jitter.talks().iter();
+        snapshot.conversations.extend(talks.filter_map(|talk| Conversation::of(talk, shared)));
+        (snapshot.late, snapshot.late_alarms) = (*self.jitter.late(), self.jitter.alarms());
+        snapshot.wall_ns = self.clock.wall_ns();
     }
 }
 

@@ -8,6 +8,7 @@ mod robot;
 mod settled;
 mod text;
 mod verdict;
+mod whose;
 
 pub use reason::Reason;
 pub use record::{
@@ -18,3 +19,4 @@ pub use robot::{CONTROLS, PROGRAMS, ROBOT_MODES, RobotContext, SAFETY_MODES};
 pub use settled::{Render, Repeats, Settled, UnitPart};
 pub use text::{Text, items};
 pub use verdict::{Action, RuleId, Verdict};
+pub use whose::Whose;

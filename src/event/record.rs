@@ -5,7 +5,7 @@ use dissect::Toward;
 use link::FlowKey;
 
 use crate::command::{Class, Service};
-use crate::event::{Reason, RobotContext, Text, Verdict};
+use crate::event::{Reason, RobotContext, Text, Verdict, Whose};
 
 /// Identity of an event: a number that grows by one an event, from 1, over the life of a record store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,7 +52,9 @@ impl Record {
             | Self::Answer(Answer { key, .. })
             | Self::Message(MessageRecord { key, .. })
             | Self::Flow(FlowRecord { key, .. })
-            | Self::Notice(Notice::Anomaly { key, .. } | Notice::Unreadable { key, .. }) => key,
+            | Self::Notice(Notice::Anomaly { key, .. } | Notice::Unreadable { key, .. } | Notice::Late { key, .. }) => {
+                key
+            }
             Self::Frame(_) | Self::Notice(_) => return,
         };
         if !key.is_mirrored() {
@@ -450,6 +452,25 @@ pub enum Notice {
         key: FlowKey,
         /// Why.
         reason: Reason,
+    },
+    /// A frame of a regular stream came, or left, so late that who waits for it may soon give up.
+    Late {
+        /// The conversation.
+        key: FlowKey,
+        /// The service.
+        service: Service,
+        /// The direction it travelled.
+        toward: Toward,
+        /// Where it lost its time.
+        whose: Whose,
+        /// Time since the frame before it in this direction, nanoseconds: at the port where that was longer.
+        interval_ns: u64,
+        /// The usual time between two, nanoseconds.
+        period_ns: u64,
+        /// How long it was in the box, nanoseconds; 0 where it did not leave by itself.
+        residence_ns: u64,
+        /// How many as late as this were not told of since the last of this direction.
+        unreported: u32,
     },
     /// Somebody is kept out for a while, after too many refused commands.
     Quarantine {

@@ -30,7 +30,7 @@ pub fn severity(line: &Value) -> u8 {
         "notice" => match told::ours(line)["kind"].as_str().unwrap_or_default() {
             "quarantine" | "records_lost" => 7,
             "scan" | "denied" => 6,
-            "port" | "clock_jump" => 5,
+            "port" | "clock_jump" | "late" => 5,
             _ => 3,
         },
         "stats" => 0,
@@ -112,6 +112,8 @@ fn labelled(pairs: &mut Pairs, line: &Value, ours: &Value) {
     if let Some(count) = repeats {
         pairs.put("cnt", &count.to_string());
     }
+    // Where a late frame lost its time.
+    pairs.value("cat", &ours["whose"]);
     // Who asked the box for something.
     pairs.value("suser", &ours["user"]);
     pairs.value("spriv", &ours["role"]);

@@ -6,6 +6,7 @@ use super::Names;
 use crate::command::Service;
 use crate::event::{
     Action, CommandRecord, Detail, Event, FlowEnd, FrameRecord, MessageRecord, ModbusDetail, Notice, Record, Said,
+    Whose,
 };
 
 /// Longest piece of text from the wire in a sentence.
@@ -219,6 +220,7 @@ fn of_notice(notice: &Notice, names: &Names) -> String {
         Notice::Unreadable { key, reason } => {
             format!("{} and {} can't be read further: {}", key.plant.ip(), key.robot.ip(), reason.sentence())
         }
+        Notice::Late { .. } => late(notice, names),
         Notice::Quarantine { address, mac, for_ns } => format!(
             "{} ({mac}) is kept out for {} s after too many refused commands.",
             names.asset_or_address(*address),
@@ -240,6 +242,49 @@ fn of_notice(notice: &Notice, names: &Names) -> String {
         Notice::Port { side: port, up } => format!("The {} port is {}.", side(*port), if *up { "up" } else { "down" }),
         Notice::ClockJump { by_ns } => format!("The wall clock jumped by {by_ns} ns."),
     }
+}
+
+/// Whose jitter it was, in one sentence.
+fn late(notice: &Notice, names: &Names) -> String {
+    let Notice::Late { key, service, toward, whose, interval_ns, period_ns, residence_ns, unreported } = notice else {
+        return String::new();
+    };
+    let (sender, receiver) = (key.source(*toward).ip(), key.destination(*toward).ip());
+    let (sender, receiver) = (names.asset_or_address(sender), names.asset_or_address(receiver));
+    let (late_ns, port) =
+        (interval_ns.saturating_sub(*period_ns), if *toward == Toward::Robot { "plant" } else { "robot" });
+    let mut text = format!(
+        "The {service} stream from {sender} to {receiver} came {} ms late ({} ms after the frame before it, {} ms are usual): ",
+        tenths(late_ns),
+        tenths(*interval_ns),
+        tenths(*period_ns)
+    );
+    let _ = match whose {
+        Whose::Client | Whose::Robot => {
+            write!(text, "it was late when it reached the {port} port, {sender} sent it late.")
+        }
+        Whose::Network => write!(
+            text,
+            "it was late when it reached the {port} port, though {sender} sent it in time; it was held up or lost on the way."
+        ),
+        Whose::Plant => write!(
+            text,
+            "it was late when it reached the {port} port; whether {sender} or the network was late can't be told."
+        ),
+        Whose::Box => {
+            write!(text, "it reached the {port} port in time and was {} ms in the box.", tenths(*residence_ns))
+        }
+    };
+    if *unreported > 0 {
+        let _ = write!(text, " {unreported} more before it.");
+    }
+    text
+}
+
+/// Milliseconds with one place behind the point.
+fn tenths(ns: u64) -> String {
+    let tenths = ns.saturating_add(50_000) / 100_000;
+    format!("{}.{}", tenths / 10, tenths % 10)
 }
 
 /// The start of text from the wire, printable.

@@ -47,6 +47,9 @@ pub mod evidence_format {}
 #[doc = include_str!("evidence-keys.md")]
 pub mod evidence_keys {}
 
+#[doc = include_str!("whose-jitter.md")]
+pub mod whose_jitter {}
+
 #[doc = include_str!("forensics.md")]
 pub mod forensics {}
 

@@ -242,13 +242,17 @@ impl Vambrace {
         command.arg("--socket").arg(self.directory.join("control.sock")).args(arguments).output().unwrap()
     }
 
-    /// Kills the packet process: the only child of the supervisor, which makes another one.
-    pub fn kill_packet_process(&self) {
+    /// The packet process: the only child of the supervisor.
+    pub fn packet_process(&self) -> rustix::process::Pid {
         let id = self.process.id();
         let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
         let child = children.split_whitespace().next().unwrap().parse().unwrap();
-        rustix::process::kill_process(rustix::process::Pid::from_raw(child).unwrap(), rustix::process::Signal::KILL)
-            .unwrap();
+        rustix::process::Pid::from_raw(child).unwrap()
+    }
+
+    /// Kills the packet process; the supervisor makes another one.
+    pub fn kill_packet_process(&self) {
+        rustix::process::kill_process(self.packet_process(), rustix::process::Signal::KILL).unwrap();
     }
 
     /// Where its files are.

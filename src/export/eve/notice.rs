@@ -10,7 +10,11 @@ use crate::export::sentence;
 
 impl Line<'_> {
     pub(super) fn notice(&self, line: &mut Object<'_>, notice: &Notice) {
-        self.head(line, "notice", None);
+        let ends = match notice {
+            Notice::Late { key, toward, .. } => Some((key, *toward)),
+            _ => None,
+        };
+        self.head(line, "notice", ends);
         line.object("notice", |object| {
             object.number("event_id", self.event.id.0);
             match notice {
@@ -57,6 +61,18 @@ impl Line<'_> {
                     object.number("not_applicable", *not_applicable);
                     object.number("not_containable", *not_containable);
                     object.number("untested", *untested);
+                }
+                Notice::Late { service, toward, whose, interval_ns, period_ns, residence_ns, unreported, .. } => {
+                    object.text("kind", "late");
+                    object.text("service", &service.to_string());
+                    object.text("toward", if *toward == Toward::Robot { "robot" } else { "plant" });
+                    object.text("whose", whose.name());
+                    object.number("interval_us", interval_ns / 1_000);
+                    object.number("period_us", period_ns / 1_000);
+                    object.number("in_the_box_us", residence_ns / 1_000);
+                    if *unreported > 0 {
+                        object.number("unreported", *unreported);
+                    }
                 }
                 Notice::Quarantine { address, mac, for_ns } => {
                     object.text("kind", "quarantine");
