@@ -18,6 +18,7 @@ pub mod corpus;
 pub mod guarded;
 pub mod modbus_load;
 pub mod netns;
+pub mod probes;
 pub mod raw;
 pub mod reader;
 pub mod replayed;

@@ -20,7 +20,17 @@ pub struct Restarted {
 impl Restarted {
     /// Starts it, enforcing a policy, and waits until it answers; `more` is added to its configuration.
     pub fn start(space: &Netns, name: &str, policy: &str, more: &str) -> Self {
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        Self::start_in(Path::new(env!("CARGO_TARGET_TMPDIR")), space, name, policy, more)
+    }
+
+    /// The same with its files in memory: every order is written to the disk before it is answered, and a busy disk takes
+    /// seconds for that.
+    pub fn start_in_memory(space: &Netns, name: &str, policy: &str, more: &str) -> Self {
+        Self::start_in(Path::new("/dev/shm"), space, name, policy, more)
+    }
+
+    fn start_in(root: &Path, space: &Netns, name: &str, policy: &str, more: &str) -> Self {
+        let directory = root.join(format!("vambrace-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&directory);
         std::fs::create_dir_all(&directory).unwrap();
         let own = directory.display();
@@ -80,6 +90,27 @@ impl Restarted {
         std::fs::read_to_string(self.directory.join("records/eve.json")).unwrap_or_default()
     }
 
+    /// Its control socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join("control.sock")
+    }
+
+    /// Asks it as a user would.
+    pub fn ask(&self, arguments: &[&str]) -> std::process::Output {
+        Command::new(super::vambrace()).arg("--socket").arg(self.socket()).args(arguments).output().unwrap()
+    }
+
+    /// Its state.
+    pub fn status(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.ask(&["--json", "status"]).stdout).unwrap()
+    }
+
+    /// All its records, once it ended as asked.
+    pub fn records_at_end(mut self) -> String {
+        self.end();
+        self.records()
+    }
+
     /// Pid of the packet process, the only child of the supervisor; none between two.
     pub fn packet_process(&self) -> Option<Pid> {
         let id = self.process.id();
@@ -112,6 +143,9 @@ impl Restarted {
     }
 
     fn end(&mut self) {
+        if self.process.try_wait().is_ok_and(|ended| ended.is_some()) {
+            return;
+        }
         let pid = Pid::from_raw(i32::try_from(self.process.id()).unwrap()).unwrap();
         let _ = kill_process(pid, Signal::TERM);
         let started = Instant::now();
