@@ -8,8 +8,9 @@ use super::capture::Captures;
 use super::learner::{Frames, Learner};
 use super::patches::{Job, Keeper, Limits, Loaded, try_all};
 use super::plan;
-use super::standing::Standing;
-use crate::config::{Account, Config, Side};
+use super::pulse::{Bypass, Pulse};
+use super::standing::{Bypassed, Standing};
+use crate::config::{Account, BypassDriver, Config, Side};
 use crate::control::{
     Caller, FailureKind, Handler, InputStatus, Learned, Learning, Outcome, Person, PolicyText, PortStatus,
     RecordStatus, Request, Response, RobotStatus, Status, Stream, TrafficStatus,
@@ -31,16 +32,22 @@ pub(super) struct Orders {
     records: Arc<RecordCounters>,
     ports: [String; 2],
     names: Arc<Names>,
+    pulse: Arc<Pulse>,
     begun: Instant,
     patches: Arc<Keeper>,
     looked: Mutex<Option<Instant>>,
     /// Uid of the management process, where it has an account of its own.
     console_uid: Option<u32>,
+    /// What the bypass did last, as far as it is recorded.
+    bypassed: Mutex<Bypass>,
     state: Mutex<State>,
 }
 
 /// Time between two looks whether other virtual patches are to be in force.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// How long the driver of the bypass may take: its command has two seconds.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// What is in force when the packet process takes the wire.
 pub(super) struct Begun {
@@ -71,6 +78,7 @@ impl Orders {
         records: Arc<RecordCounters>,
         ports: [String; 2],
         names: Arc<Names>,
+        pulse: Arc<Pulse>,
     ) -> Arc<Self> {
         if let Some(trouble) = &pack.trouble {
             tracing::error!("{trouble}");
@@ -84,10 +92,12 @@ impl Orders {
             records,
             ports,
             names,
+            pulse,
             begun: Instant::now(),
             patches,
             looked: Mutex::new(None),
             console_uid: config.console.account.as_deref().and_then(|name| Account::named(name).ok()).map(|it| it.uid),
+            bypassed: Mutex::new(Bypass::Off),
             state: Mutex::new(State { standing, own, learner: None, before_learning: None }),
         });
         orders.begin_patches(version);
@@ -200,6 +210,55 @@ impl Orders {
             && let Some(mode) = Mode::named(&mode)
         {
             self.change_mode(&mut state, mode, None, 0);
+        }
+    }
+
+    /// Orders frames past the box for a while, or to it.
+    fn bypass(&self, for_seconds: Option<u64>, uid: u32) -> Response {
+        if self.config.bypass.driver == BypassDriver::None {
+            let line = "this box has no relay to lead frames past it; name its driver in [bypass], or use \
+                        `vambrace mode shadow --for 10m`, which lets every frame pass";
+            return Response::failed(FailureKind::Unsafe, line);
+        }
+        let mut state = self.state();
+        let now = seconds_now();
+        let until = now.saturating_add(for_seconds.unwrap_or(0));
+        state.standing.bypass = Some(Bypassed { since: now, until, uid });
+        // Unlike a mode, an order that is not on the disk would not end after a power cut.
+        if let Err(error) = state.standing.store(&self.config.record.directory) {
+            return Response::failed(FailureKind::Failed, format!("the order could not be written: {error}"));
+        }
+        drop(state);
+        self.pulse.order_bypass();
+        let wanted = if for_seconds.is_some() { Bypass::On } else { Bypass::Off };
+        let asked = Instant::now();
+        while self.pulse.bypass() != wanted {
+            if asked.elapsed() > PATIENCE {
+                let line = "the bypass did not obey its driver; see the log of `vambrace run`";
+                return Response::failed(FailureKind::Failed, line);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.look_after_bypass();
+        Response::Done
+    }
+
+    /// Records what the bypass did.
+    pub(super) fn look_after_bypass(&self) {
+        let now = self.pulse.bypass();
+        let mut known = self.bypassed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known == now {
+            return;
+        }
+        let ordered = self.state().standing.bypass.clone();
+        let (uid, length) = ordered.map_or((0, 0), |it| (it.uid, it.until.saturating_sub(it.since)));
+        let (state, uid, for_seconds) = match now {
+            Bypass::On => ("on", uid, length),
+            Bypass::Off => ("off", if length == 0 { uid } else { 0 }, 0),
+            Bypass::Failed => ("failed", 0, 0),
+        };
+        if self.shared.notices.push(Notice::Bypass { state, uid, for_seconds }).is_ok() {
+            *known = now;
         }
     }
 
@@ -342,6 +401,9 @@ impl Orders {
         if let Some(error) = self.records.error() {
             degraded.push(format!("records can't be written: {error}"));
         }
+        if self.pulse.bypass() == Bypass::Failed {
+            degraded.push("the bypass does not obey its driver; see the log of `vambrace run`".to_owned());
+        }
         let loaded = self.patches.loaded();
         degraded.extend(loaded.trouble.clone());
         let report = self.patches.report(rules.mode);
@@ -365,7 +427,7 @@ impl Orders {
                 .as_ref()
                 .map(|(_, until)| until.saturating_sub(seconds_now())),
             degraded,
-            bypassed: false,
+            bypassed: self.pulse.bypass() == Bypass::On,
             uptime_seconds: self.begun.elapsed().as_secs(),
             restarts: state.standing.restarts,
             policy: (!state.standing.policy_text.is_empty())
@@ -508,6 +570,7 @@ impl Orders {
         match request {
             Request::Status => Response::Status(Box::new(self.status())),
             Request::Mode { mode, for_seconds } => self.mode(&mode, for_seconds, uid),
+            Request::Bypass { for_seconds } => self.bypass(for_seconds, uid),
             Request::PolicyApply { text, name } => self.apply(text, name, uid),
             Request::PolicyRollback => self.roll_back(uid),
             Request::PolicyShow => {

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, one line an error, exit codes that scripts can rely on.
 
+mod bypass;
 mod capture;
 mod config;
 mod console;
@@ -71,6 +72,9 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Change what is done with traffic.
     Mode(mode::ModeArgs),
+    /// Lead frames past the box for a while, over its relay.
+    #[command(subcommand)]
+    Bypass(bypass::BypassCommand),
     /// The appliance on one screen.
     Status,
     /// Which rule decided an event or a frame of a capture, and what would have allowed it.
@@ -177,6 +181,7 @@ pub fn main() -> ExitCode {
         Command::Learn(args) => learn::run(&context, &args),
         Command::Doctor(args) => doctor::run(&context, &args),
         Command::Mode(args) => mode::run(&context, &args),
+        Command::Bypass(command) => bypass::run(&context, &command),
         Command::Status => status::run(&context),
         Command::Explain(args) => explain::run(&context, &args),
         Command::Events(args) => events::run(&context, &args),

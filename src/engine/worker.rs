@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use dissect::Toward;
@@ -86,8 +86,6 @@ pub struct Shared {
     pub rules: ArcSwap<Rules>,
     /// Asks the worker to end.
     pub stop: AtomicBool,
-    /// Grows with every turn of the loop: how a hang is told from idleness.
-    pub turns: AtomicU64,
     /// What happened outside the path and is to be recorded in order.
     pub notices: crossbeam::queue::ArrayQueue<Notice>,
     /// What was counted, a few times a second.
@@ -101,7 +99,6 @@ impl Shared {
         Self {
             rules: ArcSwap::new(rules),
             stop: AtomicBool::new(false),
-            turns: AtomicU64::new(0),
             notices: crossbeam::queue::ArrayQueue::new(64),
             snapshot: std::sync::Mutex::new(Snapshot {
                 inputs: Vec::with_capacity(rtde::Variable::INPUTS),
@@ -201,7 +198,6 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
     /// One turn: what has arrived on both ports, what is due. Says whether a frame was taken.
     pub fn turn(&mut self) -> bool {
         let now_ns = self.clock.monotonic_ns();
-        self.shared.turns.fetch_add(1, Ordering::Relaxed);
         let rules = self.shared.rules.load();
         if !Arc::ptr_eq(&rules, self.pipeline.rules()) {
             self.pipeline.set_rules(Arc::clone(&rules));

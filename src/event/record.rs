@@ -378,6 +378,27 @@ pub enum FlowEnd {
 pub enum Notice {
     /// The packet process took the wire.
     Started,
+    /// It did so in the place of another one that ended unasked.
+    Replaced {
+        /// How that one ended: `signal`, `exit`, `hang` (its worker moved no more) or `never_began`.
+        how: &'static str,
+        /// How many ended so since the supervisor started.
+        restarts: u32,
+    },
+    /// While no packet process judged, the kernel carried every frame.
+    Opened {
+        /// For how many milliseconds.
+        for_ms: u64,
+    },
+    /// The hardware that leads frames past the box was switched, or failed.
+    Bypass {
+        /// What it does: `on`, `off` or `failed`.
+        state: &'static str,
+        /// Uid of who asked; 0 where it ended by itself.
+        uid: u32,
+        /// For how many seconds it was ordered; 0 where it is not on.
+        for_seconds: u64,
+    },
     /// The mode changed.
     Mode {
         /// From.

@@ -190,6 +190,23 @@ fn of_notice(notice: &Notice, names: &Names) -> String {
     };
     match notice {
         Notice::Started => format!("{} took the wire.", names.host()),
+        Notice::Replaced { how, restarts } => {
+            let why = match *how {
+                "hang" => "whose worker moved no more",
+                "never_began" => "that did not begin",
+                "exit" => "that ended by itself",
+                _ => "that was ended by a signal",
+            };
+            format!("A packet process took the place of one {why}; {restarts} were replaced so far.")
+        }
+        Notice::Opened { for_ms } => {
+            format!("The kernel carried every frame for {for_ms} ms, while no packet process judged.")
+        }
+        Notice::Bypass { state: "on", uid, for_seconds } => {
+            format!("Bypass on for {for_seconds} s, asked for by uid {uid}: frames go past the policy.")
+        }
+        Notice::Bypass { state: "off", .. } => "Bypass off: frames come to the box.".to_owned(),
+        Notice::Bypass { .. } => "The bypass did not obey its driver; it is tried again.".to_owned(),
         Notice::Mode { from, to, uid } => format!("Mode {from} became {to}, asked for by uid {uid}."),
         Notice::Policy { generation, uid, .. } => {
             format!("Policy generation {generation} is in force, asked for by uid {uid}.")

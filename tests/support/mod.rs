@@ -25,6 +25,7 @@ pub mod replayed;
 pub mod restarted;
 pub mod robot;
 pub mod talks;
+pub mod thread;
 pub mod time_travel;
 pub mod tshark;
 pub mod virtual_net;

@@ -20,16 +20,28 @@ pub struct Restarted {
 impl Restarted {
     /// Starts it, enforcing a policy, and waits until it answers; `more` is added to its configuration.
     pub fn start(space: &Netns, name: &str, policy: &str, more: &str) -> Self {
-        Self::start_in(Path::new(env!("CARGO_TARGET_TMPDIR")), space, name, policy, more)
+        Self::start_in(Path::new(env!("CARGO_TARGET_TMPDIR")), space, name, policy, more, &[])
     }
 
     /// The same with its files in memory: every order is written to the disk before it is answered, and a busy disk takes
     /// seconds for that.
     pub fn start_in_memory(space: &Netns, name: &str, policy: &str, more: &str) -> Self {
-        Self::start_in(Path::new("/dev/shm"), space, name, policy, more)
+        Self::start_in(Path::new("/dev/shm"), space, name, policy, more, &[])
     }
 
-    fn start_in(root: &Path, space: &Netns, name: &str, policy: &str, more: &str) -> Self {
+    /// The same with words in its environment.
+    pub fn start_under(space: &Netns, name: &str, policy: &str, environment: &[(&str, &str)]) -> Self {
+        Self::start_in(Path::new("/dev/shm"), space, name, policy, "", environment)
+    }
+
+    fn start_in(
+        root: &Path,
+        space: &Netns,
+        name: &str,
+        policy: &str,
+        more: &str,
+        environment: &[(&str, &str)],
+    ) -> Self {
         let directory = root.join(format!("vambrace-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&directory);
         std::fs::create_dir_all(&directory).unwrap();
@@ -43,15 +55,16 @@ impl Restarted {
         );
         std::fs::write(directory.join("vambrace.toml"), text).unwrap();
         std::fs::write(directory.join("policy.toml"), policy).unwrap();
-        let process = Self::spawn(space, &directory);
+        let process = Self::spawn(space, &directory, environment);
         let restarted = Self { directory, process };
         restarted.wait();
         restarted
     }
 
-    fn spawn(space: &Netns, directory: &Path) -> Child {
+    fn spawn(space: &Netns, directory: &Path, environment: &[(&str, &str)]) -> Child {
         let mut command = space.command(super::vambrace());
         command.args(["run", "--config"]).arg(directory.join("vambrace.toml")).stdout(Stdio::null());
+        command.envs(environment.iter().copied());
         let log = std::fs::File::options().create(true).append(true).open(directory.join("log")).unwrap();
         command.stderr(log).spawn().unwrap()
     }
@@ -138,7 +151,7 @@ impl Restarted {
     pub fn start_anew(&mut self, space: &Netns, meanwhile: impl FnOnce()) {
         self.end();
         meanwhile();
-        self.process = Self::spawn(space, &self.directory);
+        self.process = Self::spawn(space, &self.directory, &[]);
         self.wait();
     }
 

@@ -15,6 +15,21 @@ impl Line<'_> {
             object.number("event_id", self.event.id.0);
             match notice {
                 Notice::Started => object.text("kind", "started"),
+                Notice::Replaced { how, restarts } => {
+                    object.text("kind", "replaced");
+                    object.text("how", how);
+                    object.number("restarts", *restarts);
+                }
+                Notice::Opened { for_ms } => {
+                    object.text("kind", "opened");
+                    object.number("for_ms", *for_ms);
+                }
+                Notice::Bypass { state, uid, for_seconds } => {
+                    object.text("kind", "bypass");
+                    object.text("state", state);
+                    object.number("uid", *uid);
+                    object.number("for_seconds", *for_seconds);
+                }
                 Notice::Mode { from, to, uid } => {
                     object.text("kind", "mode");
                     object.text("from", from);
