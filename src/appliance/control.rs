@@ -67,6 +67,8 @@ struct State {
     own: Arc<Policy>,
     learner: Option<Learner>,
     before_learning: Option<Mode>,
+    /// When a timed mode ends, whatever the wall clock says meanwhile.
+    deadline: Option<Instant>,
 }
 
 impl Orders {
@@ -84,6 +86,7 @@ impl Orders {
             tracing::error!("{trouble}");
         }
         let patches = Keeper::new(pack, Arc::clone(&shared));
+        let deadline = deadline(&standing);
         let orders = Arc::new(Self {
             config: config.clone(),
             shared,
@@ -98,7 +101,7 @@ impl Orders {
             looked: Mutex::new(None),
             console_uid: config.console.account.as_deref().and_then(|name| Account::named(name).ok()).map(|it| it.uid),
             bypassed: Mutex::new(Bypass::Off),
-            state: Mutex::new(State { standing, own, learner: None, before_learning: None }),
+            state: Mutex::new(State { deadline, standing, own, learner: None, before_learning: None }),
         });
         orders.begin_patches(version);
         if orders.shared.rules.load().mode == Mode::Learn {
@@ -206,7 +209,8 @@ impl Orders {
     pub(super) fn end_timed_mode(&self) {
         let mut state = self.state();
         let Some((mode, until)) = state.standing.mode_until.clone() else { return };
-        if seconds_now() >= until
+        let is_over = state.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if (is_over || seconds_now() >= until)
             && let Some(mode) = Mode::named(&mode)
         {
             self.change_mode(&mut state, mode, None, 0);
@@ -272,6 +276,7 @@ impl Orders {
         self.put(mode, Arc::clone(&rules.policy));
         state.standing.mode = mode.name().to_owned();
         state.standing.mode_until = back;
+        state.deadline = deadline(&state.standing);
         self.write(&state.standing);
         let _ = self.shared.notices.push(Notice::Mode { from: before.name(), to: mode.name(), uid });
         tracing::info!(from = before.name(), to = mode.name(), uid, "mode changed");
@@ -559,6 +564,12 @@ fn learning(config: &Config, learner: &Learner, running: bool) -> Learning {
         behaviours: gathered.observations.behaviours(),
         proposal: String::new(),
     }
+}
+
+/// When a timed mode ends by the clock that nobody sets.
+fn deadline(standing: &Standing) -> Option<Instant> {
+    let (_, until) = standing.mode_until.as_ref()?;
+    Instant::now().checked_add(Duration::from_secs(until.saturating_sub(seconds_now())))
 }
 
 fn seconds_now() -> u64 {

@@ -8,9 +8,10 @@ use hdrhistogram::Histogram;
 use super::actions::{Actions, Kept, Out};
 use super::arena::Arena;
 use super::counters::Counters;
+use super::load::Load;
 use super::pipeline::{Fate, Pipeline};
 use super::rules::Rules;
-use crate::event::{Event, EventId, InUse, Notice};
+use crate::event::{Event, EventId, InUse, Notice, Shed};
 use crate::nic::{BATCH, Frame, FramePort, PortError};
 use crate::record::{Queue, Refused};
 use crate::robot::State;
@@ -130,10 +131,16 @@ pub struct Snapshot {
     pub residence_ns: [u64; 3],
     /// Whether the ports work: robot's and plant's.
     pub up: [bool; 2],
+    /// What was given up under overload, in the order of [`Shed::ALL`].
+    pub shed: [u64; 5],
 }
 
 /// Nanoseconds between two snapshots.
 const SNAPSHOT_NS: u64 = 200_000_000;
+
+/// A wall clock that moves so far against the monotonic one from one snapshot to the next was set, not slewed: a time
+/// daemon slews by 0.1 ms at most meanwhile.
+const JUMP_NS: u64 = 500_000_000;
 
 /// Turns of the loop in which a port that failed is left alone before it is tried again.
 const RETRY_NS: u64 = 100_000_000;
@@ -149,8 +156,11 @@ pub struct Worker<'m, P, C, T> {
     clock: C,
     tap: T,
     residence: Histogram<u32>,
+    load: Load,
     refused_by_port: [u64; 2],
     snapshot_ns: u64,
+    /// Wall clock less monotonic clock, as it was last; absent before the first look.
+    offset_ns: Option<i64>,
     up: [bool; 2],
     retry_ns: [u64; 2],
 }
@@ -180,8 +190,10 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
             tap,
             // Two digits over 1 ns to 1 s: 30 KiB instead of 168.
             residence: Histogram::new_with_bounds(1, 1_000_000_000, 2)?,
+            load: Load::default(),
             refused_by_port: [0; 2],
             snapshot_ns: 0,
+            offset_ns: None,
             up: [true; 2],
             retry_ns: [0; 2],
         })
@@ -205,6 +217,12 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
         drop(rules);
         while let Some(notice) = self.shared.notices.pop() {
             self.pipeline.notice(notice, now_ns, self.clock.wall_ns(), &mut self.actions);
+        }
+        if let Some((shed, counts)) = self.load.look(self.queue.eighths(), now_ns) {
+            self.pipeline.notice(Notice::Overload { shed, counts }, now_ns, self.clock.wall_ns(), &mut self.actions);
+        }
+        if now_ns >= self.snapshot_ns {
+            self.compare_clocks(now_ns);
         }
         let worked = self.pump(Toward::Robot, now_ns) | self.pump(Toward::Plant, now_ns);
         self.pipeline.poll(now_ns, &mut self.actions);
@@ -255,6 +273,8 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
             }
         };
         self.works(toward.reverse(), now_ns);
+        self.load.batch(source, taken >= BATCH);
+        self.pipeline.shed_unenforced(self.load.sheds_frames());
         if taken == 0 {
             return false;
         }
@@ -266,7 +286,7 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
             }
             let port = if toward == Toward::Robot { &self.plant } else { &self.robot };
             let frame = port.frame(index);
-            if learning {
+            if learning && !self.load.sheds(Shed::Samples) {
                 self.tap.frame(toward, &frame);
             }
             self.actions.begin(index, toward);
@@ -277,10 +297,12 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
             }
         }
         self.carry_out(toward);
-        let port = if toward == Toward::Robot { &self.plant } else { &self.robot };
-        let received_ns = port.frame(0).meta.received_ns;
-        let residence = self.clock.wall_ns().saturating_sub(received_ns);
-        self.residence.saturating_record(residence.clamp(1, 1_000_000_000));
+        if !self.load.sheds(Shed::Detail) {
+            let port = if toward == Toward::Robot { &self.plant } else { &self.robot };
+            let received_ns = port.frame(0).meta.received_ns;
+            let residence = self.clock.wall_ns().saturating_sub(received_ns);
+            self.residence.saturating_record(residence.clamp(1, 1_000_000_000));
+        }
         let port = if toward == Toward::Robot { &mut self.plant } else { &mut self.robot };
         port.release();
         true
@@ -288,7 +310,7 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
 
     /// Sends and records what the actions say, and empties them. `toward` is the direction of the current batch.
     fn carry_out(&mut self, toward: Toward) {
-        let Self { plant, robot, actions, queue, tap, clock, .. } = self;
+        let Self { plant, robot, actions, queue, tap, clock, load, .. } = self;
         let mut failed = None;
         for leaving in [toward, toward.reverse()] {
             let mut frames: [&[u8]; BATCH] = [&[]; BATCH];
@@ -337,7 +359,9 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
             }
         }
         for event in actions.events() {
-            queue.try_push(*event);
+            if !load.leaves_out(&event.record) {
+                queue.try_push(*event);
+            }
         }
         for kept in actions.kept() {
             let port = if kept.toward == Toward::Robot { &*plant } else { &*robot };
@@ -349,7 +373,7 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
                 verdict: kept.verdict,
                 wire_len: frame.meta.wire_len,
             };
-            queue.try_push_frame(&about, frame.bytes);
+            queue.try_push_frame(&about, load.kept(frame.bytes));
         }
         actions.clear();
         if let Some((side, error)) = failed {
@@ -389,9 +413,22 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
         self.actions.clear();
     }
 
+    /// Records that the wall clock was set. Nothing else depends on it: deadlines and verdicts go by the monotonic one.
+    fn compare_clocks(&mut self, now_ns: u64) {
+        let wall_ns = self.clock.wall_ns();
+        let offset_ns = wall_ns.cast_signed().wrapping_sub(now_ns.cast_signed());
+        let by_ns = self.offset_ns.map_or(0, |before| offset_ns.wrapping_sub(before));
+        self.offset_ns = Some(offset_ns);
+        if by_ns.unsigned_abs() >= JUMP_NS {
+            self.pipeline.notice(Notice::ClockJump { by_ns }, now_ns, wall_ns, &mut self.actions);
+        }
+    }
+
     fn publish(&mut self, now_ns: u64) {
         // Never waits: a reader that holds the lock gets the next snapshot.
         let Ok(mut snapshot) = self.shared.snapshot.try_lock() else { return };
+        self.load.shed_frames(self.pipeline.take_shed());
+        snapshot.shed = self.load.counts();
         snapshot.counters.clone_from(self.pipeline.counters());
         snapshot.flows = self.pipeline.arena().shared().flows.len();
         snapshot.robot = self.pipeline.arena().shared().robot;

@@ -12,7 +12,7 @@ mod verdict;
 pub use reason::Reason;
 pub use record::{
     Answer, CommandRecord, Detail, Event, EventId, FlowEnd, FlowRecord, FrameRecord, InUse, MessageRecord,
-    ModbusDetail, Notice, Record, Said, UNIT,
+    ModbusDetail, Notice, Record, Said, Shed, UNIT,
 };
 pub use robot::{CONTROLS, PROGRAMS, ROBOT_MODES, RobotContext, SAFETY_MODES};
 pub use settled::{Render, Repeats, Settled};

@@ -5,7 +5,7 @@ use dissect::Toward;
 use super::Names;
 use crate::command::Service;
 use crate::event::{
-    Action, CommandRecord, Detail, Event, FlowEnd, FrameRecord, MessageRecord, ModbusDetail, Notice, Record, Said,
+    Action, CommandRecord, Detail, Event, FlowEnd, FrameRecord, MessageRecord, ModbusDetail, Notice, Record, Said, Shed,
 };
 
 /// Longest piece of text from the wire in a sentence.
@@ -246,6 +246,17 @@ fn of_notice(notice: &Notice, names: &Names) -> String {
             names.asset_or_address(*address)
         ),
         Notice::RecordsLost { count } => format!("{count} records were lost."),
+        Notice::Overload { shed: Shed::Nothing, counts } => {
+            let all: Vec<_> =
+                Shed::ALL.into_iter().zip(*counts).map(|(shed, count)| format!("{} {count}", shed.name())).collect();
+            format!("The overload is over; given up in it: {}.", all.join(", "))
+        }
+        Notice::Overload { shed, .. } => {
+            format!(
+                "More comes than can be done: {} and what stands before it is given up; all is judged.",
+                shed.name()
+            )
+        }
         Notice::Port { side: port, up } => format!("The {} port is {}.", side(*port), if *up { "up" } else { "down" }),
         Notice::ClockJump { by_ns } => format!("The wall clock jumped by {by_ns} ns."),
     }

@@ -4,7 +4,7 @@ use dissect::Toward;
 
 use super::super::attack::DISCOVERY;
 use super::Line;
-use crate::event::Notice;
+use crate::event::{Notice, Shed};
 use crate::export::json::{Object, hex};
 use crate::export::sentence;
 
@@ -90,6 +90,17 @@ impl Line<'_> {
                 Notice::RecordsLost { count } => {
                     object.text("kind", "records_lost");
                     object.number("count", *count);
+                }
+                Notice::Overload { shed, counts } => {
+                    object.text("kind", "overload");
+                    object.text("shed", shed.name());
+                    if *shed == Shed::Nothing {
+                        object.object("counts", |object| {
+                            for (shed, count) in Shed::ALL.into_iter().zip(*counts) {
+                                object.number(shed.name(), count);
+                            }
+                        });
+                    }
                 }
                 Notice::Port { side, up } => {
                     object.text("kind", "port");
