@@ -49,8 +49,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "appliance",
         &[
-            "command", "config", "control", "document", "engine", "event", "export", "flow", "gate", "learn", "nic",
-            "patches", "policy", "record", "robot", "sys",
+            "command", "config", "control", "document", "engine", "event", "export", "flow", "gate", "harden", "learn",
+            "nic", "patches", "policy", "record", "robot", "sys",
         ],
     ),
     ("engine", &["command", "event", "flow", "gate", "inspect", "nic", "policy", "record", "robot"]),
@@ -72,6 +72,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("control", &["document"]),
     ("document", &[]),
     ("flow", &[]),
+    // Gives rights up; knows of nobody who had them.
+    ("harden", &[]),
     ("index", &[]),
     ("manual", &[]),
     ("sys", &[]),

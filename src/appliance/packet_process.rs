@@ -19,6 +19,7 @@ use crate::engine::{Arena, Clock, Mode, Worker, WorkerShared};
 use crate::event::Notice;
 use crate::export::Names;
 use crate::export::eve::EveRender;
+use crate::harden;
 use crate::nic::{AfPacket, FramePort, Geometry, Idle, Polling};
 use crate::patches::Version;
 use crate::record::{Queue, RecordOptions, Recorder};
@@ -120,6 +121,7 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
     let (arena, known) = Arena::over(shared_memory.as_mut_slice(), seed)
         .ok_or_else(|| Failure::new(1, "the inherited arena is too small"))?;
 
+    confine(&config);
     let version = Version::of(&arena.shared().robot);
     let policy = Arc::new(pack.tighten(&own, version, standing.generation, plan::now()));
     let rules = Arc::new(plan::rules(&config, mode, policy));
@@ -203,6 +205,10 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
     {
         tracing::warn!(core, %error, "the worker runs unpinned");
     }
+    // The last step: what lies before it made threads, sockets and files.
+    if let Err(error) = harden::keep_calls(harden::PACKET_PROCESS) {
+        tracing::error!(%error, "the packet process keeps all system calls");
+    }
     work(&mut worker, polling, &ended.stop, &pulse);
     pulse.step(Stage::Working, Stage::Ending);
     worker.finish();
@@ -210,6 +216,30 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
     drop(server);
     recorder.stop();
     Ok(())
+}
+
+/// Gives up what this process and its threads don't need from here on. What the kernel does not know of stays as it was and
+/// is told of: a box that does not start for it would guard nothing.
+fn confine(config: &Config) {
+    let mut files = harden::Files::default();
+    files.write.push(config.record.directory.clone());
+    files.writes_beside(&config.control.socket);
+    config.record.counter.iter().for_each(|counter| files.writes_beside(counter));
+    config.record.witness.iter().for_each(|witness| files.writes_on_medium(witness));
+    files.reads_beside(&config.policy.file);
+    config.patches.file.iter().for_each(|pack| files.reads_beside(pack));
+    // The account of the management process.
+    files.read.push(PathBuf::from("/etc/passwd"));
+    // The sockets are open already. The control socket is given to the management process's account a little later; from
+    // then on no call is left that would use it.
+    if let Err(error) = harden::keep_capabilities(rustix::thread::CapabilitySet::CHOWN) {
+        tracing::error!(%error, "the packet process keeps its capabilities");
+    }
+    match harden::keep_files(&files) {
+        Ok(harden::Confined::Fully) => {}
+        Ok(confined) => tracing::warn!(?confined, "the kernel's Landlock is older: files are confined less"),
+        Err(error) => tracing::error!(%error, "the packet process keeps all files"),
+    }
 }
 
 /// Waits until the wire is free; says whether frames passed meanwhile that nobody saw.

@@ -123,6 +123,11 @@ impl Restarted {
         self.records()
     }
 
+    /// Pid of the supervisor.
+    pub fn supervisor(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.process.id()).unwrap()).unwrap()
+    }
+
     /// Pid of the packet process, the only child of the supervisor; none between two.
     pub fn packet_process(&self) -> Option<Pid> {
         let id = self.process.id();
