@@ -19,6 +19,7 @@ mod control;
 mod hang;
 mod heart_beat;
 mod learner;
+mod mirror;
 mod packet_process;
 pub mod patches;
 mod plan;

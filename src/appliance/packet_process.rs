@@ -205,10 +205,6 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
     {
         tracing::warn!(core, %error, "the worker runs unpinned");
     }
-    // The last step: what lies before it made threads, sockets and files.
-    if let Err(error) = harden::keep_calls(harden::PACKET_PROCESS) {
-        tracing::error!(%error, "the packet process keeps all system calls");
-    }
     work(&mut worker, polling, &ended.stop, &pulse);
     pulse.step(Stage::Working, Stage::Ending);
     worker.finish();
@@ -316,6 +312,10 @@ impl Keeper {
         let stop = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("keeper".into()).spawn(move || {
+            // The last step of the start, for all threads; here, since frames wait for the worker already.
+            if let Err(error) = harden::keep_calls(harden::PACKET_PROCESS) {
+                tracing::error!(%error, "the packet process keeps all system calls");
+            }
             while !ended.load(Ordering::Relaxed) {
                 std::thread::sleep(LOOK);
                 if reload.swap(false, Ordering::Relaxed) {

@@ -9,6 +9,7 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::hang::{Hang, Thread};
+use super::mirror::{Link, Mirror, Order};
 use super::pulse::{Pulse, Stage};
 use super::relay::Keeper;
 use super::service_manager::ServiceManager;
@@ -28,6 +29,48 @@ pub fn run(config_path: &Path) -> Result<(), Failure> {
     let config = Config::load(config_path).map_err(|problems| Failure { lines: lines(&problems), code: 2 })?;
     super::patches::Loaded::of(&config)?;
     let standing = begin(&config)?;
+    let failed = |what: &str, error: io::Error| Failure::new(1, format!("{what}: {error}"));
+    let mut events = Events::new().map_err(|error| failed("signal handlers", error))?;
+    let pulse = Pulse::create().map_err(|error| failed("memory shared with the packet process", error))?;
+    let arena = SharedMemory::create(Arena::SIZE)
+        .map_err(|error| Failure::new(1, format!("memory for {} bytes of state: {error}", Arena::SIZE)))?;
+    let mut lasting = Lasting { manager: ServiceManager::new(), relay: Keeper::new(&config.bypass), restarts: 0 };
+    let mut again = false;
+    loop {
+        let taken = take_ports(&config);
+        let (ports, plant, robot) = match taken {
+            Ok(taken) => taken,
+            // It may still be on its way, or somebody brings it up.
+            Err(failure) if again => {
+                failure.lines.iter().for_each(|line| tracing::error!("{line}"));
+                let wait = events.next(RETRY).map_err(|error| failed("signals", error))?;
+                if wait.ends {
+                    return Ok(());
+                }
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
+        if !again {
+            standing.store(&config.record.directory).map_err(|error| {
+                Failure::new(1, format!("{}: {error}; make it writable", config.record.directory.display()))
+            })?;
+        }
+        again = true;
+        let (pulse, arena, ports) = (&pulse, &arena, &ports);
+        let keep = Keep { config_path, config: &config, ports, plant: &plant, robot: &robot, arena, pulse };
+        if !keep.supervise(&mut events, &mut lasting)? {
+            return Ok(());
+        }
+        tracing::warn!("a port was replaced by another of the same name; both are taken up anew");
+    }
+}
+
+/// Time between two tries to take up a port that is to come back.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Prepares both ports and opens their sockets, plant first.
+fn take_ports(config: &Config) -> Result<(Prepared, AfPacket, AfPacket), Failure> {
     let ports = prepare::prepare(&config.ports.plant, &config.ports.robot)
         .map_err(|problems| Failure { lines: problems.iter().map(ToString::to_string).collect(), code: 2 })?;
     let open = |name: &str, mtu: u32| {
@@ -35,16 +78,7 @@ pub fn run(config_path: &Path) -> Result<(), Failure> {
     };
     let plant = open(&ports.plant.name, ports.plant.mtu)?;
     let robot = open(&ports.robot.name, ports.robot.mtu)?;
-    let arena = SharedMemory::create(Arena::SIZE)
-        .map_err(|error| Failure::new(1, format!("memory for {} bytes of state: {error}", Arena::SIZE)))?;
-    standing.store(&config.record.directory).map_err(|error| {
-        Failure::new(1, format!("{}: {error}; make it writable", config.record.directory.display()))
-    })?;
-    let failed = |what: &str, error: io::Error| Failure::new(1, format!("{what}: {error}"));
-    let pulse = Pulse::create().map_err(|error| failed("memory shared with the packet process", error))?;
-    let keep = Keep { config_path, config: &config, ports: &ports, plant: &plant, robot: &robot, arena: &arena, pulse };
-    let mut events = Events::new().map_err(|error| failed("signal handlers", error))?;
-    keep.supervise(&mut events)
+    Ok((ports, plant, robot))
 }
 
 fn lines(problems: &crate::document::Problems) -> Vec<String> {
@@ -84,7 +118,14 @@ struct Keep<'k> {
     plant: &'k AfPacket,
     robot: &'k AfPacket,
     arena: &'k SharedMemory,
-    pulse: Pulse,
+    pulse: &'k Pulse,
+}
+
+/// What lasts as long as the supervisor.
+struct Lasting {
+    manager: ServiceManager,
+    relay: Keeper,
+    restarts: u32,
 }
 
 /// A packet process that lived this long counts as sound: the next one starts at once. It forwards frames after a tenth
@@ -123,12 +164,14 @@ enum End {
     Hung,
     /// It was killed, since it did not begin.
     NeverBegan,
+    /// It was asked to end, since an interface was replaced by another one.
+    Replugged,
 }
 
 impl End {
     fn name(self) -> &'static str {
         match self {
-            Self::Asked => "asked",
+            Self::Asked | Self::Replugged => "asked",
             Self::Unasked(status) if status.code().is_some() => "exit",
             Self::Unasked(_) => "signal",
             Self::Hung => "hang",
@@ -138,9 +181,9 @@ impl End {
 }
 
 /// What lasts from one packet process to the next.
-struct Course<'k> {
-    manager: ServiceManager,
-    relay: Keeper,
+struct Course<'k, 'l> {
+    lasting: &'l mut Lasting,
+    mirror: Mirror,
     /// While the kernel carries frames: since when.
     carried: Option<(Carried<'k>, Instant)>,
     /// When the last packet process ended.
@@ -148,28 +191,25 @@ struct Course<'k> {
 }
 
 impl<'k> Keep<'k> {
-    fn supervise(&'k self, events: &mut Events) -> Result<(), Failure> {
+    /// Runs packet processes one after the other; says whether the ports are to be taken up anew.
+    fn supervise(&'k self, events: &mut Events, lasting: &mut Lasting) -> Result<bool, Failure> {
         let failed = |error: io::Error| Failure::new(1, format!("packet process: {error}"));
-        let mut course = Course {
-            manager: ServiceManager::new(),
-            relay: Keeper::new(&self.config.bypass),
-            carried: None,
-            ended: None,
-        };
-        let mut pause = Duration::ZERO;
-        let (mut early, mut restarts) = (0_u32, 0_u32);
+        let mut course = Course { lasting, mirror: Mirror::new(), carried: None, ended: None };
+        let (mut pause, mut early) = (Duration::ZERO, 0_u32);
         let mut before = End::Asked;
         loop {
             let started = Instant::now();
             self.pulse.set(if course.carried.is_some() { Stage::Carried } else { Stage::Starting });
-            let mut child = self.spawn(restarts, before).map_err(failed)?;
+            let mut child = self.spawn(course.lasting.restarts, before).map_err(failed)?;
             let end = self.watch(&mut child, events, &mut course).map_err(failed)?;
             before = end;
             match end {
                 End::Asked => {
-                    course.manager.stopping();
-                    return Ok(());
+                    course.lasting.manager.stopping();
+                    self.give_back(&course.mirror);
+                    return Ok(false);
                 }
+                End::Replugged => return Ok(true),
                 End::Unasked(status) if status.code() == Some(2) => {
                     // It could not take up what this process had checked: nothing that a restart would mend.
                     return Err(Failure::new(2, "the packet process refused its configuration"));
@@ -188,12 +228,13 @@ impl<'k> Keep<'k> {
             let paused = Instant::now();
             while let Some(left) = pause.checked_sub(paused.elapsed()).filter(|left| !left.is_zero()) {
                 if events.next(left.min(LOOK)).map_err(failed)?.ends {
-                    course.manager.stopping();
-                    return Ok(());
+                    course.lasting.manager.stopping();
+                    self.give_back(&course.mirror);
+                    return Ok(false);
                 }
                 self.look_at_wire(&mut course);
             }
-            restarts = restarts.saturating_add(1);
+            course.lasting.restarts = course.lasting.restarts.saturating_add(1);
         }
     }
 
@@ -219,7 +260,7 @@ impl<'k> Keep<'k> {
     }
 
     /// Waits until the packet process ends, and ends it where its worker moves no more.
-    fn watch(&'k self, child: &mut Child, events: &mut Events, course: &mut Course<'k>) -> io::Result<End> {
+    fn watch(&'k self, child: &mut Child, events: &mut Events, course: &mut Course<'k, '_>) -> io::Result<End> {
         let (begun, mut hang, mut looked) = (Instant::now(), Hang::default(), Instant::now());
         loop {
             if let Some(status) = child.try_wait()? {
@@ -244,7 +285,7 @@ impl<'k> Keep<'k> {
             let hung = match self.pulse.stage() {
                 Stage::Working => {
                     let turns = self.pulse.turns();
-                    course.manager.turned(turns, looked);
+                    course.lasting.manager.turned(turns, looked);
                     let thread = Thread::main_of(child.id());
                     hang.look(turns, thread, since.min(LOOK.saturating_mul(2))).then_some(End::Hung)
                 }
@@ -256,17 +297,49 @@ impl<'k> Keep<'k> {
                 child.wait()?;
                 return Ok(end);
             }
+            if self.plant.is_succeeded() || self.robot.is_succeeded() {
+                return end(child).map(|_| End::Replugged);
+            }
             self.look_at_wire(course);
         }
     }
 
+    /// Takes a port down with the other's cable, and up with it.
+    fn look_at_links(&self, mirror: &mut Mirror, now: Instant) {
+        let ports = [self.plant, self.robot];
+        // A port that is gone is no cable that is out.
+        let [Ok(plant), Ok(robot)] = ports.map(AfPacket::link) else { return };
+        let links = [plant, robot].map(|(up, carrier)| Link { up, carrier });
+        let Some(order) = mirror.look(links, now) else { return };
+        let (place, up) = match order {
+            Order::Down(place) => (place, false),
+            Order::Up(place) => (place, true),
+        };
+        let Some(port) = ports.get(place) else { return };
+        match port.set_up(up) {
+            Ok(()) => tracing::warn!(port = port.name(), up, "the other port's cable is mirrored"),
+            Err(error) => tracing::error!(%error, "the other port's cable can't be mirrored"),
+        }
+    }
+
+    /// Brings a port up that is down for the other's sake.
+    fn give_back(&self, mirror: &Mirror) {
+        let ports = [self.plant, self.robot];
+        if let Some(error) = mirror.held().and_then(|place| ports.get(place)?.set_up(true).err()) {
+            tracing::error!(%error, "a port stays down");
+        }
+    }
+
     /// Gives the wire to the kernel where nobody judges, takes it back where somebody is ready to; keeps the bypass.
-    fn look_at_wire(&'k self, course: &mut Course<'k>) {
+    fn look_at_wire(&'k self, course: &mut Course<'k, '_>) {
         let now = Instant::now();
         let wall_seconds =
             std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        if self.config.link.mirror {
+            self.look_at_links(&mut course.mirror, now);
+        }
         let standing = || Standing::load(&self.config.record.directory);
-        course.relay.look(&self.pulse, now, wall_seconds, standing);
+        course.lasting.relay.look(self.pulse, now, wall_seconds, standing);
         match self.pulse.stage() {
             Stage::Working => course.ended = None,
             Stage::Asking => {
@@ -274,7 +347,7 @@ impl<'k> Keep<'k> {
                     drop(carried);
                     self.pulse.was_open(u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX));
                     tracing::error!(milliseconds = since.elapsed().as_millis(), "frames went past the policy; no more");
-                    course.manager.status("frames are judged");
+                    course.lasting.manager.status("frames are judged");
                 }
                 self.pulse.step(Stage::Asking, Stage::Cleared);
             }
@@ -287,7 +360,7 @@ impl<'k> Keep<'k> {
                 match self.ports.carry() {
                     Ok(carried) => {
                         tracing::error!("OPEN: the kernel carries every frame until a packet process is ready");
-                        course.manager.status("OPEN: frames go past the policy");
+                        course.lasting.manager.status("OPEN: frames go past the policy");
                         course.carried = Some((carried, now));
                     }
                     Err(error) => {

@@ -39,6 +39,9 @@ pub struct Config {
     /// Hardware that leads frames past the box.
     #[serde(default)]
     pub bypass: Bypass,
+    /// The cables.
+    #[serde(default)]
+    pub link: Link,
     /// Connections that were open before the box saw them.
     #[serde(default)]
     pub midstream: MidStream,
@@ -165,6 +168,14 @@ pub enum FailState {
     Closed,
     /// Every frame passes.
     Open,
+}
+
+/// The cables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Link {
+    /// Whether a port whose cable is out takes the other one down.
+    pub mirror: bool,
 }
 
 /// Hardware that leads frames past the box, for `vambrace bypass`.

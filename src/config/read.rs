@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{
     Age, Asset, Bypass, BypassDriver, Config, Console, Control, DcpSet, Fail, FailState, FastPath, Guard, Ipv6, Layer2,
-    Layer2Protocol, MidStream, Mode, OnCrash, OnMidStream, OnMidStreamText, Patches, PolicyFile, Polling, Ports,
+    Layer2Protocol, Link, MidStream, Mode, OnCrash, OnMidStream, OnMidStreamText, Patches, PolicyFile, Polling, Ports,
     Profile, Record, Side, Size,
 };
 use crate::document::{Problems, Source, Table, Value};
@@ -23,6 +23,11 @@ pub(super) fn config(name: &str, text: &str) -> Result<Config, Problems> {
     let ports = ports(&root);
     let bypass = root.table("bypass").map_or_else(Bypass::default, |table| bypass(&table));
     let fail = root.table("fail").map_or_else(Fail::default, |table| fail(&table, &bypass));
+    let link = root.table("link").map_or_else(Link::default, |table| {
+        let mirror = table.take("mirror").and_then(|value| value.boolean()).unwrap_or_default();
+        table.finish();
+        Link { mirror }
+    });
     let midstream = root.table("midstream").map_or_else(MidStream::default, |table| midstream(&table));
     let fast_path = root.table("fast_path").map_or_else(FastPath::default, |table| fast_path(&table));
     let layer2 = root.table("layer2").map_or_else(Layer2::default, |table| layer2(&table));
@@ -54,6 +59,7 @@ pub(super) fn config(name: &str, text: &str) -> Result<Config, Problems> {
         ports,
         fail,
         bypass,
+        link,
         midstream,
         fast_path,
         layer2,
@@ -429,6 +435,7 @@ mod tests {
         let least = config("least", LEAST).unwrap();
         assert_eq!(sample.fail, least.fail);
         assert_eq!(sample.bypass, least.bypass);
+        assert_eq!(sample.link, least.link);
         assert_eq!(sample.midstream, least.midstream);
         assert_eq!(sample.fast_path, least.fast_path);
         assert_eq!(sample.layer2, least.layer2);

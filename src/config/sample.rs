@@ -34,6 +34,12 @@ driver = "none"
 # runs with the rights of `vambrace run`.
 command = []
 
+[link]
+# Whether a port whose cable is out takes the other one down, as a wire would: devices with a second way to the robot, and
+# whoever watches the switch's port, learn of it within 100 ms. It comes back with the cable, after a second at least and
+# half a minute at most where a link flaps. Off: most cells have one way, and a port that stays up keeps its address.
+mirror = false
+
 [midstream]
 # Connections that were open before the box saw them, when the box starts: reset | adopt. Where such a stream stands
 # between two commands is not known, and a client that is reset opens a new connection within about a second.

@@ -249,6 +249,15 @@ impl<'d> Value<'d> {
         found
     }
 
+    /// `true` or `false`; anything else is a problem.
+    pub(crate) fn boolean(&self) -> Option<bool> {
+        let found = self.value.get_ref().as_bool();
+        if found.is_none() {
+            self.wrong_type("true or false");
+        }
+        found
+    }
+
     /// The string, if it is one; no problem otherwise.
     pub(crate) fn as_string(&self) -> Option<&'d str> {
         self.value.get_ref().as_str()
