@@ -13,6 +13,7 @@ pub mod event;
 pub mod export;
 pub mod flow;
 pub mod gate;
+pub mod harden;
 pub mod index;
 pub mod inspect;
 pub mod jitter;

@@ -271,6 +271,7 @@ fn grow(records: &Path, bytes: u64) {
         budget: 8 << 20,
         max_age: None,
         witnesses: Vec::new(),
+        recipients: Vec::new(),
         counter: None,
         host: "box".into(),
         names: Vec::new(),

@@ -13,85 +13,14 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use support::can_make_namespaces;
-use support::netns::Netns;
-use support::raw::RawSocket;
+use support::probes::Probes;
 use support::restarted::Restarted;
 use support::talks::{self, Client, Kind, Line, Shared};
 use support::wire::{PLANT_SIDE, ROBOT_SIDE};
-
-/// Time between two probes: how finely it is seen when frames pass again.
-const BEAT: Duration = Duration::from_millis(1);
-
-/// Frames of a type that passes unread, each with its number, from the plant to the robot.
-struct Probes {
-    sent: Arc<AtomicU64>,
-    /// When the highest number so far came, since the start.
-    came: Arc<[AtomicU64; 2]>,
-    begun: Instant,
-    stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Probes {
-    fn start(plant: &Netns, robot: &Netns) -> Self {
-        let sender = plant.enter(|| RawSocket::open(PLANT_SIDE).unwrap());
-        let receiver = robot.enter(|| RawSocket::open(ROBOT_SIDE).unwrap());
-        let (sent, came, stop) = (Arc::new(AtomicU64::new(0)), Arc::<[AtomicU64; 2]>::default(), Arc::default());
-        let begun = Instant::now();
-        // LLDP's type, between addresses of nobody.
-        let head = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x88, 0xcc];
-        let (counter, ended) = (Arc::clone(&sent), Arc::clone(&stop));
-        let send = std::thread::spawn(move || {
-            while !AtomicBool::load(&ended, Ordering::Relaxed) {
-                let number = counter.fetch_add(1, Ordering::SeqCst) + 1;
-                let frame = [&head[..], &number.to_be_bytes(), &[0; 40]].concat();
-                let _ = sender.send(&frame);
-                std::thread::sleep(BEAT);
-            }
-        });
-        let (arrivals, ended) = (Arc::clone(&came), Arc::clone(&stop));
-        let receive = std::thread::spawn(move || {
-            while !AtomicBool::load(&ended, Ordering::Relaxed) {
-                let Some(frame) = receiver.receive(Duration::from_millis(50)).unwrap() else { continue };
-                if frame.get(..14) == Some(&head[..]) {
-                    let number = u64::from_be_bytes(frame[14..22].try_into().unwrap());
-                    let at = u64::try_from(begun.elapsed().as_nanos()).unwrap();
-                    arrivals[1].store(at, Ordering::SeqCst);
-                    arrivals[0].store(number, Ordering::SeqCst);
-                }
-            }
-        });
-        Self { sent, came, begun, stop, threads: vec![send, receive] }
-    }
-
-    /// How long after `killed` the first frame arrived that was sent when the process was gone.
-    fn back_after(&self, killed: Instant) -> Option<Duration> {
-        let first = self.sent.load(Ordering::SeqCst) + 1;
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while Instant::now() < deadline {
-            if self.came[0].load(Ordering::SeqCst) >= first {
-                let at = self.begun + Duration::from_nanos(self.came[1].load(Ordering::SeqCst));
-                return Some(at.saturating_duration_since(killed));
-            }
-            std::thread::sleep(Duration::from_micros(100));
-        }
-        None
-    }
-}
-
-impl Drop for Probes {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
-    }
-}
 
 /// Where every client stands.
 fn stand(clients: &[Arc<Client>], shared: &Shared) -> (Vec<u64>, u64) {
@@ -150,7 +79,7 @@ fn frames_pass_again_soon_and_connections_go_on() {
     .map(|(name, kind)| talks::talk(&line.plant, &shared, name, kind))
     .collect();
     talks::upload(&line.plant, &shared, "programs");
-    let probes = Probes::start(&line.plant, &line.robot);
+    let probes = Probes::start((&line.plant, PLANT_SIDE), (&line.robot, ROBOT_SIDE));
     all_go_on(&vambrace, &clients, &shared, "before the first kill");
     let reset = |shared: &Shared| shared.deaths().len();
     assert_eq!(reset(&shared), 0);

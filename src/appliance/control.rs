@@ -10,8 +10,9 @@ use super::capture::{Captures, Joined};
 use super::learner::{Frames, Learner};
 use super::patches::{Job, Keeper, Limits, Loaded, try_all};
 use super::plan;
-use super::standing::Standing;
-use crate::config::{Account, Config, Side};
+use super::pulse::{Bypass, Pulse};
+use super::standing::{Bypassed, Standing};
+use crate::config::{Account, BypassDriver, Config, Side};
 use crate::control::{
     Caller, FailureKind, Handler, InputStatus, Learned, Learning, Outcome, Person, PolicyText, PortStatus,
     QuarantineStatus, RecordStatus, Request, Response, RobotStatus, Status, Stream, TrafficStatus, WitnessStatus,
@@ -34,6 +35,7 @@ pub(super) struct Orders {
     records: Arc<RecordCounters>,
     ports: [String; 2],
     names: Arc<Names>,
+    pulse: Arc<Pulse>,
     begun: Instant,
     patches: Arc<Keeper>,
     looked: Mutex<Option<Instant>>,
@@ -46,6 +48,8 @@ pub(super) struct Orders {
     applying: Mutex<()>,
     /// Held while known attacks are tried for somebody; when that was begun last for somebody far away.
     trying: Mutex<Option<Instant>>,
+    /// What the bypass did last, as far as it is recorded.
+    bypassed: Mutex<Bypass>,
     state: Mutex<State>,
 }
 
@@ -60,6 +64,9 @@ const SENTENCES: usize = 16;
 
 /// Time between two looks whether other virtual patches are to be in force.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// How long the driver of the bypass may take: its command has two seconds.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// What is in force when the packet process takes the wire.
 pub(super) struct Begun {
@@ -81,6 +88,8 @@ struct State {
     /// What the last learning came to, until the next begins: an answer may not have arrived.
     learned: Option<Learning>,
     before_learning: Option<Mode>,
+    /// When a timed mode ends, whatever the wall clock says meanwhile.
+    deadline: Option<Instant>,
 }
 
 impl Orders {
@@ -92,11 +101,13 @@ impl Orders {
         records: Arc<RecordCounters>,
         ports: [String; 2],
         names: Arc<Names>,
+        pulse: Arc<Pulse>,
     ) -> Arc<Self> {
         if let Some(trouble) = &pack.trouble {
             tracing::error!("{trouble}");
         }
         let patches = Keeper::new(pack, Arc::clone(&shared));
+        let deadline = deadline(&standing);
         let orders = Arc::new(Self {
             config: config.clone(),
             shared,
@@ -105,6 +116,7 @@ impl Orders {
             records,
             ports,
             names,
+            pulse,
             begun: Instant::now(),
             patches,
             looked: Mutex::new(None),
@@ -112,7 +124,8 @@ impl Orders {
             console_troubles: Mutex::default(),
             applying: Mutex::default(),
             trying: Mutex::default(),
-            state: Mutex::new(State { standing, own, learner: None, learned: None, before_learning: None }),
+            bypassed: Mutex::new(Bypass::Off),
+            state: Mutex::new(State { deadline, standing, own, learner: None, learned: None, before_learning: None }),
         });
         orders.begin_patches(version);
         if orders.shared.rules.load().mode == Mode::Learn {
@@ -235,10 +248,60 @@ impl Orders {
     pub(super) fn end_timed_mode(&self) {
         let mut state = self.state();
         let Some((mode, until)) = state.standing.mode_until.clone() else { return };
-        if seconds_now() >= until
+        let is_over = state.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if (is_over || seconds_now() >= until)
             && let Some(mode) = Mode::named(&mode)
         {
             self.change_mode(&mut state, mode, None, 0);
+        }
+    }
+
+    /// Orders frames past the box for a while, or to it.
+    fn bypass(&self, for_seconds: Option<u64>, uid: u32) -> Response {
+        if self.config.bypass.driver == BypassDriver::None {
+            let line = "this box has no relay to lead frames past it; name its driver in [bypass], or use \
+                        `vambrace mode shadow --for 10m`, which lets every frame pass";
+            return Response::failed(FailureKind::Unsafe, line);
+        }
+        let mut state = self.state();
+        let now = seconds_now();
+        let until = now.saturating_add(for_seconds.unwrap_or(0));
+        state.standing.bypass = Some(Bypassed { since: now, until, uid });
+        // Unlike a mode, an order that is not on the disk would not end after a power cut.
+        if let Err(error) = state.standing.store(&self.config.record.directory) {
+            return Response::failed(FailureKind::Failed, format!("the order could not be written: {error}"));
+        }
+        drop(state);
+        self.pulse.order_bypass();
+        let wanted = if for_seconds.is_some() { Bypass::On } else { Bypass::Off };
+        let asked = Instant::now();
+        while self.pulse.bypass() != wanted {
+            if asked.elapsed() > PATIENCE {
+                let line = "the bypass did not obey its driver; see the log of `vambrace run`";
+                return Response::failed(FailureKind::Failed, line);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.look_after_bypass();
+        Response::Done
+    }
+
+    /// Records what the bypass did.
+    pub(super) fn look_after_bypass(&self) {
+        let now = self.pulse.bypass();
+        let mut known = self.bypassed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known == now {
+            return;
+        }
+        let ordered = self.state().standing.bypass.clone();
+        let (uid, length) = ordered.map_or((0, 0), |it| (it.uid, it.until.saturating_sub(it.since)));
+        let (state, uid, for_seconds) = match now {
+            Bypass::On => ("on", uid, length),
+            Bypass::Off => ("off", if length == 0 { uid } else { 0 }, 0),
+            Bypass::Failed => ("failed", 0, 0),
+        };
+        if self.shared.notices.push(Notice::Bypass { state, uid, for_seconds }).is_ok() {
+            *known = now;
         }
     }
 
@@ -253,6 +316,7 @@ impl Orders {
         self.put(mode, Arc::clone(&rules.policy));
         state.standing.mode = mode.name().to_owned();
         state.standing.mode_until = back;
+        state.deadline = deadline(&state.standing);
         self.write(&state.standing);
         let _ = self.shared.notices.push(Notice::Mode { from: before.name(), to: mode.name(), uid });
         tracing::info!(from = before.name(), to = mode.name(), uid, "mode changed");
@@ -412,6 +476,9 @@ impl Orders {
         }
         let witnesses = self.records.witnesses();
         degraded.extend(witnesses.iter().filter_map(|witness| late(witness)));
+        if self.pulse.bypass() == Bypass::Failed {
+            degraded.push("the bypass does not obey its driver; see the log of `vambrace run`".to_owned());
+        }
         let said = self.console_troubles.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((_, sentences)) = said.filter(|(at, _)| at.elapsed() < SAID) {
             degraded.extend(sentences);
@@ -439,7 +506,7 @@ impl Orders {
                 .as_ref()
                 .map(|(_, until)| until.saturating_sub(seconds_now())),
             degraded,
-            bypassed: false,
+            bypassed: self.pulse.bypass() == Bypass::On,
             uptime_seconds: self.begun.elapsed().as_secs(),
             restarts: state.standing.restarts,
             policy: (!state.standing.policy_text.is_empty())
@@ -623,6 +690,12 @@ fn learning(config: &Config, learner: &Learner, running: bool) -> Learning {
     }
 }
 
+/// When a timed mode ends by the clock that nobody sets.
+fn deadline(standing: &Standing) -> Option<Instant> {
+    let (_, until) = standing.mode_until.as_ref()?;
+    Instant::now().checked_add(Duration::from_secs(until.saturating_sub(seconds_now())))
+}
+
 fn seconds_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
@@ -632,6 +705,7 @@ impl Orders {
         match request {
             Request::Status => Response::Status(Box::new(self.status())),
             Request::Mode { mode, for_seconds } => self.mode(&mode, for_seconds, uid),
+            Request::Bypass { for_seconds } => self.bypass(for_seconds, uid),
             Request::PolicyApply { text, name } => self.apply(text, name, uid),
             Request::PolicyRollback => self.roll_back(uid),
             Request::PolicyShow => {

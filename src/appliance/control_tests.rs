@@ -30,6 +30,7 @@ impl Setting {
             policy_text: POLICY.to_owned(),
             previous: None,
             generation: 1,
+            bypass: None,
             restarts: 0,
         };
         let own = plan::compile(&config, "p", POLICY, 1).unwrap();

@@ -8,16 +8,18 @@ use signal_hook::flag;
 
 use super::capture::{Captures, WorkerTap};
 use super::control::{Begun, Orders};
-use super::hang::{Hang, Thread};
 use super::heart_beat::{Around, BEAT, Beating};
 use super::learner::{Frames, LearnerTap};
 use super::patches::Loaded;
+use super::pulse::{Pulse, Stage};
 use super::standing::Standing;
 use super::{Failure, plan};
 use crate::config::Config;
 use crate::engine::{Arena, Clock, Mode, Worker, WorkerShared};
+use crate::event::Notice;
 use crate::export::Names;
 use crate::export::eve::EveRender;
+use crate::harden;
 use crate::nic::{AfPacket, FramePort, Geometry, Idle, Polling};
 use crate::patches::Version;
 use crate::record::{FrameRing, KeepOptions, Ledger, Queue, RecordOptions, Recorder};
@@ -38,12 +40,18 @@ pub struct Handed {
     /// Descriptor of the shared arena.
     #[arg(long)]
     pub arena_fd: i32,
+    /// Descriptor of the numbers that the supervisor watches.
+    #[arg(long)]
+    pub pulse_fd: i32,
     /// MTU of the ports, which the rings were made for.
     #[arg(long)]
     pub mtu: u32,
     /// How many packet processes came before it.
     #[arg(long, default_value_t = 0)]
     pub restarts: u32,
+    /// How the one before it ended.
+    #[arg(long, default_value = "asked")]
+    pub after: String,
 }
 
 /// Events and copies of frames that wait for the recorder: some seconds of a busy cell.
@@ -98,12 +106,14 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
         let fd = sys::inherited(fd).map_err(|error| Failure::new(1, format!("inherited socket: {error}")))?;
         AfPacket::attach(fd, geometry, None).map_err(|error| Failure::new(1, error.to_string()))
     };
-    let ports = (port(handed.plant_fd)?, port(handed.robot_fd)?);
+    let mut ports = (port(handed.plant_fd)?, port(handed.robot_fd)?);
     let port_names = [ports.0.name().to_owned(), ports.1.name().to_owned()];
     let memory = |what: &str, error: std::io::Error| Failure::new(1, format!("{what}: {error}"));
     let shared_memory = sys::inherited(handed.arena_fd)
         .and_then(sys::arena::Arena::from_fd)
         .map_err(|error| memory("inherited arena", error))?;
+    let pulse = sys::inherited(handed.pulse_fd).and_then(Pulse::from_fd);
+    let pulse = Arc::new(pulse.map_err(|error| memory("memory shared with the supervisor", error))?);
     let mut seed = [0; 8];
     rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())
         .map_err(|error| memory("random seed", error.into()))?;
@@ -111,9 +121,11 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
     let shared_memory = Box::leak(Box::new(shared_memory)).as_mut_slice();
     let (of_worker, of_recorder) = shared_memory.split_at_mut_checked(Arena::SIZE).unwrap_or_default();
     let ledger = Ledger::over(of_recorder).ok_or_else(|| Failure::new(1, "the inherited arena is too small"))?;
-    let (arena, known) = Arena::over(of_worker, u64::from_le_bytes(seed))
-        .ok_or_else(|| Failure::new(1, "the inherited arena is too small"))?;
+    let seed = u64::from_le_bytes(seed);
+    let (arena, known) =
+        Arena::over(of_worker, seed).ok_or_else(|| Failure::new(1, "the inherited arena is too small"))?;
 
+    confine(&config);
     let version = Version::of(&arena.shared().robot);
     let policy = Arc::new(pack.tighten(&own, version, standing.generation, plan::now()));
     let rules = Arc::new(plan::rules(&config, mode, policy));
@@ -159,10 +171,18 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
     let clock = SystemClock;
     let captures = Captures::new(Arc::clone(&names));
     let tap = WorkerTap { learner: LearnerTap(Arc::clone(&frames)), captures: Arc::clone(&captures) };
+    if take_wire(&pulse, &mut ports) {
+        arena.forget_conversations(seed);
+        let _ = shared.notices.push(Notice::Opened { for_ms: pulse.openings().0 });
+    }
     let mut worker = Worker::new(ports, arena, Arc::clone(&queue), Arc::clone(&shared), clock, tap)
         .map_err(|error| Failure::new(1, format!("latency histogram: {error}")))?
         .with_ring(ring);
     worker.begin();
+    let ends = ["signal", "exit", "hang", "never_began"];
+    if let Some(how) = ends.into_iter().find(|end| handed.after == *end) {
+        let _ = shared.notices.push(Notice::Replaced { how, restarts: handed.restarts });
+    }
 
     let orders = Orders::new(
         &config,
@@ -172,6 +192,7 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
         recorder.counters(),
         port_names,
         names,
+        Arc::clone(&pulse),
     );
     let server = crate::control::Server::start(&config.control.socket, orders.clone())
         .map_err(|error| Failure::new(1, format!("control socket {}: {error}", config.control.socket.display())))?;
@@ -193,17 +214,17 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
         crate::config::Polling::Busy => Polling::Busy,
         crate::config::Polling::Blocking => Polling::Blocking,
     };
-    let watch =
-        Watch::start(Arc::clone(&shared), Arc::clone(&orders), Arc::clone(&ended.reload), handed.config.clone())
-            .map_err(|error| memory("watch thread", error))?;
+    let keeper = Keeper::start(Arc::clone(&orders), Arc::clone(&ended.reload), handed.config.clone())
+        .map_err(|error| memory("keeper thread", error))?;
     if let Some(core) = core
         && let Err(error) = sys::pin_to(usize::from(core))
     {
         tracing::warn!(core, %error, "the worker runs unpinned");
     }
-    work(&mut worker, polling, &ended.stop);
+    work(&mut worker, polling, &ended.stop, &pulse);
+    pulse.step(Stage::Working, Stage::Ending);
     worker.finish();
-    watch.stop();
+    keeper.stop();
     drop(server);
     recorder.stop();
     Ok(())
@@ -216,11 +237,63 @@ fn keep_options(config: &Config) -> KeepOptions {
     KeepOptions { robot, before, after, hourly: config.evidence.kept_an_hour.bytes() }
 }
 
+/// Gives up what this process and its threads don't need from here on. What the kernel does not know of stays as it was and
+/// is told of: a box that does not start for it would guard nothing.
+fn confine(config: &Config) {
+    let mut files = harden::Files::default();
+    files.write.push(config.record.directory.clone());
+    files.writes_beside(&config.control.socket);
+    config.record.counter.iter().for_each(|counter| files.writes_beside(counter));
+    config.record.witness.iter().for_each(|witness| files.writes_on_medium(witness));
+    files.reads_beside(&config.policy.file);
+    config.patches.file.iter().for_each(|pack| files.reads_beside(pack));
+    // The account of the management process.
+    files.read.push(PathBuf::from("/etc/passwd"));
+    // The sockets are open already. The control socket is given to the management process's account a little later; from
+    // then on no call is left that would use it.
+    if let Err(error) = harden::keep_capabilities(rustix::thread::CapabilitySet::CHOWN) {
+        tracing::error!(%error, "the packet process keeps its capabilities");
+    }
+    match harden::keep_files(&files) {
+        Ok(harden::Confined::Fully) => {}
+        Ok(confined) => tracing::warn!(?confined, "the kernel's Landlock is older: files are confined less"),
+        Err(error) => tracing::error!(%error, "the packet process keeps all files"),
+    }
+}
+
+/// Waits until the wire is free; says whether frames passed meanwhile that nobody saw.
+///
+/// Where the kernel carries frames, copies of them lie in the rings. They are thrown away when it has stopped: what went
+/// out once must not go out again. What arrives in this moment is lost, as on a cable that is plugged.
+fn take_wire(pulse: &Pulse, ports: &mut (AfPacket, AfPacket)) -> bool {
+    if pulse.step(Stage::Starting, Stage::Working) {
+        return false;
+    }
+    pulse.step(Stage::Carried, Stage::Asking);
+    while pulse.stage() != Stage::Cleared {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    for port in [&mut ports.0, &mut ports.1] {
+        // A port that fails is the worker's to tell of.
+        while port.receive().is_ok_and(|taken| taken > 0) {
+            port.release();
+        }
+    }
+    pulse.step(Stage::Cleared, Stage::Working);
+    true
+}
+
 /// The worker's loop. Nothing in it allocates, waits for a lock or writes a log.
-fn work<C: Clock, T: crate::engine::Tap>(worker: &mut Worker<'_, AfPacket, C, T>, polling: Polling, stop: &AtomicBool) {
+fn work<C: Clock, T: crate::engine::Tap>(
+    worker: &mut Worker<'_, AfPacket, C, T>,
+    polling: Polling,
+    stop: &AtomicBool,
+    pulse: &Pulse,
+) {
     let clock = SystemClock;
     let mut idle = Idle::new(polling, clock.monotonic_ns());
     while !stop.load(Ordering::Relaxed) {
+        pulse.turn();
         if worker.turn() {
             idle.worked(clock.monotonic_ns());
             continue;
@@ -248,62 +321,39 @@ impl AtomicFlags {
     }
 }
 
-/// How often the worker is looked at.
+/// How often it is looked whether something is due.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Looks after the worker, timed modes and reloads.
-struct Watch {
+/// Looks after timed modes, reloads and virtual patches: what waits for compiling and for the disk.
+struct Keeper {
     stop: Arc<AtomicBool>,
-    threads: [std::thread::JoinHandle<()>; 2],
+    thread: std::thread::JoinHandle<()>,
 }
 
-impl Watch {
-    fn start(
-        shared: Arc<WorkerShared>,
-        orders: Arc<Orders>,
-        reload: Arc<AtomicBool>,
-        config: PathBuf,
-    ) -> std::io::Result<Self> {
+impl Keeper {
+    fn start(orders: Arc<Orders>, reload: Arc<AtomicBool>, config: PathBuf) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let thread = {
-            let stop = Arc::clone(&stop);
-            std::thread::Builder::new().name("watch".into()).spawn(move || {
-                let mut hang = Hang::default();
-                let mut looked = Instant::now();
-                while !stop.load(Ordering::Relaxed) {
-                    std::thread::sleep(LOOK);
-                    // Where this thread itself came late, nobody knows how the worker fared meanwhile.
-                    let since = looked.elapsed().min(LOOK.saturating_mul(2));
-                    looked = Instant::now();
-                    let turns = shared.turns.load(Ordering::Relaxed);
-                    if hang.look(turns, Thread::main(), since) && !stop.load(Ordering::Relaxed) {
-                        tracing::error!("the worker hangs; ending the packet process so that it is replaced");
-                        std::process::abort();
-                    }
+        let ended = Arc::clone(&stop);
+        let thread = std::thread::Builder::new().name("keeper".into()).spawn(move || {
+            // The last step of the start, for all threads; here, since frames wait for the worker already.
+            if let Err(error) = harden::keep_calls(harden::PACKET_PROCESS) {
+                tracing::error!(%error, "the packet process keeps all system calls");
+            }
+            while !ended.load(Ordering::Relaxed) {
+                std::thread::sleep(LOOK);
+                if reload.swap(false, Ordering::Relaxed) {
+                    orders.reload(&config);
                 }
-            })?
-        };
-        // Apart from it: orders wait for each other, for compiling and for the disk.
-        let keeper = {
-            let stop = Arc::clone(&stop);
-            std::thread::Builder::new().name("keeper".into()).spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    std::thread::sleep(LOOK);
-                    if reload.swap(false, Ordering::Relaxed) {
-                        orders.reload(&config);
-                    }
-                    orders.end_timed_mode();
-                    orders.look_after_patches();
-                }
-            })?
-        };
-        Ok(Self { stop, threads: [thread, keeper] })
+                orders.end_timed_mode();
+                orders.look_after_patches();
+                orders.look_after_bypass();
+            }
+        })?;
+        Ok(Self { stop, thread })
     }
 
     fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads {
-            let _ = thread.join();
-        }
+        let _ = self.thread.join();
     }
 }

@@ -19,11 +19,49 @@ pub struct Standing {
     pub previous: Option<(String, String)>,
     /// Generation of the policy in force.
     pub generation: u32,
+    /// The bypass that was ordered last, also where it is over.
+    #[serde(default)]
+    pub bypass: Option<Bypassed>,
     /// How often the packet process was replaced since the supervisor began; as handed over, not as stored.
     pub restarts: u32,
 }
 
+/// Frames led past the box for a while. Wall clock, seconds since 1970, since it must end after a power cut too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bypassed {
+    /// When it was ordered.
+    pub since: u64,
+    /// When it ends.
+    pub until: u64,
+    /// Uid of who asked.
+    pub uid: u32,
+}
+
+impl Bypassed {
+    /// Seconds that are left at `now`. A clock that stands before the order, as one does that lost its battery, has
+    /// nothing to say of the end: it is over then.
+    #[must_use]
+    pub fn left(&self, now: u64) -> Option<u64> {
+        if now < self.since { None } else { self.until.checked_sub(now).filter(|left| *left > 0) }
+    }
+}
+
 impl Standing {
+    /// Orders of nobody: observe, no policy.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            mode: "observe".to_owned(),
+            mode_until: None,
+            policy_name: "none".to_owned(),
+            policy_text: String::new(),
+            previous: None,
+            generation: 0,
+            bypass: None,
+            restarts: 0,
+        }
+    }
+
     /// Where it lies beside the records.
     #[must_use]
     pub fn path(directory: &Path) -> PathBuf {

@@ -1,4 +1,6 @@
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
@@ -6,10 +8,16 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::hang::{Hang, Thread};
+use super::mirror::{Link, Mirror, Order};
+use super::pulse::{Pulse, Stage};
+use super::relay::Keeper;
+use super::service_manager::ServiceManager;
 use super::standing::Standing;
 use super::{Failure, plan};
-use crate::config::{Config, Mode};
+use crate::config::{Config, Mode, OnCrash};
 use crate::engine::Arena;
+use crate::nic::prepare::{Carried, Prepared};
 use crate::nic::{AfPacket, FramePort, Geometry, prepare};
 use crate::record::Ledger;
 use crate::record::evidence::{give_up_reserve, is_full};
@@ -23,6 +31,46 @@ pub fn run(config_path: &Path) -> Result<(), Failure> {
     let config = Config::load(config_path).map_err(|problems| Failure { lines: lines(&problems), code: 2 })?;
     super::patches::Loaded::of(&config)?;
     let standing = begin(&config)?;
+    let failed = |what: &str, error: io::Error| Failure::new(1, format!("{what}: {error}"));
+    let mut events = Events::new().map_err(|error| failed("signal handlers", error))?;
+    let pulse = Pulse::create().map_err(|error| failed("memory shared with the packet process", error))?;
+    let arena = SharedMemory::create(Arena::SIZE.saturating_add(Ledger::SIZE))
+        .map_err(|error| Failure::new(1, format!("memory for {} bytes of state: {error}", Arena::SIZE)))?;
+    let mut lasting = Lasting { manager: ServiceManager::new(), relay: Keeper::new(&config.bypass), restarts: 0 };
+    let mut again = false;
+    loop {
+        let taken = take_ports(&config);
+        let (ports, plant, robot) = match taken {
+            Ok(taken) => taken,
+            // It may still be on its way, or somebody brings it up.
+            Err(failure) if again => {
+                failure.lines.iter().for_each(|line| tracing::error!("{line}"));
+                let wait = events.next(RETRY).map_err(|error| failed("signals", error))?;
+                if wait.ends {
+                    return Ok(());
+                }
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
+        if !again {
+            store(&standing, &config.record.directory)?;
+        }
+        again = true;
+        let (pulse, arena, ports) = (&pulse, &arena, &ports);
+        let keep = Keep { config_path, config: &config, ports, plant: &plant, robot: &robot, arena, pulse };
+        if !keep.supervise(&mut events, &mut lasting)? {
+            return Ok(());
+        }
+        tracing::warn!("a port was replaced by another of the same name; both are taken up anew");
+    }
+}
+
+/// Time between two tries to take up a port that is to come back.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Prepares both ports and opens their sockets, plant first.
+fn take_ports(config: &Config) -> Result<(Prepared, AfPacket, AfPacket), Failure> {
     let ports = prepare::prepare(&config.ports.plant, &config.ports.robot)
         .map_err(|problems| Failure { lines: problems.iter().map(ToString::to_string).collect(), code: 2 })?;
     let open = |name: &str, mtu: u32| {
@@ -30,13 +78,7 @@ pub fn run(config_path: &Path) -> Result<(), Failure> {
     };
     let plant = open(&ports.plant.name, ports.plant.mtu)?;
     let robot = open(&ports.robot.name, ports.robot.mtu)?;
-    let arena = SharedMemory::create(Arena::SIZE.saturating_add(Ledger::SIZE))
-        .map_err(|error| Failure::new(1, format!("memory for {} bytes of state: {error}", Arena::SIZE)))?;
-    store(&standing, &config.record.directory)?;
-    let keep = Keep { config_path, plant: &plant, robot: &robot, arena: &arena, mtu: ports.plant.mtu };
-    let ended = keep.supervise();
-    drop(ports);
-    ended
+    Ok((ports, plant, robot))
 }
 
 fn lines(problems: &crate::document::Problems) -> Vec<String> {
@@ -62,6 +104,8 @@ fn begin(config: &Config) -> Result<Standing, Failure> {
         policy_text,
         previous: None,
         generation,
+        // It lasts over a power cut, until its end.
+        bypass: before.and_then(|standing| standing.bypass),
         restarts: 0,
     })
 }
@@ -90,10 +134,19 @@ fn store(standing: &Standing, directory: &Path) -> Result<(), Failure> {
 /// What the supervisor keeps over the life of its packet processes.
 struct Keep<'k> {
     config_path: &'k Path,
+    config: &'k Config,
+    ports: &'k Prepared,
     plant: &'k AfPacket,
     robot: &'k AfPacket,
     arena: &'k SharedMemory,
-    mtu: u32,
+    pulse: &'k Pulse,
+}
+
+/// What lasts as long as the supervisor.
+struct Lasting {
+    manager: ServiceManager,
+    relay: Keeper,
+    restarts: u32,
 }
 
 /// A packet process that lived this long counts as sound: the next one starts at once. It forwards frames after a tenth
@@ -110,44 +163,106 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Time that a packet process has to end by itself before it is killed.
 const GRACE: Duration = Duration::from_secs(3);
 
-impl Keep<'_> {
-    fn supervise(&self) -> Result<(), Failure> {
-        let failed = |what: &str, error: std::io::Error| Failure::new(1, format!("{what}: {error}"));
-        let mut signals =
-            Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCHLD]).map_err(|error| failed("signal handlers", error))?;
-        let mut pause = Duration::ZERO;
-        let (mut early, mut restarts) = (0_u32, 0_u32);
+/// How often the worker is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Time that a packet process has to begin: 10,000 rules take a tenth of a second, a debug build ten times that, and a
+/// busy machine ten times that again.
+const BEGIN: Duration = Duration::from_secs(10);
+
+/// How long nobody judges frames before the kernel carries them, where the configuration says so. A successor takes 20 to
+/// 50 ms; what the kernel carried costs the connections of an enforcing box, so it is not begun for less.
+const OPEN_AFTER: Duration = Duration::from_millis(100);
+
+/// How a packet process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// As it was asked to.
+    Asked,
+    /// By itself or by a signal of somebody.
+    Unasked(ExitStatus),
+    /// It was killed, since its worker moved no more.
+    Hung,
+    /// It was killed, since it did not begin.
+    NeverBegan,
+    /// It was asked to end, since an interface was replaced by another one.
+    Replugged,
+}
+
+impl End {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Asked | Self::Replugged => "asked",
+            Self::Unasked(status) if status.code().is_some() => "exit",
+            Self::Unasked(_) => "signal",
+            Self::Hung => "hang",
+            Self::NeverBegan => "never_began",
+        }
+    }
+}
+
+/// What lasts from one packet process to the next.
+struct Course<'k, 'l> {
+    lasting: &'l mut Lasting,
+    mirror: Mirror,
+    /// While the kernel carries frames: since when.
+    carried: Option<(Carried<'k>, Instant)>,
+    /// When the last packet process ended.
+    ended: Option<Instant>,
+}
+
+impl<'k> Keep<'k> {
+    /// Runs packet processes one after the other; says whether the ports are to be taken up anew.
+    fn supervise(&'k self, events: &mut Events, lasting: &mut Lasting) -> Result<bool, Failure> {
+        let failed = |error: io::Error| Failure::new(1, format!("packet process: {error}"));
+        let mut course = Course { lasting, mirror: Mirror::new(), carried: None, ended: None };
+        let (mut pause, mut early) = (Duration::ZERO, 0_u32);
+        let mut before = End::Asked;
         loop {
             let started = Instant::now();
-            let mut child = self.spawn(restarts).map_err(|error| failed("packet process", error))?;
-            let (status, asked) =
-                self.watch(&mut child, &mut signals).map_err(|error| failed("packet process", error))?;
-            if asked {
-                return Ok(());
+            self.pulse.set(if course.carried.is_some() { Stage::Carried } else { Stage::Starting });
+            let mut child = self.spawn(course.lasting.restarts, before).map_err(failed)?;
+            let end = self.watch(&mut child, events, &mut course).map_err(failed)?;
+            before = end;
+            match end {
+                End::Asked => {
+                    course.lasting.manager.stopping();
+                    self.give_back(&course.mirror);
+                    return Ok(false);
+                }
+                End::Replugged => return Ok(true),
+                End::Unasked(status) if status.code() == Some(2) => {
+                    // It could not take up what this process had checked: nothing that a restart would mend.
+                    return Err(Failure::new(2, "the packet process refused its configuration"));
+                }
+                End::Unasked(status) => tracing::error!(%status, "packet process ended unasked; it is replaced"),
+                End::Hung => tracing::error!("the worker hung; its packet process was ended and is replaced"),
+                End::NeverBegan => tracing::error!("packet process did not begin within 10 s; it is replaced"),
             }
-            if let Some(code) = status.code().filter(|code| *code == 2) {
-                // It could not take up what this process had checked: nothing that a restart would mend.
-                return Err(Failure::new(
-                    u8::try_from(code).unwrap_or(1),
-                    "the packet process refused its configuration",
-                ));
-            }
-            tracing::error!(%status, "packet process ended unasked; it is replaced");
+            course.ended.get_or_insert_with(Instant::now);
             early = if started.elapsed() > SOUND { 0 } else { early.saturating_add(1) };
             pause = if early <= AT_ONCE {
                 Duration::ZERO
             } else {
                 pause.saturating_mul(2).clamp(Duration::from_millis(20), LONGEST_PAUSE)
             };
-            std::thread::sleep(pause);
-            restarts = restarts.saturating_add(1);
+            let paused = Instant::now();
+            while let Some(left) = pause.checked_sub(paused.elapsed()).filter(|left| !left.is_zero()) {
+                if events.next(left.min(LOOK)).map_err(failed)?.ends {
+                    course.lasting.manager.stopping();
+                    self.give_back(&course.mirror);
+                    return Ok(false);
+                }
+                self.look_at_wire(&mut course);
+            }
+            course.lasting.restarts = course.lasting.restarts.saturating_add(1);
         }
     }
 
-    fn spawn(&self, restarts: u32) -> std::io::Result<Child> {
-        let fd = |fd: Option<BorrowedFd<'_>>| -> std::io::Result<String> {
-            let fd = fd.ok_or_else(|| std::io::Error::other("port without descriptor"))?;
-            // The child inherits it; this process starts no other program.
+    fn spawn(&self, restarts: u32, before: End) -> io::Result<Child> {
+        let fd = |fd: Option<BorrowedFd<'_>>| -> io::Result<String> {
+            let fd = fd.ok_or_else(|| io::Error::other("port without descriptor"))?;
+            // The child inherits it; a bypass command does too, and has no use for it.
             rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?;
             Ok(fd.as_raw_fd().to_string())
         };
@@ -158,27 +273,184 @@ impl Keep<'_> {
             .args(["--plant-fd", &fd(self.plant.readiness())?])
             .args(["--robot-fd", &fd(self.robot.readiness())?])
             .args(["--arena-fd", &fd(Some(self.arena.as_fd()))?])
-            .args(["--mtu", &self.mtu.to_string()])
+            .args(["--pulse-fd", &fd(Some(self.pulse.as_fd()))?])
+            .args(["--mtu", &self.ports.plant.mtu.to_string()])
             .args(["--restarts", &restarts.to_string()])
+            .args(["--after", before.name()])
             .spawn()
     }
 
-    /// Waits until the packet process ends; says whether this was asked for.
-    fn watch(&self, child: &mut Child, signals: &mut Signals) -> std::io::Result<(ExitStatus, bool)> {
-        if let Some(status) = child.try_wait()? {
-            return Ok((status, false));
-        }
-        for signal in signals.forever() {
-            match signal {
-                SIGHUP => kill(child, rustix::process::Signal::HUP),
-                SIGINT | SIGTERM => return Ok((end(child)?, true)),
-                _ => {}
+    /// Waits until the packet process ends, and ends it where its worker moves no more.
+    fn watch(&'k self, child: &mut Child, events: &mut Events, course: &mut Course<'k, '_>) -> io::Result<End> {
+        let (begun, mut hang, mut looked) = (Instant::now(), Hang::default(), Instant::now());
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(End::Unasked(status));
+            }
+            let told = events.next(LOOK)?;
+            if told.ends {
+                return end(child).map(|_| End::Asked);
+            }
+            if told.reloads {
+                kill(child, rustix::process::Signal::HUP);
             }
             if let Some(status) = child.try_wait()? {
-                return Ok((status, false));
+                return Ok(End::Unasked(status));
+            }
+            // Where this thread itself came late, nobody knows how the worker fared meanwhile.
+            let since = looked.elapsed();
+            if since < LOOK {
+                continue;
+            }
+            looked = Instant::now();
+            let hung = match self.pulse.stage() {
+                Stage::Working => {
+                    let turns = self.pulse.turns();
+                    course.lasting.manager.turned(turns, looked);
+                    let thread = Thread::main_of(child.id());
+                    hang.look(turns, thread, since.min(LOOK.saturating_mul(2))).then_some(End::Hung)
+                }
+                Stage::Ending => None,
+                _ => (begun.elapsed() > BEGIN).then_some(End::NeverBegan),
+            };
+            if let Some(end) = hung {
+                child.kill()?;
+                child.wait()?;
+                return Ok(end);
+            }
+            if self.plant.is_succeeded() || self.robot.is_succeeded() {
+                return end(child).map(|_| End::Replugged);
+            }
+            self.look_at_wire(course);
+        }
+    }
+
+    /// Takes a port down with the other's cable, and up with it.
+    fn look_at_links(&self, mirror: &mut Mirror, now: Instant) {
+        let ports = [self.plant, self.robot];
+        // A port that is gone is no cable that is out.
+        let [Ok(plant), Ok(robot)] = ports.map(AfPacket::link) else { return };
+        let links = [plant, robot].map(|(up, carrier)| Link { up, carrier });
+        let Some(order) = mirror.look(links, now) else { return };
+        let (place, up) = match order {
+            Order::Down(place) => (place, false),
+            Order::Up(place) => (place, true),
+        };
+        let Some(port) = ports.get(place) else { return };
+        match port.set_up(up) {
+            Ok(()) => tracing::warn!(port = port.name(), up, "the other port's cable is mirrored"),
+            Err(error) => tracing::error!(%error, "the other port's cable can't be mirrored"),
+        }
+    }
+
+    /// Brings a port up that is down for the other's sake.
+    fn give_back(&self, mirror: &Mirror) {
+        let ports = [self.plant, self.robot];
+        if let Some(error) = mirror.held().and_then(|place| ports.get(place)?.set_up(true).err()) {
+            tracing::error!(%error, "a port stays down");
+        }
+    }
+
+    /// Gives the wire to the kernel where nobody judges, takes it back where somebody is ready to; keeps the bypass.
+    fn look_at_wire(&'k self, course: &mut Course<'k, '_>) {
+        let now = Instant::now();
+        let wall_seconds =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        if self.config.link.mirror {
+            self.look_at_links(&mut course.mirror, now);
+        }
+        let standing = || Standing::load(&self.config.record.directory);
+        course.lasting.relay.look(self.pulse, now, wall_seconds, standing);
+        match self.pulse.stage() {
+            Stage::Working => course.ended = None,
+            Stage::Asking => {
+                if let Some((carried, since)) = course.carried.take() {
+                    drop(carried);
+                    self.pulse.was_open(u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX));
+                    tracing::error!(milliseconds = since.elapsed().as_millis(), "frames went past the policy; no more");
+                    course.lasting.manager.status("frames are judged");
+                }
+                self.pulse.step(Stage::Asking, Stage::Cleared);
+            }
+            Stage::Starting
+                if course.carried.is_none()
+                    && course.ended.is_some_and(|ended| now.saturating_duration_since(ended) >= OPEN_AFTER)
+                    && self.opens()
+                    && self.pulse.step(Stage::Starting, Stage::Carried) =>
+            {
+                match self.ports.carry() {
+                    Ok(carried) => {
+                        tracing::error!("OPEN: the kernel carries every frame until a packet process is ready");
+                        course.lasting.manager.status("OPEN: frames go past the policy");
+                        course.carried = Some((carried, now));
+                    }
+                    Err(error) => {
+                        // The packet process asks for the wire, gets it, and finds nothing to throw away.
+                        tracing::error!(%error, "the kernel can't carry frames: the wire stays closed");
+                        course.ended = None;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the wire is to be open while nobody judges.
+    fn opens(&self) -> bool {
+        match self.config.fail.crash {
+            OnCrash::Closed => false,
+            OnCrash::Open => true,
+            OnCrash::ByMode => {
+                let mode = Standing::load(&self.config.record.directory).and_then(|it| Mode::named(&it.mode));
+                mode.is_some_and(|mode| !matches!(mode, Mode::Enforce | Mode::Lockdown))
             }
         }
-        Ok((end(child)?, true))
+    }
+}
+
+/// Signals, waited for with a limit.
+struct Events {
+    signals: Signals,
+    pipe: UnixStream,
+}
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    ends: bool,
+    reloads: bool,
+}
+
+impl Events {
+    fn new() -> io::Result<Self> {
+        let all = [SIGINT, SIGTERM, SIGHUP, SIGCHLD];
+        let (pipe, write) = UnixStream::pair()?;
+        pipe.set_nonblocking(true)?;
+        for signal in all {
+            signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
+        }
+        Ok(Self { signals: Signals::new(all)?, pipe })
+    }
+
+    /// Waits for signals, at most as long as told.
+    fn next(&mut self, limit: Duration) -> io::Result<Told> {
+        let timeout = rustix::event::Timespec {
+            tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(limit.subsec_nanos()),
+        };
+        let mut set = [rustix::event::PollFd::new(&self.pipe, rustix::event::PollFlags::IN)];
+        match rustix::event::poll(&mut set, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut bytes = [0; 64];
+        while self.pipe.read(&mut bytes).is_ok_and(|count| count == bytes.len()) {}
+        let mut told = Told::default();
+        for signal in self.signals.pending() {
+            told.ends |= matches!(signal, SIGINT | SIGTERM);
+            told.reloads |= signal == SIGHUP;
+        }
+        Ok(told)
     }
 }
 
@@ -189,7 +461,7 @@ fn kill(child: &Child, signal: rustix::process::Signal) {
     }
 }
 
-fn end(child: &mut Child) -> std::io::Result<ExitStatus> {
+fn end(child: &mut Child) -> io::Result<ExitStatus> {
     kill(child, rustix::process::Signal::TERM);
     let asked = Instant::now();
     while asked.elapsed() < GRACE {

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand, one line an error, exit codes that scripts can rely on.
 
 mod bench;
+mod bypass;
 mod capture;
 mod config;
 mod console;
@@ -74,6 +75,9 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Change what is done with traffic.
     Mode(mode::ModeArgs),
+    /// Lead frames past the box for a while, over its relay.
+    #[command(subcommand)]
+    Bypass(bypass::BypassCommand),
     /// The appliance on one screen.
     Status,
     /// The appliance on the whole terminal, live: wire, latency, conversations, refusals.
@@ -184,6 +188,7 @@ pub fn main() -> ExitCode {
         Command::Learn(args) => learn::run(&context, &args),
         Command::Doctor(args) => doctor::run(&context, &args),
         Command::Mode(args) => mode::run(&context, &args),
+        Command::Bypass(command) => bypass::run(&context, &command),
         Command::Status => status::run(&context),
         Command::Top => top::run(&context),
         Command::Explain(args) => explain::run(&context, &args),

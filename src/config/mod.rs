@@ -40,6 +40,12 @@ pub struct Config {
     /// What the wire does when the box can't judge.
     #[serde(default)]
     pub fail: Fail,
+    /// Hardware that leads frames past the box.
+    #[serde(default)]
+    pub bypass: Bypass,
+    /// The cables.
+    #[serde(default)]
+    pub link: Link,
     /// Connections that were open before the box saw them.
     #[serde(default)]
     pub midstream: MidStream,
@@ -138,15 +144,27 @@ pub struct Ports {
 #[serde(deny_unknown_fields, default)]
 pub struct Fail {
     /// When the packet process ends without being asked to.
-    pub crash: FailState,
+    pub crash: OnCrash,
     /// When the box loses power.
     pub power: FailState,
 }
 
 impl Default for Fail {
     fn default() -> Self {
-        Self { crash: FailState::Closed, power: FailState::Closed }
+        Self { crash: OnCrash::ByMode, power: FailState::Closed }
     }
+}
+
+/// What the wire does while no packet process judges frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnCrash {
+    /// Closed where the mode enforces, open where every frame passes anyway.
+    ByMode,
+    /// No frame passes.
+    Closed,
+    /// Every frame passes.
+    Open,
 }
 
 /// The state of a wire that nobody judges.
@@ -155,6 +173,42 @@ impl Default for Fail {
 pub enum FailState {
     /// No frame passes.
     Closed,
+    /// Every frame passes.
+    Open,
+}
+
+/// The cables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Link {
+    /// Whether a port whose cable is out takes the other one down.
+    pub mirror: bool,
+}
+
+/// Hardware that leads frames past the box, for `vambrace bypass`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bypass {
+    /// What switches it.
+    pub driver: BypassDriver,
+    /// With the driver `command`: program and arguments; `on` or `off` is added.
+    pub command: Vec<String>,
+}
+
+impl Default for Bypass {
+    fn default() -> Self {
+        Self { driver: BypassDriver::None, command: Vec::new() }
+    }
+}
+
+/// What switches the bypass hardware.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BypassDriver {
+    /// There is none.
+    None,
+    /// A program.
+    Command,
 }
 
 /// What is done with connections that were open before the box saw them.

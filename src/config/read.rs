@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Age, Asset, Auditor, Config, Console, Control, DcpSet, Fail, FailState, FastPath, Guard, Ipv6, Layer2,
-    Layer2Protocol, MidStream, Mode, OnMidStream, OnMidStreamText, Patches, PolicyFile, Polling, Ports, Profile,
-    Record, Side, Size,
+    Age, Asset, Auditor, Bypass, BypassDriver, Config, Console, Control, DcpSet, Fail, FailState, FastPath, Guard,
+    Ipv6, Layer2, Layer2Protocol, Link, MidStream, Mode, OnCrash, OnMidStream, OnMidStreamText, Patches, PolicyFile,
+    Polling, Ports, Profile, Record, Side, Size,
 };
 use crate::document::{Problems, Source, Table, Value};
 
@@ -21,7 +21,13 @@ pub(super) fn config(name: &str, text: &str) -> Result<Config, Problems> {
     let root = source.root();
     let mode = root.require("mode", MODE_MEND).and_then(|value| value.choice(&Mode::NAMED));
     let ports = ports(&root);
-    let fail = root.table("fail").map_or_else(Fail::default, |table| fail(&table));
+    let bypass = root.table("bypass").map_or_else(Bypass::default, |table| bypass(&table));
+    let fail = root.table("fail").map_or_else(Fail::default, |table| fail(&table, &bypass));
+    let link = root.table("link").map_or_else(Link::default, |table| {
+        let mirror = table.take("mirror").and_then(|value| value.boolean()).unwrap_or_default();
+        table.finish();
+        Link { mirror }
+    });
     let midstream = root.table("midstream").map_or_else(MidStream::default, |table| midstream(&table));
     let fast_path = root.table("fast_path").map_or_else(FastPath::default, |table| fast_path(&table));
     let layer2 = root.table("layer2").map_or_else(Layer2::default, |table| layer2(&table));
@@ -54,6 +60,8 @@ pub(super) fn config(name: &str, text: &str) -> Result<Config, Problems> {
         mode,
         ports,
         fail,
+        bypass,
+        link,
         midstream,
         fast_path,
         layer2,
@@ -95,18 +103,44 @@ fn ports(root: &Table<'_>) -> Option<Ports> {
     Some(Ports { plant: plant?, robot: robot?, management })
 }
 
-fn fail(table: &Table<'_>) -> Fail {
-    let state = |key| {
-        let value = table.take(key)?;
-        if value.as_string() == Some("open") {
-            value.problem("fail state \"open\" comes with a later version", "write \"closed\"");
-            return None;
-        }
-        value.choice(&[("closed", FailState::Closed)])
-    };
-    let (crash, power) = (state("crash"), state("power"));
+fn fail(table: &Table<'_>, bypass: &Bypass) -> Fail {
+    let state = |value: &Value<'_>| value.choice(&[("closed", FailState::Closed), ("open", FailState::Open)]);
+    let (crash, power) = (table.take("crash"), table.take("power"));
     table.finish();
-    Fail { crash: crash.unwrap_or(FailState::Closed), power: power.unwrap_or(FailState::Closed) }
+    let crash = crash.and_then(|value| {
+        value.choice(&[("by_mode", OnCrash::ByMode), ("closed", OnCrash::Closed), ("open", OnCrash::Open)])
+    });
+    let wanted = power.as_ref().and_then(state);
+    if let Some(value) = power
+        && wanted == Some(FailState::Open)
+        && bypass.driver == BypassDriver::None
+    {
+        let mend = "write \"closed\", or name the relay's driver in [bypass]";
+        value.problem("without power only a relay leads frames past the box", mend);
+    }
+    let default = Fail::default();
+    Fail { crash: crash.unwrap_or(default.crash), power: wanted.unwrap_or(default.power) }
+}
+
+fn bypass(table: &Table<'_>) -> Bypass {
+    let default = Bypass::default();
+    let driver = table.take("driver").and_then(|value| {
+        let driver = value.choice(&[("none", BypassDriver::None), ("command", BypassDriver::Command)])?;
+        if driver == BypassDriver::Command && !table.has("command") {
+            value.problem("the driver \"command\" has no `command`", "write command = [\"/path/of/program\"]");
+        }
+        Some(driver)
+    });
+    let command = table.take("command").map(|value| {
+        let words = value.any_of();
+        if let Some(program) = words.first() {
+            // The service has no PATH of a person.
+            let _ = absolute(program);
+        }
+        words.iter().filter_map(|word| word.string().map(str::to_owned)).collect()
+    });
+    table.finish();
+    Bypass { driver: driver.unwrap_or(default.driver), command: command.unwrap_or(default.command) }
 }
 
 fn midstream(table: &Table<'_>) -> MidStream {
@@ -436,6 +470,8 @@ mod tests {
         let sample = config("sample", SAMPLE).unwrap();
         let least = config("least", LEAST).unwrap();
         assert_eq!(sample.fail, least.fail);
+        assert_eq!(sample.bypass, least.bypass);
+        assert_eq!(sample.link, least.link);
         assert_eq!(sample.midstream, least.midstream);
         assert_eq!(sample.fast_path, least.fast_path);
         assert_eq!(sample.layer2, least.layer2);
@@ -479,7 +515,7 @@ mod tests {
 
     #[test]
     fn all_problems_at_once_with_their_places() {
-        let text = "mod = \"learn\"\n[ports]\nplant = \"a\"\nrobot = \"a\"\n[fail]\ncrash = \"open\"\n\
+        let text = "mod = \"learn\"\n[ports]\nplant = \"a\"\nrobot = \"a\"\n[fail]\npower = \"open\"\n\
                     [midstream]\ntext = \"adopt\"\n[fast_path]\npolling = \"buzy\"\nring_frames = 1000\ncores = [2000]\n\
                     [[asset]]\nname = \"x\"\nip = \"10.0.0.300\"\nside = \"plant\"\nmac = \"1:2\"\n";
         assert_eq!(
@@ -488,7 +524,8 @@ mod tests {
                 "1:1: `mode` is missing; write mode = \"observe\", \"learn\", \"shadow\" or \"enforce\"",
                 "1:1: unknown key `mod` at the top level; write `mode` or take it out",
                 "4:9: \"a\" is used for two ports; give every port its own interface",
-                "6:9: fail state \"open\" comes with a later version; write \"closed\"",
+                "6:9: without power only a relay leads frames past the box; write \"closed\", or name the relay's driver \
+                 in [bypass]",
                 "8:8: only Modbus connections can be adopted; write \"reset\"",
                 "10:11: `fast_path.polling` has no \"buzy\"; write \"busy\" or another of busy, blocking",
                 "11:15: 1000 is no power of two; write 1024",
@@ -513,6 +550,25 @@ mod tests {
             ("files = 1\n".to_owned(), "unknown key `files`"),
         ] {
             let problems = with(&text).unwrap_err().to_string();
+            assert!(problems.contains(what) && problems.lines().count() == 1, "{problems}");
+        }
+    }
+
+    #[test]
+    fn a_relay_has_a_driver_and_its_driver_a_program() {
+        let with = |text: &str| config("c.toml", &format!("{LEAST}{text}"));
+        let open = with("[fail]\ncrash = \"open\"\n").unwrap();
+        assert_eq!((open.fail.crash, open.fail.power), (OnCrash::Open, FailState::Closed));
+        let relay = "[bypass]\ndriver = \"command\"\ncommand = [\"/usr/lib/relay\", \"7\"]\n";
+        let whole = with(&format!("{relay}[fail]\npower = \"open\"\n")).unwrap();
+        assert_eq!(whole.bypass.command, ["/usr/lib/relay", "7"]);
+        assert_eq!(whole.fail.power, FailState::Open);
+        for (text, what) in [
+            ("[fail]\npower = \"open\"\n", "without power only a relay"),
+            ("[bypass]\ndriver = \"command\"\n", "has no `command`"),
+            ("[bypass]\ndriver = \"command\"\ncommand = [\"relay\"]\n", "no absolute path"),
+        ] {
+            let problems = with(text).unwrap_err().to_string();
             assert!(problems.contains(what) && problems.lines().count() == 1, "{problems}");
         }
     }

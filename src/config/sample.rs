@@ -16,10 +16,29 @@ robot = "enp2s0"
 # management = "enp3s0"
 
 [fail]
-# What the wire does when the packet process ends unasked, and when the box loses power: closed.
-# A robot cell stops safely when it loses its network; a cell without a guard does not.
-crash = "closed"
+# What the wire does when the packet process has ended unasked and no successor judges frames within 100 ms:
+# by_mode | closed | open. Open means that the kernel carries every frame until the successor is ready; it is recorded, and
+# where the mode enforces, connections that were open meanwhile are reset, since nobody saw what went over them.
+# by_mode: closed where the mode enforces, since a robot cell stops safely without a network and a cell without a guard
+# does not; open where every frame passes anyway. Nothing else ever opens: overload, full tables and what can't be read
+# stay closed while enforcing.
+crash = "by_mode"
+# When the box loses power: closed | open. What a relay does by itself; without one, open is refused.
 power = "closed"
+
+[bypass]
+# What switches a relay that joins the two cables past the box, for `vambrace bypass on --for 10m`: none | command.
+# none: most boxes have no relay.
+driver = "none"
+# With "command": a program, which gets on or off as its last argument and ends with 0 when it is done, within 2 s. It
+# runs with the rights of `vambrace run`.
+command = []
+
+[link]
+# Whether a port whose cable is out takes the other one down, as a wire would: devices with a second way to the robot, and
+# whoever watches the switch's port, learn of it within 100 ms. It comes back with the cable, after a second at least and
+# half a minute at most where a link flaps. Off: most cells have one way, and a port that stays up keeps its address.
+mirror = false
 
 [midstream]
 # Connections that were open before the box saw them, when the box starts: reset | adopt. Where such a stream stands

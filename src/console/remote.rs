@@ -149,7 +149,7 @@ impl Remote {
 
     /// Has it recorded how much somebody was given.
     fn given(&self, what: String, person: &Person) {
-        let error = match self.ask(&Request::Given { what: what.clone() }, person) {
+        let error = match self.ask(&Request::Given { what: what.clone() }, Some(person)) {
             Ok(Response::Failed { messages, .. }) => messages.join("; "),
             Ok(_) => return,
             Err(error) => error.to_string(),

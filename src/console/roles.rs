@@ -26,7 +26,10 @@ pub(super) fn may(role: Role, request: &Request) -> Result<(), String> {
         | Request::Events
         | Request::EventLines { .. }
         | Request::Patches { again: false } => return Ok(()),
-        Request::Patches { again: true } | Request::KeepFrames => Role::Operator,
+        Request::Patches { again: true } | Request::KeepFrames | Request::Bypass { for_seconds: None } => {
+            Role::Operator
+        }
+        Request::Bypass { .. } => Role::Engineer,
         Request::Mode { mode, .. } if GUARDING.contains(&mode.as_str()) => Role::Operator,
         Request::Mode { .. }
         | Request::PolicyApply { .. }
@@ -69,6 +72,8 @@ mod tests {
             (Request::Patches { again: false }, [true, true, true, true, false]),
             (Request::Patches { again: true }, [false, false, true, true, false]),
             (Request::KeepFrames, [false, false, true, true, false]),
+            (Request::Bypass { for_seconds: None }, [false, false, true, true, false]),
+            (Request::Bypass { for_seconds: Some(60) }, [false, false, false, true, false]),
             (mode("lockdown"), [false, false, true, true, false]),
             (mode("enforce"), [false, false, true, true, false]),
             (mode("shadow"), [false, false, false, true, false]),

@@ -19,6 +19,12 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         for_seconds: Option<u64>,
     },
+    /// Lead frames past the box, or to it again.
+    Bypass {
+        /// Past it for so many seconds; absent = to it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        for_seconds: Option<u64>,
+    },
     /// Compile a policy, run its tests and put it in force at once, or change nothing.
     PolicyApply {
         /// The policy as TOML.
@@ -114,6 +120,8 @@ impl Request {
             Self::Status => "status".to_owned(),
             Self::Mode { mode, for_seconds: None } => format!("mode {mode}"),
             Self::Mode { mode, for_seconds: Some(seconds) } => format!("mode {mode} for {seconds} s"),
+            Self::Bypass { for_seconds: None } => "bypass off".to_owned(),
+            Self::Bypass { for_seconds: Some(seconds) } => format!("bypass on for {seconds} s"),
             Self::PolicyApply { name, .. } => format!("policy apply {name}"),
             Self::PolicyRollback => "policy rollback".to_owned(),
             Self::PolicyShow => "policy show".to_owned(),

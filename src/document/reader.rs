@@ -249,6 +249,15 @@ impl<'d> Value<'d> {
         found
     }
 
+    /// `true` or `false`; anything else is a problem.
+    pub(crate) fn boolean(&self) -> Option<bool> {
+        let found = self.value.get_ref().as_bool();
+        if found.is_none() {
+            self.wrong_type("true or false");
+        }
+        found
+    }
+
     /// The string, if it is one; no problem otherwise.
     pub(crate) fn as_string(&self) -> Option<&'d str> {
         self.value.get_ref().as_str()
@@ -296,15 +305,6 @@ impl<'d> Value<'d> {
         let found = self.as_number().filter(|number| number.is_finite());
         if found.is_none() {
             self.wrong_type("a number");
-        }
-        found
-    }
-
-    /// Yes or no; anything else is a problem.
-    pub(crate) fn boolean(&self) -> Option<bool> {
-        let found = if let DeValue::Boolean(found) = self.value.get_ref() { Some(*found) } else { None };
-        if found.is_none() {
-            self.wrong_type("true or false");
         }
         found
     }

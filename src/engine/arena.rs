@@ -172,6 +172,21 @@ impl Arena {
         self.flux.in_flux()
     }
 
+    /// Forgets every conversation and what the robot said, where frames passed that nobody saw: what was known of them no
+    /// longer holds. Bindings, quarantine and spent rates stay.
+    pub fn forget_conversations(&mut self, seed: u64) {
+        self.repair(false);
+        let shared = &mut self.shared;
+        shared.flows.zero();
+        shared.flows.seed(seed);
+        shared.taken_ns = 0;
+        shared.robot.zero();
+        shared.inputs.zero();
+        shared.due.zero();
+        shared.watched.zero();
+        shared.program_users.zero();
+    }
+
     /// What was in flux when the predecessor ended.
     #[must_use]
     pub fn torn(&self) -> Option<super::flux::Torn> {

@@ -84,9 +84,24 @@ fn ipv6(ip: &Ipv6<'_>) -> Result<bool, Reason> {
     }
 }
 
+/// Whether a frame is one that goes on or not by its headers alone, and that a robot can miss for a while: to everybody or
+/// to a group, and datagrams. Spanning tree is not among them: without it a ring of bridges is a storm.
+pub(super) fn is_unenforced(packet: &Packet<'_>) -> bool {
+    if is_link_local(packet.destination) {
+        return false;
+    }
+    packet.destination.is_multicast()
+        || match packet.transport() {
+            // Modbus over UDP is read.
+            Some(Transport::Udp(udp)) => udp.destination_port != 502,
+            Some(Transport::Icmp(_)) => true,
+            _ => false,
+        }
+}
+
 /// Whether a group address is one that no bridge forwards: spanning tree and its relatives, link aggregation, port access.
 /// Source: IEEE 802.1Q-2018, table 8-1.
-fn is_link_local(destination: Mac) -> bool {
+pub(super) fn is_link_local(destination: Mac) -> bool {
     matches!(destination.0, [0x01, 0x80, 0xc2, 0, 0, 0..=0x0f])
 }
 

@@ -19,6 +19,7 @@ mod guard;
 mod handshake;
 mod judge;
 mod lines;
+mod load;
 mod newcomers;
 pub mod offline;
 mod pipeline;

@@ -55,6 +55,8 @@ pub struct Pipeline<'m, O = ()> {
     wall_ns: u64,
     /// The conversation of the last frame.
     touched: Option<FlowId>,
+    /// Whether frames that nobody judges are dropped toward the robot while enforcing, and how many were.
+    shed: (bool, u64),
     /// A connection that was torn and of which both ends are still to be told.
     torn: Option<FlowId>,
 }
@@ -75,6 +77,7 @@ impl<'m, O: Observer> Pipeline<'m, O> {
             sweep: 0,
             wall_ns: 0,
             touched: None,
+            shed: (false, 0),
             torn,
         };
         pipeline.set_rules(rules);
@@ -104,6 +107,17 @@ impl<'m, O: Observer> Pipeline<'m, O> {
             guard::configure(&mut arena.bindings, &rules.devices, flux);
         }
         self.rules = rules;
+    }
+
+    /// Whether frames that nobody judges are dropped from here on, while enforcing: under overload, those that are judged
+    /// come first.
+    pub fn shed_unenforced(&mut self, shed: bool) {
+        self.shed.0 = shed;
+    }
+
+    /// How many were dropped since the last call.
+    pub fn take_shed(&mut self) -> u64 {
+        std::mem::take(&mut self.shed.1)
     }
 
     /// The rules in force.
@@ -255,6 +269,11 @@ impl<'m, O: Observer> Pipeline<'m, O> {
                 return Fate::Drop(Reason::Truncated);
             }
         };
+        if self.shed.0 && scene.enforce && toward == Toward::Robot && guard::is_unenforced(&packet) {
+            self.shed.1 = self.shed.1.saturating_add(1);
+            scene.refuse_frame(Some(&packet), None, Reason::Overload, RuleId::NONE);
+            return Fate::Drop(Reason::Overload);
+        }
         let is_ip = match guard::check(&packet, toward, rules, &arena.bindings) {
             Ok(is_ip) => is_ip,
             Err(reason) => {
@@ -276,7 +295,9 @@ impl<'m, O: Observer> Pipeline<'m, O> {
         }
         guard::learn(&mut arena.bindings, &packet, toward, scene.enforce, flux);
         if !is_ip {
-            if scene.enforce && toward == Toward::Robot && !scene.budgets.take_listed(now_ns) {
+            // Without spanning tree a storm does not end.
+            let is_bridges = guard::is_link_local(packet.destination);
+            if scene.enforce && toward == Toward::Robot && !is_bridges && !scene.budgets.take_listed(now_ns) {
                 scene.refuse_frame(Some(&packet), None, Reason::Overload, RuleId::NONE);
                 return Fate::Drop(Reason::Overload);
             }

@@ -10,10 +10,11 @@ use super::arena::Arena;
 use super::conversation::{self, Conversation};
 use super::counters::Counters;
 use super::judge::{Observer, Who};
+use super::load::Load;
 use super::pipeline::{Fate, Pipeline};
 use super::rules::Rules;
 use crate::command::Command;
-use crate::event::{Event, EventId, InUse, Notice, Verdict, Whose};
+use crate::event::{Event, EventId, InUse, Notice, Shed, Verdict, Whose};
 use crate::jitter::{self, Departure, Jitter};
 use crate::nic::{BATCH, Frame, FramePort, PortError};
 use crate::record::{Became, FrameRing, Passing, Queue, Refused};
@@ -90,8 +91,6 @@ pub struct Shared {
     pub rules: ArcSwap<Rules>,
     /// Asks the worker to end.
     pub stop: AtomicBool,
-    /// Grows with every turn of the loop: how a hang is told from idleness.
-    pub turns: AtomicU64,
     /// What happened outside the path and is to be recorded in order.
     pub notices: crossbeam::queue::ArrayQueue<Notice>,
     /// From how many nanoseconds between two frames on a late one is told of; 0 = never.
@@ -107,7 +106,6 @@ impl Shared {
         Self {
             rules: ArcSwap::new(rules),
             stop: AtomicBool::new(false),
-            turns: AtomicU64::new(0),
             notices: crossbeam::queue::ArrayQueue::new(64),
             alarm_ns: AtomicU64::new(jitter::ALARM_NS),
             snapshot: std::sync::Mutex::new(Snapshot {
@@ -152,6 +150,8 @@ pub struct Snapshot {
     pub late_alarms: u64,
     /// Wall clock of the snapshot, by which frames are stamped.
     pub wall_ns: u64,
+    /// What was given up under overload, in the order of [`Shed::ALL`].
+    pub shed: [u64; 5],
 }
 
 /// Hands units that are longer than what their event holds to the recorder.
@@ -170,6 +170,10 @@ impl Observer for Units {
 /// Nanoseconds between two snapshots.
 const SNAPSHOT_NS: u64 = 200_000_000;
 
+/// A wall clock that moves so far against the monotonic one from one snapshot to the next was set, not slewed: a time
+/// daemon slews by 0.1 ms at most meanwhile.
+const JUMP_NS: u64 = 500_000_000;
+
 /// Turns of the loop in which a port that failed is left alone before it is tried again.
 const RETRY_NS: u64 = 100_000_000;
 
@@ -186,8 +190,11 @@ pub struct Worker<'m, P, C, T> {
     ring: Option<Arc<FrameRing>>,
     residence: Histogram<u32>,
     jitter: Jitter,
+    load: Load,
     refused_by_port: [u64; 2],
     snapshot_ns: u64,
+    /// Wall clock less monotonic clock, as it was last; absent before the first look.
+    offset_ns: Option<i64>,
     up: [bool; 2],
     retry_ns: [u64; 2],
 }
@@ -219,8 +226,10 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
             // Two digits over 1 ns to 1 s: 30 KiB instead of 168.
             residence: Histogram::new_with_bounds(1, 1_000_000_000, 2)?,
             jitter: Jitter::new(),
+            load: Load::default(),
             refused_by_port: [0; 2],
             snapshot_ns: 0,
+            offset_ns: None,
             up: [true; 2],
             retry_ns: [0; 2],
         })
@@ -243,7 +252,6 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
     /// One turn: what has arrived on both ports, what is due. Says whether a frame was taken.
     pub fn turn(&mut self) -> bool {
         let now_ns = self.clock.monotonic_ns();
-        self.shared.turns.fetch_add(1, Ordering::Relaxed);
         let rules = self.shared.rules.load();
         if !Arc::ptr_eq(&rules, self.pipeline.rules()) {
             self.pipeline.set_rules(Arc::clone(&rules));
@@ -251,6 +259,12 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
         drop(rules);
         while let Some(notice) = self.shared.notices.pop() {
             self.pipeline.notice(notice, now_ns, self.clock.wall_ns(), &mut self.actions);
+        }
+        if let Some((shed, counts)) = self.load.look(self.queue.eighths(), now_ns) {
+            self.pipeline.notice(Notice::Overload { shed, counts }, now_ns, self.clock.wall_ns(), &mut self.actions);
+        }
+        if now_ns >= self.snapshot_ns {
+            self.compare_clocks(now_ns);
         }
         let worked = self.pump(Toward::Robot, now_ns) | self.pump(Toward::Plant, now_ns);
         self.pipeline.poll(now_ns, &mut self.actions);
@@ -301,6 +315,8 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
             }
         };
         self.works(toward.reverse(), now_ns);
+        self.load.batch(source, taken >= BATCH);
+        self.pipeline.shed_unenforced(self.load.sheds_frames());
         if taken == 0 {
             return false;
         }
@@ -312,7 +328,7 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
             }
             let port = if toward == Toward::Robot { &self.plant } else { &self.robot };
             let frame = port.frame(index);
-            if learning {
+            if learning && !self.load.sheds(Shed::Samples) {
                 self.tap.frame(toward, &frame);
             }
             self.actions.begin(index, toward);
@@ -341,11 +357,13 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
             }
         }
         self.carry_out(toward);
-        let port = if toward == Toward::Robot { &self.plant } else { &self.robot };
-        let received_ns = port.frame(0).meta.received_ns;
-        let wall_ns = self.clock.wall_ns();
-        self.residence.saturating_record(wall_ns.saturating_sub(received_ns).clamp(1, 1_000_000_000));
-        self.measure(now_ns, wall_ns);
+        if !self.load.sheds(Shed::Detail) {
+            let port = if toward == Toward::Robot { &self.plant } else { &self.robot };
+            let received_ns = port.frame(0).meta.received_ns;
+            let wall_ns = self.clock.wall_ns();
+            self.residence.saturating_record(wall_ns.saturating_sub(received_ns).clamp(1, 1_000_000_000));
+            self.measure(now_ns, wall_ns);
+        }
         let port = if toward == Toward::Robot { &mut self.plant } else { &mut self.robot };
         port.release();
         true
@@ -368,7 +386,7 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
 
     /// Sends and records what the actions say, and empties them. `toward` is the direction of the current batch.
     fn carry_out(&mut self, toward: Toward) {
-        let Self { plant, robot, actions, queue, tap, clock, ring, .. } = self;
+        let Self { plant, robot, actions, queue, tap, clock, ring, load, .. } = self;
         let mut failed = None;
         for leaving in [toward, toward.reverse()] {
             let mut frames: [&[u8]; BATCH] = [&[]; BATCH];
@@ -413,7 +431,9 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
             show_made(actions, clock, ring.as_deref(), shows_all.then_some(&*tap));
         }
         for event in actions.events() {
-            queue.try_push(*event);
+            if !load.leaves_out(&event.record) {
+                queue.try_push(*event);
+            }
         }
         for kept in actions.kept() {
             let port = if kept.toward == Toward::Robot { &*plant } else { &*robot };
@@ -425,7 +445,7 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
                 verdict: kept.verdict,
                 wire_len: frame.meta.wire_len,
             };
-            queue.try_push_frame(&about, frame.bytes);
+            queue.try_push_frame(&about, load.kept(frame.bytes));
         }
         actions.clear();
         if let Some((side, error)) = failed {
@@ -465,9 +485,22 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
         self.actions.clear();
     }
 
+    /// Records that the wall clock was set. Nothing else depends on it: deadlines and verdicts go by the monotonic one.
+    fn compare_clocks(&mut self, now_ns: u64) {
+        let wall_ns = self.clock.wall_ns();
+        let offset_ns = wall_ns.cast_signed().wrapping_sub(now_ns.cast_signed());
+        let by_ns = self.offset_ns.map_or(0, |before| offset_ns.wrapping_sub(before));
+        self.offset_ns = Some(offset_ns);
+        if by_ns.unsigned_abs() >= JUMP_NS {
+            self.pipeline.notice(Notice::ClockJump { by_ns }, now_ns, wall_ns, &mut self.actions);
+        }
+    }
+
     fn publish(&mut self, now_ns: u64) {
         // Never waits: a reader that holds the lock gets the next snapshot.
         let Ok(mut snapshot) = self.shared.snapshot.try_lock() else { return };
+        self.load.shed_frames(self.pipeline.take_shed());
+        snapshot.shed = self.load.counts();
         snapshot.counters.clone_from(self.pipeline.counters());
         snapshot.flows = self.pipeline.arena().shared().flows.len();
         snapshot.robot = self.pipeline.arena().shared().robot;

@@ -13,7 +13,7 @@ mod whose;
 pub use reason::Reason;
 pub use record::{
     Answer, CommandRecord, Detail, Event, EventId, FlowEnd, FlowRecord, FrameRecord, InUse, MessageRecord,
-    ModbusDetail, Notice, Record, Said, UNIT,
+    ModbusDetail, Notice, Record, Said, Shed, UNIT,
 };
 pub use robot::{CONTROLS, PROGRAMS, ROBOT_MODES, RobotContext, SAFETY_MODES};
 pub use settled::{Render, Repeats, Settled, UnitPart};

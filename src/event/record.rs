@@ -380,6 +380,27 @@ pub enum FlowEnd {
 pub enum Notice {
     /// The packet process took the wire.
     Started,
+    /// It did so in the place of another one that ended unasked.
+    Replaced {
+        /// How that one ended: `signal`, `exit`, `hang` (its worker moved no more) or `never_began`.
+        how: &'static str,
+        /// How many ended so since the supervisor started.
+        restarts: u32,
+    },
+    /// While no packet process judged, the kernel carried every frame.
+    Opened {
+        /// For how many milliseconds.
+        for_ms: u64,
+    },
+    /// The hardware that leads frames past the box was switched, or failed.
+    Bypass {
+        /// What it does: `on`, `off` or `failed`.
+        state: &'static str,
+        /// Uid of who asked; 0 where it ended by itself.
+        uid: u32,
+        /// For how many seconds it was ordered; 0 where it is not on.
+        for_seconds: u64,
+    },
     /// The mode changed.
     Mode {
         /// From.
@@ -511,6 +532,13 @@ pub enum Notice {
         /// How many.
         count: u64,
     },
+    /// More came than could be done: something is given up, or nothing any more.
+    Overload {
+        /// What is given up last; all before it in [`Shed::ALL`] is as well.
+        shed: Shed,
+        /// At the end of an overload, how often each was given up in it.
+        counts: [u64; 5],
+    },
     /// A port's link or state changed.
     Port {
         /// `Toward::Robot` = the robot port.
@@ -523,4 +551,46 @@ pub enum Notice {
         /// By how much, in nanoseconds.
         by_ns: i64,
     },
+}
+
+/// What is given up under overload, in this order. Verdicts are not among it: what can't be judged is not passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Shed {
+    /// Nothing.
+    Nothing = 0,
+    /// Details of metrics: how long frames were in the box.
+    Detail = 1,
+    /// Frames for the learner.
+    Samples = 2,
+    /// Payload of refused frames in the records; their headers stay.
+    Payload = 3,
+    /// Records of connections, of which one in sixteen stays.
+    Flows = 4,
+    /// Broadcasts, and datagrams that nobody reads, while enforcing.
+    Unenforced = 5,
+}
+
+impl Shed {
+    /// What is given up, in order.
+    pub const ALL: [Self; 5] = [Self::Detail, Self::Samples, Self::Payload, Self::Flows, Self::Unenforced];
+
+    /// What is given up last after so many steps.
+    #[must_use]
+    pub fn step(steps: usize) -> Self {
+        steps.checked_sub(1).and_then(|at| Self::ALL.get(at.min(4))).copied().unwrap_or(Self::Nothing)
+    }
+
+    /// The name in records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Detail => "detail",
+            Self::Samples => "samples",
+            Self::Payload => "payload",
+            Self::Flows => "flows",
+            Self::Unenforced => "unenforced",
+        }
+    }
 }

@@ -6,7 +6,7 @@ use super::Names;
 use crate::command::Service;
 use crate::event::{
     Action, CommandRecord, Detail, Event, FlowEnd, FrameRecord, MessageRecord, ModbusDetail, Notice, Record, Said,
-    Whose,
+    Shed, Whose,
 };
 
 /// Longest piece of text from the wire in a sentence.
@@ -191,6 +191,23 @@ fn of_notice(notice: &Notice, names: &Names) -> String {
     };
     match notice {
         Notice::Started => format!("{} took the wire.", names.host()),
+        Notice::Replaced { how, restarts } => {
+            let why = match *how {
+                "hang" => "whose worker moved no more",
+                "never_began" => "that did not begin",
+                "exit" => "that ended by itself",
+                _ => "that was ended by a signal",
+            };
+            format!("A packet process took the place of one {why}; {restarts} were replaced so far.")
+        }
+        Notice::Opened { for_ms } => {
+            format!("The kernel carried every frame for {for_ms} ms, while no packet process judged.")
+        }
+        Notice::Bypass { state: "on", uid, for_seconds } => {
+            format!("Bypass on for {for_seconds} s, asked for by uid {uid}: frames go past the policy.")
+        }
+        Notice::Bypass { state: "off", .. } => "Bypass off: frames come to the box.".to_owned(),
+        Notice::Bypass { .. } => "The bypass did not obey its driver; it is tried again.".to_owned(),
         Notice::Mode { from, to, uid } => format!("Mode {from} became {to}, asked for by uid {uid}."),
         Notice::Policy { generation, uid, .. } => {
             format!("Policy generation {generation} is in force, asked for by uid {uid}.")
@@ -239,6 +256,17 @@ fn of_notice(notice: &Notice, names: &Names) -> String {
             format!("A capture of {what}, {snap} bytes of each, {does}; asked for by uid {uid}.")
         }
         Notice::RecordsLost { count } => format!("{count} records were lost."),
+        Notice::Overload { shed: Shed::Nothing, counts } => {
+            let all: Vec<_> =
+                Shed::ALL.into_iter().zip(*counts).map(|(shed, count)| format!("{} {count}", shed.name())).collect();
+            format!("The overload is over; given up in it: {}.", all.join(", "))
+        }
+        Notice::Overload { shed, .. } => {
+            format!(
+                "More comes than can be done: {} and what stands before it is given up; all is judged.",
+                shed.name()
+            )
+        }
         Notice::Port { side: port, up } => format!("The {} port is {}.", side(*port), if *up { "up" } else { "down" }),
         Notice::ClockJump { by_ns } => format!("The wall clock jumped by {by_ns} ns."),
     }

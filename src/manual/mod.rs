@@ -29,6 +29,9 @@ pub mod guards {}
 #[doc = include_str!("policy-rtde-and-modbus.md")]
 pub mod policy_rtde_and_modbus {}
 
+#[doc = include_str!("fmea.md")]
+pub mod fmea {}
+
 #[doc = include_str!("reasons.md")]
 pub mod reasons {}
 

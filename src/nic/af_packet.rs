@@ -162,6 +162,32 @@ impl AfPacket {
         Ok(self.flags()? & (interface::UP | interface::RUNNING) == interface::UP | interface::RUNNING)
     }
 
+    /// Whether the interface is administratively up, and whether it has a carrier.
+    ///
+    /// # Errors
+    /// The interface is gone.
+    pub fn link(&self) -> Result<(bool, bool), PortError> {
+        let flags = self.flags()?;
+        Ok((flags & interface::UP != 0, flags & interface::RUNNING != 0))
+    }
+
+    /// Takes the interface down or up.
+    ///
+    /// # Errors
+    /// The interface is gone, or CAP_NET_ADMIN is missing.
+    pub fn set_up(&self, up: bool) -> Result<(), PortError> {
+        let flags = self.flags()?;
+        let wanted = if up { flags | interface::UP } else { flags & !interface::UP };
+        interface::set_flags(&self.fd, &self.name, wanted).map_err(|source| self.failed("SIOCSIFFLAGS", source))
+    }
+
+    /// Whether the interface vanished and another one has its name now.
+    #[must_use]
+    pub fn is_succeeded(&self) -> bool {
+        packet::bound_to(&self.fd).is_ok_and(|bound| bound.is_none())
+            && rustix::net::netdevice::name_to_index(&self.fd, &self.name).is_ok()
+    }
+
     fn flags(&self) -> Result<u16, PortError> {
         interface::flags(&self.fd, &self.name).map_err(|source| self.failed("SIOCGIFFLAGS", source))
     }

@@ -21,6 +21,7 @@ const DUMP: u16 = 0x300;
 const REPLACE: u16 = 0x100;
 const EXCLUSIVE: u16 = 0x200;
 const CREATE: u16 = 0x400;
+const APPEND: u16 = 0x800;
 /// Mark of an attribute that holds attributes.
 const NESTED: u16 = 0x8000;
 
@@ -36,6 +37,7 @@ const BATCH_END: u16 = 0x11;
 const NFT_NEW_TABLE: u16 = 10 << 8;
 const NFT_DELETE_TABLE: u16 = NFT_NEW_TABLE | 2;
 const NFT_NEW_CHAIN: u16 = NFT_NEW_TABLE | 3;
+const NFT_NEW_RULE: u16 = NFT_NEW_TABLE | 6;
 /// Family of chains that sit on one interface.
 const NETDEV_FAMILY: u8 = 5;
 /// The table goes when the socket that made it is closed.
@@ -148,22 +150,33 @@ impl Netlink {
     }
 }
 
-/// Keeps the kernel's stack from taking what arrives at a port, while packet sockets see all of it. Ends with the
-/// value, also when the process is killed.
+/// What becomes of frames that arrive at a port, after packet sockets have seen them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ingress {
+    /// The kernel's own stack does not get them.
+    Shielded,
+    /// The kernel sends them out of another interface, given by its index.
+    Forwarded(u32),
+}
+
+/// A rule of the kernel at the ingress of a port. Ends with the value, also when the process is killed.
 #[derive(Debug)]
-pub(super) struct Shield {
+pub(super) struct Table {
     owner: Netlink,
     table: String,
 }
 
-impl Shield {
-    /// Puts it up at an interface.
+impl Table {
+    /// Puts it up at an interface. Of two, the later one comes first.
     ///
     /// EPERM, EEXIST or EBUSY: another process holds one at this interface. EOPNOTSUPP and the like: the kernel was
     /// built without it.
-    pub(super) fn raise(name: &str, index: u32) -> io::Result<Self> {
+    pub(super) fn raise(name: &str, index: u32, ingress: Ingress) -> io::Result<Self> {
         let owner = Netlink::open(Some(NETFILTER))?;
-        let table = format!("vambrace-{index}");
+        let table = match ingress {
+            Ingress::Shielded => format!("vambrace-{index}"),
+            Ingress::Forwarded(_) => format!("vambrace-open-{index}"),
+        };
         let mut message = Message::batch();
         message.start(NFT_NEW_TABLE, REQUEST | ACK | CREATE | EXCLUSIVE);
         message.bytes(&[NETDEV_FAMILY, 0, 0, 0]);
@@ -182,13 +195,49 @@ impl Shield {
         // Policy: drop.
         message.attribute(5, &[0; 4]);
         message.text(7, "filter");
+        let mut acks = 2;
+        if let Ingress::Forwarded(to) = ingress {
+            message.start(NFT_NEW_RULE, REQUEST | ACK | CREATE | APPEND);
+            message.bytes(&[NETDEV_FAMILY, 0, 0, 0]);
+            message.text(1, &table);
+            message.text(2, "ingress");
+            message.attribute(4 | NESTED, &[immediate(to), forward()].concat());
+            acks = 3;
+        }
         message.end_batch();
-        owner.ask(message, Some(2), |_, _| {})?;
+        owner.ask(message, Some(acks), |_, _| {})?;
         Ok(Self { owner, table })
     }
 }
 
-impl Drop for Shield {
+/// Register 1 of the kernel's rules.
+const REGISTER: [u8; 4] = 1_u32.to_be_bytes();
+
+/// The expression that loads the index of an interface.
+fn immediate(index: u32) -> Vec<u8> {
+    let (mut value, mut data) = (Message::default(), Message::default());
+    value.attribute(1, &index.to_ne_bytes());
+    data.attribute(1, &REGISTER);
+    data.attribute(2 | NESTED, &value.buffer);
+    expression("immediate", &data)
+}
+
+/// The expression that sends the frame out of the interface of [`immediate`].
+fn forward() -> Vec<u8> {
+    let mut data = Message::default();
+    data.attribute(1, &REGISTER);
+    expression("fwd", &data)
+}
+
+fn expression(name: &str, data: &Message) -> Vec<u8> {
+    let (mut inner, mut outer) = (Message::default(), Message::default());
+    inner.text(1, name);
+    inner.attribute(2 | NESTED, &data.buffer);
+    outer.attribute(1 | NESTED, &inner.buffer);
+    outer.buffer
+}
+
+impl Drop for Table {
     /// Takes it down now: a program that is just being started may hold a copy of the socket for a while longer.
     fn drop(&mut self) {
         let mut message = Message::batch();
@@ -198,7 +247,7 @@ impl Drop for Shield {
         message.end_batch();
         if let Err(error) = self.owner.ask(message, Some(1), |_, _| {}) {
             // It goes with the socket, or went with its interface.
-            tracing::debug!(table = self.table, %error, "the shield of a port was not taken down by itself");
+            tracing::debug!(table = self.table, %error, "a rule at a port's ingress was not taken down by itself");
         }
     }
 }

@@ -15,7 +15,7 @@ use link::Mac;
 use super::discover::Known;
 pub use super::examine::{Finding, Level, examine};
 use super::examine::{Findings, ports};
-use super::netlink::{Netlink, Shield};
+use super::netlink::{Ingress, Netlink, Table};
 use super::offloads;
 use crate::sys::{ethtool, interface};
 
@@ -89,6 +89,45 @@ fn make_room(plant: &mut PreparedPort, robot: &mut PreparedPort) {
     }
 }
 
+impl Prepared {
+    /// Has the kernel itself carry frames from either port to the other, as a plain wire would, until the value is
+    /// dropped. Packet sockets go on to receive a copy of each frame; whoever reads them must not send it on as well.
+    ///
+    /// # Errors
+    /// The kernel was built without forwarding at ingress (nf_tables, `fwd`), or a port is gone. Nothing is carried then.
+    pub fn carry(&self) -> io::Result<Carried<'_>> {
+        let (plant, robot) = (&self.plant, &self.robot);
+        let mut carried = Carried { ports: [plant, robot], tables: Vec::with_capacity(2) };
+        for port in carried.ports {
+            // What the kernel sends is thrown away otherwise. An interface without such a queue has none to take away.
+            let _ = port.changes.route.unmute(port.changes.index);
+        }
+        for (from, to) in [(plant, robot), (robot, plant)] {
+            let ingress = Ingress::Forwarded(to.changes.index);
+            carried.tables.push(Table::raise(&from.name, from.changes.index, ingress)?);
+        }
+        Ok(carried)
+    }
+}
+
+/// Two ports between which the kernel carries frames; see [`Prepared::carry`].
+#[derive(Debug)]
+pub struct Carried<'p> {
+    ports: [&'p PreparedPort; 2],
+    tables: Vec<Table>,
+}
+
+impl Drop for Carried<'_> {
+    fn drop(&mut self) {
+        self.tables.clear();
+        for port in self.ports {
+            if let Err(error) = port.changes.route.mute(port.changes.index) {
+                tracing::warn!(port = port.name, %error, "the kernel may send on a port again");
+            }
+        }
+    }
+}
+
 impl PreparedPort {
     fn take(known: &Known) -> Result<Self, Vec<Problem>> {
         let name = known.link.name.clone();
@@ -126,7 +165,7 @@ impl PreparedPort {
     }
 
     fn close_way_in(&mut self) -> Result<(), Vec<Problem>> {
-        match Shield::raise(&self.name, self.changes.index) {
+        match Table::raise(&self.name, self.changes.index, Ingress::Shielded) {
             Ok(shield) => self.changes.done.push(Change::Shielded { _shield: shield }),
             Err(error) if matches!(error.raw_os_error(), Some(libc::EEXIST | libc::EPERM | libc::EBUSY)) => {
                 let what = format!("port {} is in the hands of another vambrace", self.name);
@@ -248,7 +287,7 @@ enum Change {
     Muted,
     /// Goes by being dropped.
     Shielded {
-        _shield: Shield,
+        _shield: Table,
     },
     /// The open file finds the setting from any namespace.
     Setting {

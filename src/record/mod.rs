@@ -10,8 +10,8 @@
 mod around;
 pub mod evidence;
 mod files;
-mod long_units;
 mod ledger;
+mod long_units;
 pub mod pcapng;
 mod queue;
 mod recorder;

@@ -167,6 +167,13 @@ impl Queue {
         self.frames_lost.swap(0, Ordering::Relaxed)
     }
 
+    /// How full it is, in eighths.
+    #[must_use]
+    pub fn eighths(&self) -> u64 {
+        let (len, room) = (self.events.len().saturating_mul(8), self.events.capacity().max(1));
+        u64::try_from(len.checked_div(room).unwrap_or(0)).unwrap_or(8)
+    }
+
     /// Events that wait.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -199,6 +206,7 @@ mod tests {
     fn what_finds_no_room_is_counted() {
         let queue = Queue::new(2, 1);
         assert!(queue.try_push(event(1)) && queue.try_push(event(2)));
+        assert_eq!(queue.eighths(), 8);
         assert!(!queue.try_push(event(3)) && !queue.try_push(event(4)));
         assert_eq!(queue.take_lost(), Some((2, EventId(4))));
         assert_eq!(queue.take_lost(), None);

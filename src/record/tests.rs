@@ -340,7 +340,6 @@ fn without_event_lines_all_goes_to_the_evidence() {
     fs::remove_dir_all(directory).unwrap();
 }
 
-fn wait(what: &str, until: impl Fn() -> bool) {
 pub(super) fn wait(what: &str, until: impl Fn() -> bool) {
     let start = Instant::now();
     while !until() {

@@ -4,6 +4,7 @@ use std::ffi::c_void;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicU64;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
@@ -75,6 +76,15 @@ impl Arena {
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         // SAFETY: as in `as_slice`, and `&mut self` makes this the only borrow.
         unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), self.bytes) }
+    }
+}
+
+impl Arena {
+    /// The memory as numbers that others may change meanwhile; whoever holds the arena lends it in no other way.
+    pub(super) fn words(&self) -> &[AtomicU64; super::words::Words::COUNT] {
+        // SAFETY: mapped and page-aligned, at least this long (the only callers are made of such), and any bytes are
+        // valid numbers; `Words` gives out no other borrow, and all of its access is atomic.
+        unsafe { self.base.cast().as_ref() }
     }
 }
 

@@ -11,6 +11,7 @@ pub mod interface;
 pub mod packet;
 pub mod ring;
 pub mod socket;
+pub mod words;
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};

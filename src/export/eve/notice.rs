@@ -4,7 +4,7 @@ use dissect::Toward;
 
 use super::super::attack::DISCOVERY;
 use super::Line;
-use crate::event::Notice;
+use crate::event::{Notice, Shed};
 use crate::export::json::{Object, hex};
 use crate::export::sentence;
 
@@ -19,6 +19,21 @@ impl Line<'_> {
             object.number("event_id", self.event.id.0);
             match notice {
                 Notice::Started => object.text("kind", "started"),
+                Notice::Replaced { how, restarts } => {
+                    object.text("kind", "replaced");
+                    object.text("how", how);
+                    object.number("restarts", *restarts);
+                }
+                Notice::Opened { for_ms } => {
+                    object.text("kind", "opened");
+                    object.number("for_ms", *for_ms);
+                }
+                Notice::Bypass { state, uid, for_seconds } => {
+                    object.text("kind", "bypass");
+                    object.text("state", state);
+                    object.number("uid", *uid);
+                    object.number("for_seconds", *for_seconds);
+                }
                 Notice::Mode { from, to, uid } => {
                     object.text("kind", "mode");
                     object.text("from", from);
@@ -101,6 +116,17 @@ impl Line<'_> {
                 Notice::RecordsLost { count } => {
                     object.text("kind", "records_lost");
                     object.number("count", *count);
+                }
+                Notice::Overload { shed, counts } => {
+                    object.text("kind", "overload");
+                    object.text("shed", shed.name());
+                    if *shed == Shed::Nothing {
+                        object.object("counts", |object| {
+                            for (shed, count) in Shed::ALL.into_iter().zip(*counts) {
+                                object.number(shed.name(), count);
+                            }
+                        });
+                    }
                 }
                 Notice::Port { side, up } => {
                     object.text("kind", "port");

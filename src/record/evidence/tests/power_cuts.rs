@@ -167,6 +167,14 @@ impl Disk for CutDisk {
     fn free(&self, _: &Path) -> u64 {
         u64::MAX
     }
+
+    fn used(&self, _: &Path) -> u64 {
+        0
+    }
+
+    fn hold(&self, path: &Path, bytes: u64) {
+        RealDisk.hold(path, bytes);
+    }
 }
 
 #[derive(Debug)]
@@ -220,6 +228,10 @@ impl Output for CutFile {
 
     fn reserve(&mut self, _: u64) {}
 
+    fn date(&mut self, at_ns: u64) {
+        self.inner.date(at_ns);
+    }
+
     fn is_linked(&self) -> bool {
         self.inner.is_linked()
     }
@@ -240,6 +252,7 @@ impl Recorded {
         let filler = "x".repeat(size);
         evidence.record(
             format!("{{\"event_type\":\"modbus\",\"event_id\":{},\"f\":\"{filler}\"}}", self.number).as_bytes(),
+            1,
         );
     }
 }

@@ -42,7 +42,7 @@ fn only_an_auditor_reads_what_was_recorded_and_everybody_verifies_it() {
     for run in 0..3u64 {
         let mut evidence = open(&options, &of);
         for number in 0..40 {
-            evidence.record(event(run * 40 + number + 1).as_bytes());
+            evidence.record(event(run * 40 + number + 1).as_bytes(), 1);
             refused(&mut evidence, run * 40 + number + 1, Port::PlantDropped);
             of.pass(Duration::from_millis(90));
             evidence.tick();
@@ -118,7 +118,7 @@ fn no_nonce_is_used_twice_whatever_the_disk_does() {
     for start in 0..4u64 {
         let mut evidence = open_on(disk.clone(), &options, &of);
         for round in 0..30 {
-            evidence.record(event(start * 1000 + round).as_bytes());
+            evidence.record(event(start * 1000 + round).as_bytes(), 1);
             disk.set(match round % 5 {
                 1 => Faults { room: Some(round * 13), ..Faults::default() },
                 2 => Faults { syncs_fail: true, ..Faults::default() },
@@ -171,7 +171,7 @@ fn a_store_may_be_encrypted_from_some_day_on_and_a_useless_key_stops_the_start()
     let sealed = EvidenceOptions { recipients: vec![recipient(&anna)], ..clear.clone() };
     for options in [&clear, &sealed, &clear] {
         let mut evidence = open(options, &of);
-        evidence.record(event(1).as_bytes());
+        evidence.record(event(1).as_bytes(), 1);
         of.pass(Duration::from_millis(1100));
         evidence.tick();
         evidence.close();
