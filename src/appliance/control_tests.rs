@@ -45,6 +45,7 @@ impl Setting {
             Arc::default(),
             ["a".to_owned(), "b".to_owned()],
             names,
+            Arc::new(Pulse::create().unwrap()),
         );
         Self { orders, directory }
     }
