@@ -78,6 +78,15 @@ impl Report {
         }
     }
 
+    /// A round without figures: it keeps its place, so that ratios stay those of one round.
+    pub fn failed(&mut self, load: Load, way: &str, round: usize, why: &str) {
+        self.absent.insert(format!("{load:?} through {way}, round {}", round + 1), why.to_owned());
+        if let Some(table) = self.tables.iter().find(|table| table.load == load) {
+            let nothing = table.columns.iter().map(|name| (name.clone(), f64::NAN)).collect();
+            self.add(load, way, nothing);
+        }
+    }
+
     pub fn absent(&mut self, way: &str, why: &str) {
         self.absent.insert(way.to_owned(), why.to_owned());
     }
