@@ -263,6 +263,7 @@ impl Promise {
 /// Three digits that mean something.
 fn rounded(figure: f64) -> String {
     match figure.abs() {
+        nothing if nothing.is_nan() => "-".to_owned(),
         big if big >= 100.0 || big == 0.0 => format!("{figure:.0}"),
         middle if middle >= 10.0 => format!("{figure:.1}"),
         _ => format!("{figure:.2}"),
