@@ -46,6 +46,8 @@ pub(super) struct BenchArgs {
 
 /// Rounds of the engine at most: its figures are of every frame, and more of them tell nothing new.
 const ENGINE_ROUNDS: usize = 5;
+/// Frames of captures that are played at most: they are all in memory, some hundred MiB.
+const MOST_FRAMES: usize = 200_000;
 /// Round trips a second: a client that asks each millisecond, faster than controllers answer (500 Hz).
 const RATE: usize = 1000;
 /// The time between two.
@@ -64,6 +66,10 @@ pub(super) fn run(context: &Context, args: &BenchArgs) -> Exit {
         Ok(stop) => stop,
         Err(error) => return fail(Exit::Failed, &error),
     };
+    let absent = if args.in_process { Some("left out by --in-process".to_owned()) } else { refusal(context, args) };
+    if let (Some(why), Some(_)) = (&absent, &args.ports) {
+        return fail(Exit::Unsafe, why);
+    }
     let (recorded, rules) = match traffic(args) {
         Ok(both) => both,
         Err(exit) => return exit,
@@ -76,11 +82,9 @@ pub(super) fn run(context: &Context, args: &BenchArgs) -> Exit {
     if !context.json {
         print!("\n{}", engine_table(&played));
     }
-    let absent = if args.in_process { Some("left out by --in-process".to_owned()) } else { refusal(context, args) };
-    let ways = match (&absent, args.in_process) {
-        (Some(why), false) if args.ports.is_some() => return fail(Exit::Unsafe, why),
-        (Some(_), _) => Vec::new(),
-        (None, _) => match round_trips(args, &machine, &stop) {
+    let ways = match &absent {
+        Some(_) => Vec::new(),
+        None => match round_trips(args, &machine, &stop) {
             Ok(ways) => ways,
             Err(error) => return fail(Exit::Failed, &error),
         },
@@ -89,7 +93,7 @@ pub(super) fn run(context: &Context, args: &BenchArgs) -> Exit {
         return super::print(&as_json(&machine, &played, &ways, absent.as_deref()));
     }
     match absent {
-        Some(why) => println!("\nround trips: {why}"),
+        Some(why) => println!("\nno round trips: {why}"),
         None => print!("\n{}", way_table(&ways)),
     }
     Exit::Fine
@@ -109,6 +113,10 @@ fn traffic(args: &BenchArgs) -> Result<(Recorded, Arc<Rules>), Exit> {
         let failed = |error| fail(Exit::Failed, &format!("{}: {error}", path.display()));
         let mut reader = CaptureReader::open(path).map_err(failed)?;
         while let Some(captured) = reader.next_packet().map_err(failed)? {
+            if recorded.len() == MOST_FRAMES {
+                eprintln!("vambrace: only the first {MOST_FRAMES} frames are played");
+                return Ok((recorded, rules));
+            }
             recorded.push(direction(captured.bytes, &rules), captured.time_ns, captured.bytes);
         }
     }
@@ -118,7 +126,7 @@ fn traffic(args: &BenchArgs) -> Result<(Recorded, Arc<Rules>), Exit> {
 /// Why round trips must not, or can't, be measured here.
 fn refusal(context: &Context, args: &BenchArgs) -> Option<String> {
     if !rustix::process::geteuid().is_root() {
-        return Some("they need root, for network namespaces".to_owned());
+        return Some("round trips need root, for network namespaces".to_owned());
     }
     // It would have to share its core with what is measured.
     if context.connect().is_ok() || bench::box_runs_here() {

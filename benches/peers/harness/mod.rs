@@ -108,6 +108,30 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
         }
     }
     let cores = machine.cores_of_both();
+    let outcome = rounds(options, &on_wires, &peers, cores, &mut report, &stop).and_then(|()| {
+        if loads.contains(&Load::Offline) {
+            offline::measure(options, &directory.0, &mut report, &stop)?;
+        }
+        Ok(())
+    });
+    drop(peers);
+    // What was measured until something stopped it is told all the same.
+    print!("{}", report.text());
+    if let Some(path) = &options.json {
+        std::fs::write(path, report.json()).map_err(BenchError::of(path.display()))?;
+    }
+    outcome.map(|()| report)
+}
+
+/// All rounds over wires.
+fn rounds(
+    options: &Options,
+    on_wires: &[Load],
+    peers: &[Peer],
+    cores: [usize; 2],
+    report: &mut Report,
+    stop: &Stop,
+) -> Result<(), BenchError> {
     for round in 0..if on_wires.is_empty() { 0 } else { options.rounds } {
         // Each way is the first of a round in turn.
         for at in 0..peers.len() {
@@ -127,10 +151,14 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
             if round == 0 {
                 peer.check_enforcement()?;
             }
-            for load in &on_wires {
+            for load in on_wires {
                 stop.check()?;
-                let figures = measure(*load, peer, options.seconds, cores[0], &stop)?;
-                report.add(*load, &peer.way.name(), figures);
+                match measure(*load, peer, options.seconds, cores[0], stop) {
+                    Ok(figures) => report.add(*load, &peer.way.name(), figures),
+                    Err(BenchError::Stopped) => return Err(BenchError::Stopped),
+                    // A peer that fails at one load has failed at that.
+                    Err(error) => report.failed(*load, &peer.way.name(), round, &error.to_string()),
+                }
             }
             if let Some(bytes) = running.memory() {
                 report.memory(&peer.way.name(), bytes);
@@ -144,15 +172,7 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
         }
         eprintln!("round {} of {} done", round + 1, options.rounds);
     }
-    drop(peers);
-    if loads.contains(&Load::Offline) {
-        offline::measure(options, &directory.0, &mut report, &stop)?;
-    }
-    print!("{}", report.text());
-    if let Some(path) = &options.json {
-        std::fs::write(path, report.json()).map_err(BenchError::of(path.display()))?;
-    }
-    Ok(report)
+    Ok(())
 }
 
 /// One load on one way, on a thread of its own that has the traffic's core.

@@ -78,6 +78,15 @@ impl Report {
         }
     }
 
+    /// A round without figures: it keeps its place, so that ratios stay those of one round.
+    pub fn failed(&mut self, load: Load, way: &str, round: usize, why: &str) {
+        self.absent.insert(format!("{load:?} through {way}, round {}", round + 1), why.to_owned());
+        if let Some(table) = self.tables.iter().find(|table| table.load == load) {
+            let nothing = table.columns.iter().map(|name| (name.clone(), f64::NAN)).collect();
+            self.add(load, way, nothing);
+        }
+    }
+
     pub fn absent(&mut self, way: &str, why: &str) {
         self.absent.insert(way.to_owned(), why.to_owned());
     }
@@ -254,6 +263,7 @@ impl Promise {
 /// Three digits that mean something.
 fn rounded(figure: f64) -> String {
     match figure.abs() {
+        nothing if nothing.is_nan() => "-".to_owned(),
         big if big >= 100.0 || big == 0.0 => format!("{figure:.0}"),
         middle if middle >= 10.0 => format!("{figure:.1}"),
         _ => format!("{figure:.2}"),
