@@ -1,4 +1,5 @@
 """A booted image and the namespaces on both sides of it. Only the standard library, qemu, and what Debian has for disks."""
+import argparse
 import json
 import os
 import pathlib
@@ -24,6 +25,30 @@ def check(what, holds, why=""):
     print(f"  {'ok ' if holds else 'NOT'} {what}")
     if not holds:
         raise Failed(f"not so: {what}\n{why}")
+
+
+def arguments(usage):
+    """What every test here is told: where the image, the build's cache, the product and the clients are."""
+    parser = argparse.ArgumentParser(usage=usage)
+    for name in ("image", "cache", "product", "clients"):
+        parser.add_argument(f"--{name}", type=pathlib.Path, required=name == "image")
+    parser.add_argument("--keep", action="store_true")
+    args = parser.parse_args()
+    if os.geteuid() != 0:
+        raise Failed("needs root for network namespaces")
+    cache = args.cache or args.image.parent / "image-cache"
+    product = args.product or cache / "product/x86_64-unknown-linux-gnu/release/vambrace"
+    clients = args.clients or args.image.parent / "tmp/clients-venv"
+    return args.image.resolve(), cache.resolve(), product.resolve(), clients.resolve(), args.keep
+
+
+def main(test):
+    """Runs a test; what failed is the last thing it says."""
+    try:
+        test()
+    except Failed as failure:
+        print(f"{pathlib.Path(sys.argv[0]).name}: {failure}", file=sys.stderr)
+        sys.exit(1)
 
 
 def run(command, **options):
@@ -62,10 +87,11 @@ class Process:
 class Robot:
     """The server on the robot's side, and what it and the wire saw."""
 
-    def __init__(self, process, report):
-        self.process, self.report = process, report
+    def __init__(self, process, beat, report):
+        self.process, self.beat, self.report = process, beat, report
 
     def end(self):
+        self.beat.end()
         self.process.end()
         if not self.report.exists():
             raise Failed(f"the robot's side told nothing: {self.process.log.read_text()}")
@@ -122,13 +148,16 @@ class Namespaces:
     def robot(self, folder, address):
         """A Modbus server and a listener on the robot's side, and a sender of ARP requests on the plant's."""
         self.first = folder / "first-frame"
+        self.first.unlink(missing_ok=True)
         report = folder / "robot.json"
+        report.unlink(missing_ok=True)
         command = [sys.executable, HERE / "robot.py", self.tap("robot"), address, report, self.first, self.mac("plant")]
         process = Process(self.within("robot", *command), folder / "robot.log")
         self.processes.append(process)
         command = [sys.executable, HERE / "beat.py", self.tap("plant"), address]
-        self.processes.append(Process(self.within("plant", *command), folder / "beat.log"))
-        return Robot(process, report)
+        beat = Process(self.within("plant", *command), folder / "beat.log")
+        self.processes.append(beat)
+        return Robot(process, beat, report)
 
     def first_frame(self, guest, seconds):
         """When the first frame from the plant arrived at the robot, on the clock of `time.monotonic`."""
@@ -186,11 +215,13 @@ class Guest:
         run(["mcopy", "-o", "-i", f"{self.disk}@@{MEBIBYTE}", path, f"::{name}"])
 
     def start(self, ports):
-        """Turns the machine on; a port without a tap has no cable."""
+        """Turns the machine on, for the first time or again; a port without a tap has no cable."""
         tpm = self.folder / "tpm"
-        tpm.mkdir()
+        tpm.mkdir(exist_ok=True)
         control = self.folder / "tpm.sock"
-        command = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={tpm}", "--ctrl", f"type=unixio,path={control}"]
+        for left in (control, self.folder / "serial.log", self.folder / "qmp.sock"):
+            left.unlink(missing_ok=True)
+        command = ["swtpm", "socket", "--tpm2", "--terminate", "--tpmstate", f"dir={tpm}", "--ctrl", f"type=unixio,path={control}"]
         self.processes.append(Process(command, self.folder / "swtpm.log"))
         command = [
             "qemu-system-x86_64", "-machine", "q35,smm=on,accel=tcg", "-cpu", "max", "-smp", "2", "-m", str(self.MEMORY_MIB),
