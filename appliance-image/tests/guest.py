@@ -13,7 +13,6 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 FIRMWARE = pathlib.Path("/usr/share/OVMF")
 OWNER = "76616d62-7261-6365-1000-000000000000"
-MEBIBYTE = 1 << 20
 
 
 class Failed(Exception):
@@ -212,7 +211,15 @@ class Guest:
         """Puts a file on the first ESP, as a person does with the flashed stick."""
         path = self.folder / name
         path.write_text(text)
-        run(["mcopy", "-o", "-i", f"{self.disk}@@{MEBIBYTE}", path, f"::{name}"])
+        first, _ = self.extent("esp-a")
+        run(["mcopy", "-o", "-i", f"{self.disk}@@{first}", path, f"::{name}"])
+
+    def write_slot(self, name, system):
+        """Puts a system into a slot, as an update would, signed or not."""
+        path = self.folder / "system.efi"
+        path.write_bytes(system)
+        first, _ = self.extent(name)
+        run(["mcopy", "-o", "-i", f"{self.disk}@@{first}", path, "::EFI/BOOT/BOOTX64.EFI"])
 
     def start(self, ports):
         """Turns the machine on, for the first time or again; a port without a tap has no cable."""
@@ -278,16 +285,21 @@ class Guest:
                 raise Failed(f"the machine does not turn off:\n{self.serial()[-3000:]}")
             time.sleep(0.1)
 
-    def partition(self, name, to):
-        """Copies a partition of the disk into a file."""
+    def extent(self, name):
+        """Where a partition of the disk begins, and its length, in bytes."""
         table = run(["sgdisk", "--print", self.disk]).splitlines()
         for words in (line.split() for line in table):
             if words and words[-1] == name:
                 first, last = int(words[1]), int(words[2])
-                run(["dd", f"if={self.disk}", f"of={to}", "bs=1M", "iflag=skip_bytes,count_bytes", "conv=sparse",
-                     f"skip={first * 512}", f"count={(last - first + 1) * 512}", "status=none"])
-                return to
+                return first * 512, (last - first + 1) * 512
         raise Failed(f"the disk has no partition {name}")
+
+    def partition(self, name, to):
+        """Copies a partition of the disk into a file."""
+        first, length = self.extent(name)
+        run(["dd", f"if={self.disk}", f"of={to}", "bs=1M", "iflag=skip_bytes,count_bytes", "conv=sparse",
+             f"skip={first}", f"count={length}", "status=none"])
+        return to
 
     def expected_pcr11(self):
         return self.pcr11.read_text().strip()

@@ -54,7 +54,7 @@ pub fn run() -> ExitCode {
     let log = Log::default();
     let mut tell = |line: String| log.say("init", &line);
     mounts::kernel(&mut tell);
-    log.say("init", &fs::read_to_string("/usr/lib/release").unwrap_or_default().replace('\n', " "));
+    log.say("init", fs::read_to_string("/usr/lib/release").unwrap_or_default().trim());
     let mut modules = Modules::read(Path::new(modules::FOLDER)).unwrap_or_else(|error| {
         tell(format!("modules: {error}"));
         Modules::default()
