@@ -69,6 +69,11 @@ pub fn run() -> ExitCode {
     let data_lost = mount_data(&all, &log);
     slots::keep_both(&all, loaded_from().as_deref(), &mut |line| log.say("init", &line));
     let ports = wait_for_ports(&mut modules, &log);
+    // Before the guard starts: its records and its key bear the name.
+    let name = ports::box_name(&ports);
+    if let Err(error) = rustix::system::sethostname(name.as_bytes()) {
+        log.say("init", &format!("the box can't be named {name}: {error}"));
+    }
     let config = configure(&all, &ports, data_lost, &log);
     if let Err(failure) = mounts::root_read_only() {
         log.say("init", &failure.to_string());
