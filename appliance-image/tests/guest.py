@@ -14,6 +14,11 @@ HERE = pathlib.Path(__file__).resolve().parent
 FIRMWARE = pathlib.Path("/usr/share/OVMF")
 OWNER = "76616d62-7261-6365-1000-000000000000"
 
+TOOLS = {
+    "qemu-system-x86_64": "qemu-system-x86", "swtpm": "swtpm", "mcopy": "mtools", "sgdisk": "gdisk", "debugfs": "e2fsprogs",
+    "zstd": "zstd", "ip": "iproute2", "ethtool": "ethtool", "sbattach": "sbsigntool",
+}
+
 
 class Failed(Exception):
     """What is not as it should be."""
@@ -35,6 +40,10 @@ def arguments(usage):
     args = parser.parse_args()
     if os.geteuid() != 0:
         raise Failed("needs root for network namespaces")
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
+    missing = [package for tool, package in TOOLS.items() if not shutil.which(tool)]
+    if missing:
+        raise Failed(f"tools are missing: apt-get install --no-install-recommends {' '.join(missing)}")
     cache = args.cache or args.image.parent / "image-cache"
     product = args.product or cache / "product/x86_64-unknown-linux-gnu/release/vambrace"
     clients = args.clients or args.image.parent / "tmp/clients-venv"
@@ -293,6 +302,13 @@ class Guest:
                 first, last = int(words[1]), int(words[2])
                 return first * 512, (last - first + 1) * 512
         raise Failed(f"the disk has no partition {name}")
+
+    def wipe(self, name):
+        """Overwrites the first mebibyte of a partition, where its file system begins."""
+        first, _ = self.extent(name)
+        with open(self.disk, "r+b") as disk:
+            disk.seek(first)
+            disk.write(bytes(1 << 20))
 
     def partition(self, name, to):
         """Copies a partition of the disk into a file."""
