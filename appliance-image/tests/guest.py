@@ -42,6 +42,8 @@ def arguments(usage):
         raise Failed("needs root for network namespaces")
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     missing = [package for tool, package in TOOLS.items() if not shutil.which(tool)]
+    if not FIRMWARE.joinpath("OVMF_CODE_4M.secboot.fd").exists():
+        missing.append("ovmf")
     if missing:
         raise Failed(f"tools are missing: apt-get install --no-install-recommends {' '.join(missing)}")
     cache = args.cache or args.image.parent / "image-cache"
