@@ -1,4 +1,5 @@
 """A booted image and the namespaces on both sides of it. Only the standard library, qemu, and what Debian has for disks."""
+import argparse
 import json
 import os
 import pathlib
@@ -12,7 +13,11 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 FIRMWARE = pathlib.Path("/usr/share/OVMF")
 OWNER = "76616d62-7261-6365-1000-000000000000"
-MEBIBYTE = 1 << 20
+
+TOOLS = {
+    "qemu-system-x86_64": "qemu-system-x86", "swtpm": "swtpm", "mcopy": "mtools", "sgdisk": "gdisk", "debugfs": "e2fsprogs",
+    "zstd": "zstd", "ip": "iproute2", "ethtool": "ethtool", "sbattach": "sbsigntool",
+}
 
 
 class Failed(Exception):
@@ -24,6 +29,36 @@ def check(what, holds, why=""):
     print(f"  {'ok ' if holds else 'NOT'} {what}")
     if not holds:
         raise Failed(f"not so: {what}\n{why}")
+
+
+def arguments(usage):
+    """What every test here is told: where the image, the build's cache, the product and the clients are."""
+    parser = argparse.ArgumentParser(usage=usage)
+    for name in ("image", "cache", "product", "clients"):
+        parser.add_argument(f"--{name}", type=pathlib.Path, required=name == "image")
+    parser.add_argument("--keep", action="store_true")
+    args = parser.parse_args()
+    if os.geteuid() != 0:
+        raise Failed("needs root for network namespaces")
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
+    missing = [package for tool, package in TOOLS.items() if not shutil.which(tool)]
+    if not FIRMWARE.joinpath("OVMF_CODE_4M.secboot.fd").exists():
+        missing.append("ovmf")
+    if missing:
+        raise Failed(f"tools are missing: apt-get install --no-install-recommends {' '.join(missing)}")
+    cache = args.cache or args.image.parent / "image-cache"
+    product = args.product or cache / "product/x86_64-unknown-linux-gnu/release/vambrace"
+    clients = args.clients or args.image.parent / "tmp/clients-venv"
+    return args.image.resolve(), cache.resolve(), product.resolve(), clients.resolve(), args.keep
+
+
+def main(test):
+    """Runs a test; what failed is the last thing it says."""
+    try:
+        test()
+    except Failed as failure:
+        print(f"{pathlib.Path(sys.argv[0]).name}: {failure}", file=sys.stderr)
+        sys.exit(1)
 
 
 def run(command, **options):
@@ -62,10 +97,11 @@ class Process:
 class Robot:
     """The server on the robot's side, and what it and the wire saw."""
 
-    def __init__(self, process, report):
-        self.process, self.report = process, report
+    def __init__(self, process, beat, report):
+        self.process, self.beat, self.report = process, beat, report
 
     def end(self):
+        self.beat.end()
         self.process.end()
         if not self.report.exists():
             raise Failed(f"the robot's side told nothing: {self.process.log.read_text()}")
@@ -122,13 +158,16 @@ class Namespaces:
     def robot(self, folder, address):
         """A Modbus server and a listener on the robot's side, and a sender of ARP requests on the plant's."""
         self.first = folder / "first-frame"
+        self.first.unlink(missing_ok=True)
         report = folder / "robot.json"
+        report.unlink(missing_ok=True)
         command = [sys.executable, HERE / "robot.py", self.tap("robot"), address, report, self.first, self.mac("plant")]
         process = Process(self.within("robot", *command), folder / "robot.log")
         self.processes.append(process)
         command = [sys.executable, HERE / "beat.py", self.tap("plant"), address]
-        self.processes.append(Process(self.within("plant", *command), folder / "beat.log"))
-        return Robot(process, report)
+        beat = Process(self.within("plant", *command), folder / "beat.log")
+        self.processes.append(beat)
+        return Robot(process, beat, report)
 
     def first_frame(self, guest, seconds):
         """When the first frame from the plant arrived at the robot, on the clock of `time.monotonic`."""
@@ -183,14 +222,24 @@ class Guest:
         """Puts a file on the first ESP, as a person does with the flashed stick."""
         path = self.folder / name
         path.write_text(text)
-        run(["mcopy", "-o", "-i", f"{self.disk}@@{MEBIBYTE}", path, f"::{name}"])
+        first, _ = self.extent("esp-a")
+        run(["mcopy", "-o", "-i", f"{self.disk}@@{first}", path, f"::{name}"])
+
+    def write_slot(self, name, system):
+        """Puts a system into a slot, as an update would, signed or not."""
+        path = self.folder / "system.efi"
+        path.write_bytes(system)
+        first, _ = self.extent(name)
+        run(["mcopy", "-o", "-i", f"{self.disk}@@{first}", path, "::EFI/BOOT/BOOTX64.EFI"])
 
     def start(self, ports):
-        """Turns the machine on; a port without a tap has no cable."""
+        """Turns the machine on, for the first time or again; a port without a tap has no cable."""
         tpm = self.folder / "tpm"
-        tpm.mkdir()
+        tpm.mkdir(exist_ok=True)
         control = self.folder / "tpm.sock"
-        command = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={tpm}", "--ctrl", f"type=unixio,path={control}"]
+        for left in (control, self.folder / "serial.log", self.folder / "qmp.sock"):
+            left.unlink(missing_ok=True)
+        command = ["swtpm", "socket", "--tpm2", "--terminate", "--tpmstate", f"dir={tpm}", "--ctrl", f"type=unixio,path={control}"]
         self.processes.append(Process(command, self.folder / "swtpm.log"))
         command = [
             "qemu-system-x86_64", "-machine", "q35,smm=on,accel=tcg", "-cpu", "max", "-smp", "2", "-m", str(self.MEMORY_MIB),
@@ -247,16 +296,28 @@ class Guest:
                 raise Failed(f"the machine does not turn off:\n{self.serial()[-3000:]}")
             time.sleep(0.1)
 
-    def partition(self, name, to):
-        """Copies a partition of the disk into a file."""
+    def extent(self, name):
+        """Where a partition of the disk begins, and its length, in bytes."""
         table = run(["sgdisk", "--print", self.disk]).splitlines()
         for words in (line.split() for line in table):
             if words and words[-1] == name:
                 first, last = int(words[1]), int(words[2])
-                run(["dd", f"if={self.disk}", f"of={to}", "bs=1M", "iflag=skip_bytes,count_bytes", "conv=sparse",
-                     f"skip={first * 512}", f"count={(last - first + 1) * 512}", "status=none"])
-                return to
+                return first * 512, (last - first + 1) * 512
         raise Failed(f"the disk has no partition {name}")
+
+    def wipe(self, name):
+        """Overwrites the first mebibyte of a partition, where its file system begins."""
+        first, _ = self.extent(name)
+        with open(self.disk, "r+b") as disk:
+            disk.seek(first)
+            disk.write(bytes(1 << 20))
+
+    def partition(self, name, to):
+        """Copies a partition of the disk into a file."""
+        first, length = self.extent(name)
+        run(["dd", f"if={self.disk}", f"of={to}", "bs=1M", "iflag=skip_bytes,count_bytes", "conv=sparse",
+             f"skip={first}", f"count={length}", "status=none"])
+        return to
 
     def expected_pcr11(self):
         return self.pcr11.read_text().strip()

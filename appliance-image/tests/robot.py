@@ -42,7 +42,11 @@ def listen():
     wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
     wire.bind((interface, 0))
     while True:
-        frame, (_, _, kind, _, source) = wire.recvfrom(65535)
+        try:
+            frame, (_, _, kind, _, source) = wire.recvfrom(65535)
+        except OSError:
+            # The machine was turned off, and its end of the cable with it.
+            return
         if kind == socket.PACKET_OUTGOING:
             continue
         sender = source.hex(":")

@@ -18,7 +18,7 @@ use crate::ports::{self, Port};
 use crate::rights::ACCOUNT;
 use crate::service::Service;
 use crate::watchdog::Watchdog;
-use crate::{Failure, mounts, power};
+use crate::{Failure, mounts, power, slots};
 
 /// The guard.
 const GUARD: &str = "/usr/bin/vambrace";
@@ -54,7 +54,7 @@ pub fn run() -> ExitCode {
     let log = Log::default();
     let mut tell = |line: String| log.say("init", &line);
     mounts::kernel(&mut tell);
-    log.say("init", &fs::read_to_string("/usr/lib/release").unwrap_or_default().replace('\n', " "));
+    log.say("init", fs::read_to_string("/usr/lib/release").unwrap_or_default().trim());
     let mut modules = Modules::read(Path::new(modules::FOLDER)).unwrap_or_else(|error| {
         tell(format!("modules: {error}"));
         Modules::default()
@@ -67,7 +67,13 @@ pub fn run() -> ExitCode {
     }
     let all = wait_for_disk(&mut modules, &log);
     let data_lost = mount_data(&all, &log);
+    slots::keep_both(&all, loaded_from().as_deref(), &mut |line| log.say("init", &line));
     let ports = wait_for_ports(&mut modules, &log);
+    // Before the guard starts: its records and its key bear the name.
+    let name = ports::box_name(&ports);
+    if let Err(error) = rustix::system::sethostname(name.as_bytes()) {
+        log.say("init", &format!("the box can't be named {name}: {error}"));
+    }
     let config = configure(&all, &ports, data_lost, &log);
     if let Err(failure) = mounts::root_read_only() {
         log.say("init", &failure.to_string());
@@ -190,6 +196,11 @@ fn configure(all: &[Partition], ports: &[Port], data_lost: bool, log: &Log) -> P
             Ok(Found::Taken { policy }) => {
                 let with = if policy { "with its policy" } else { "without a policy" };
                 let kept = if data_lost { ", for this boot only" } else { "" };
+                if let Some(first) = own.as_ref().filter(|first| **first != device)
+                    && let Err(failure) = keep_copy(first, &folder)
+                {
+                    log.say("init", &failure.to_string());
+                }
                 log.say("init", &format!("configuration of {} taken {with}{kept}", device.display()));
                 return CONFIG_FILE.into();
             }
@@ -209,6 +220,16 @@ fn configure(all: &[Partition], ports: &[Port], data_lost: bool, log: &Log) -> P
         None => log.say("init", "there are fewer than two ports: nothing to guard"),
     }
     file
+}
+
+/// A stick's configuration goes to the first slot as well: a box whose data partition is lost finds it there and guards
+/// on, instead of starting to learn.
+fn keep_copy(esp: &Path, folder: &Path) -> Result<(), Failure> {
+    let place = Path::new("/run/esp");
+    mounts::esp_to_write(esp, place)?;
+    let copied = first_boot::copy(folder, place);
+    let _ = rustix::mount::unmount(place, rustix::mount::UnmountFlags::empty());
+    copied
 }
 
 /// Has the guard check a configuration and a policy, with the guard's rights.

@@ -24,6 +24,21 @@ pub struct Partition {
     pub uuid: Option<String>,
     /// Whether it is on a medium that people put in and take out.
     pub removable: bool,
+    /// Where it is on its disk.
+    pub extent: Option<Extent>,
+}
+
+/// Where a partition is, as boot entries of the firmware say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Number of its GPT entry, from 1.
+    pub number: u32,
+    /// First logical block.
+    pub first: u64,
+    /// Logical blocks.
+    pub blocks: u64,
+    /// Its unique number as the disk holds it.
+    pub guid: [u8; 16],
 }
 
 /// The number of the partition that the box was started from.
@@ -59,20 +74,32 @@ fn partition(folder: &Path) -> Option<Partition> {
     let removable = |disk: &Path| fs::read_to_string(disk.join("removable")).is_ok_and(|text| text.trim() == "1");
     if key("DEVTYPE") == Some("disk") {
         let disk = key("DEVNAME")?.to_owned();
-        return Some(Partition { device, disk, name: String::new(), uuid: None, removable: removable(folder) });
+        return Some(Partition {
+            device,
+            disk,
+            name: String::new(),
+            uuid: None,
+            removable: removable(folder),
+            extent: None,
+        });
     }
     let parent = folder.parent()?;
     let disk = parent.file_name()?.to_str()?.to_owned();
-    let number: u64 = key("PARTN")?.parse().ok()?;
-    let block = fs::read_to_string(parent.join("queue/logical_block_size")).ok()?.trim().parse().ok()?;
-    let uuid = unique_number(&File::open(Path::new("/dev").join(&disk)).ok()?, block, number);
+    let read = |path: PathBuf| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let number: u32 = key("PARTN")?.parse().ok()?;
+    let block = read(parent.join("queue/logical_block_size"))?;
+    // The kernel counts in 512 bytes, whatever the disk's blocks are.
+    let blocks = |file: &str| read(folder.join(file))?.checked_mul(512)?.checked_div(block);
+    let guid = unique_number(&File::open(Path::new("/dev").join(&disk)).ok()?, block, number.into());
+    let extent = guid.and_then(|guid| Some(Extent { number, first: blocks("start")?, blocks: blocks("size")?, guid }));
+    let uuid = guid.map(|guid| written(&guid));
     let name = key("PARTNAME").unwrap_or_default().to_owned();
-    Some(Partition { device, disk, name, uuid, removable: removable(parent) })
+    Some(Partition { device, disk, name, uuid, removable: removable(parent), extent })
 }
 
 /// The unique number in a GPT entry. Source: UEFI 2.10, 5.3.2 and 5.3.3. The kernel, which named the partition, has
 /// checked the sums of header and entries.
-fn unique_number(disk: &File, block: u64, number: u64) -> Option<String> {
+fn unique_number(disk: &File, block: u64, number: u64) -> Option<[u8; 16]> {
     let mut header = [0_u8; 92];
     disk.read_exact_at(&mut header, block).ok()?;
     if !header.starts_with(b"EFI PART") {
@@ -83,7 +110,7 @@ fn unique_number(disk: &File, block: u64, number: u64) -> Option<String> {
     let at = entries.checked_mul(block)?.checked_add(size.checked_mul(number.checked_sub(1)?)?)?;
     let mut entry = [0_u8; 32];
     disk.read_exact_at(&mut entry, at).ok()?;
-    Some(written(entry.last_chunk()?))
+    entry.last_chunk().copied()
 }
 
 /// A GUID as it is written: the first three groups are little-endian numbers.
@@ -134,7 +161,7 @@ mod tests {
             file.write_all_at(&2_u64.to_le_bytes(), block + 72).unwrap();
             file.write_all_at(&128_u32.to_le_bytes(), block + 84).unwrap();
             file.write_all_at(&[0x11; 16], 2 * block + 2 * 128 + 16).unwrap();
-            assert_eq!(unique_number(&file, block, 3).unwrap(), "11111111-1111-1111-1111-111111111111");
+            assert_eq!(unique_number(&file, block, 3), Some([0x11; 16]));
             assert_eq!(unique_number(&file, block, 0), None);
             assert_eq!(unique_number(&file, block, u64::MAX), None);
         }
@@ -149,6 +176,7 @@ mod tests {
             name: name.to_owned(),
             uuid: Some(uuid.to_owned()),
             removable: false,
+            extent: None,
         };
         let all = [
             partition("sda", "esp-a", "1"),

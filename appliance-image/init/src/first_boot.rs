@@ -65,6 +65,19 @@ pub fn import(
     Ok(Found::Taken { policy: policy.is_some() })
 }
 
+/// Copies configuration and policy to another folder, the configuration last.
+///
+/// # Errors
+/// One can't be read or written.
+pub fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
+    for name in [POLICY, CONFIG] {
+        if let Some(bytes) = read(&from.join(name))? {
+            put(&to.join(name), &bytes)?;
+        }
+    }
+    Ok(())
+}
+
 fn read(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
     let what = path.display().to_string();
     let file = match File::open(path) {
@@ -166,6 +179,16 @@ mod tests {
         assert_eq!(seen, "ab");
         assert_eq!(place.names(), [POLICY, CONFIG]);
         assert_eq!(fs::read_to_string(place.config().join(CONFIG)).unwrap(), "a");
+    }
+
+    #[test]
+    fn a_copy_is_taken_like_the_original() {
+        let place = Place::new("copy");
+        fs::write(place.config().join(CONFIG), "a").unwrap();
+        fs::write(place.config().join(POLICY), "b").unwrap();
+        copy(&place.config(), &place.medium()).unwrap();
+        let check = |_: &Path, policy: Option<&Path>| policy.map(|_| ()).ok_or_else(String::new);
+        assert_eq!(import(&place.medium(), &place.config(), check).unwrap(), Found::Taken { policy: true });
     }
 
     #[test]

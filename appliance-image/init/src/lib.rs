@@ -14,6 +14,7 @@ pub mod ports;
 pub mod power;
 pub mod rights;
 pub mod service;
+pub mod slots;
 pub mod watchdog;
 
 use std::fmt;

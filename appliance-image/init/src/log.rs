@@ -45,7 +45,7 @@ impl Log {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         let line = format!("[{:>5}.{:03}] {who}: {}", now.tv_sec, now.tv_nsec / 1_000_000, printable(line));
         // A console that is gone is no reason to end.
-        let _ = writeln!(std::io::stderr(), "{line}\r");
+        let _ = writeln!(std::io::stderr(), "{line}");
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
 

@@ -63,9 +63,20 @@ pub fn data_in_memory() -> Result<(), Failure> {
 /// # Errors
 /// It is no FAT file system.
 pub fn esp(device: &Path, place: &Path) -> Result<(), Failure> {
+    fat(device, place, MountFlags::RDONLY)
+}
+
+/// Mounts an EFI system partition to write to it; every write goes through at once.
+///
+/// # Errors
+/// It is no FAT file system.
+pub fn esp_to_write(device: &Path, place: &Path) -> Result<(), Failure> {
+    fat(device, place, MountFlags::SYNCHRONOUS)
+}
+
+fn fat(device: &Path, place: &Path, flags: MountFlags) -> Result<(), Failure> {
     fs::create_dir_all(place).at(&place.display().to_string())?;
-    let flags = BARE.union(MountFlags::RDONLY);
-    mount(device, place, "vfat", flags, c"umask=0077").at(&format!("{}", device.display()))
+    mount(device, place, "vfat", BARE.union(flags), c"umask=0077").at(&device.display().to_string())
 }
 
 /// Nothing writes beside the mounted places from here on.

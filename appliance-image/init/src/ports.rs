@@ -67,6 +67,13 @@ pub fn find<'p>(ports: &'p [Port], wanted: &str) -> Option<&'p Port> {
     ports.iter().find(|port| port.name == wanted || port.mac == wanted || port.pci == wanted || port.pci == full)
 }
 
+/// The name of the box: the last half of its first port's MAC address tells it from others of its kind.
+#[must_use]
+pub fn box_name(ports: &[Port]) -> String {
+    let digits: String = ports.first().map_or("", |port| &port.mac).chars().filter(char::is_ascii_hexdigit).collect();
+    format!("vambrace-{}", digits.get(6..).unwrap_or("unknown"))
+}
+
 /// Names of `[ports]` in a configuration: plant, robot, and management where there is one.
 #[must_use]
 pub fn configured(config: &str) -> Vec<String> {
@@ -159,6 +166,12 @@ mod tests {
         assert_eq!(name("52:54:00:00:00:0A"), None);
         assert_eq!(name("eth1"), Some("eth1"));
         assert_eq!(name(""), None);
+    }
+
+    #[test]
+    fn the_box_is_named_after_its_first_port() {
+        assert_eq!(box_name(&three()), "vambrace-000001");
+        assert_eq!(box_name(&[]), "vambrace-unknown");
     }
 
     #[test]

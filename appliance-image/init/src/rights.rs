@@ -28,7 +28,14 @@ pub fn launch(mut args: impl Iterator<Item = OsString>) -> Failure {
     if let Err(failure) = give_up() {
         return failure;
     }
-    let error = Command::new(&program).args(args).uid(ACCOUNT).gid(ACCOUNT).env_clear().current_dir("/").exec();
+    let error = Command::new(&program)
+        .args(args)
+        .uid(ACCOUNT)
+        .gid(ACCOUNT)
+        .env_clear()
+        .env("NO_COLOR", "1")
+        .current_dir("/")
+        .exec();
     Failure(format!("{}: {error}", program.display()))
 }
 
