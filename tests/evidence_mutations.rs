@@ -2,10 +2,10 @@
 //!
 //! All of it twice: on a store in the clear and on one that is encrypted, each with the box's public key alone.
 //!
-//! Exhaustive: all eight bits of every byte (of the encrypted store, one of every byte); truncation of every segment at every byte; every pcapng block deleted,
-//! duplicated, swapped with the next and replaced by that of another device's store; every segment deleted, duplicated,
-//! swapped with every other; a roll-back to every checkpoint against a witness. Sampled: zeroed sectors, and the same
-//! flips through the whole reading of files.
+//! Exhaustive: all eight bits of every byte (of the encrypted store, one of every byte); truncation of every segment at
+//! every byte; every pcapng block deleted, duplicated, swapped with the next and replaced by that of another device's
+//! store; every segment deleted, duplicated, swapped with every other; a roll-back to every checkpoint against a witness.
+//! Sampled: zeroed sectors, and the same flips through the whole reading of files.
 //!
 //! A mutation must be found, or make the statement weaker where nothing that was signed is gone: never the same.
 
