@@ -163,14 +163,14 @@ fn commands_say_what_is_encrypted_and_read_it_with_the_key() {
         assert_eq!(mode(&capture), 0o600);
         let (code, _, err) = run(&[&"evidence", &"decrypt", store, &"-o", &capture, &"--identity", &anna]);
         assert!(code == 2 && err.contains("is there already"), "{err}");
-        if let Some(frames) = tshark(&capture, &["-T", "fields", "-e", "frame.comment"]) {
+        if let Some(frames) = tshark(&capture, &["-Y", "eth", "-T", "fields", "-e", "frame.comment"]) {
             assert_eq!(frames.lines().count(), 12);
             assert!(frames.contains("refused: no rule allows it"), "{frames}");
         }
         fs::remove_file(&capture).unwrap();
     }
     // A segment is a capture as it stands: without a packet, and without an error.
-    if let Some(frames) = tshark(&folder.join("evidence-00000001.pcapng"), &[]) {
+    if let Some(frames) = tshark(&folder.join("evidence-00000001.pcapng"), &["-Y", "eth"]) {
         assert_eq!(frames, "");
     }
 }

@@ -615,7 +615,7 @@ mod tests {
                 "`encrypt_to` is no auditor's public key; write the line of the file",
             ),
             (format!("encrypt_to = [\"{line}\", \"{line}\"]\n"), "the key of anna stands there twice"),
-            ("event_lines = \"no\"\n".into(), "`event_lines`"),
+            ("event_lines = \"no\"\n".into(), "`record.event_lines` is a string; write true or false"),
         ] {
             let text = wrong(&with(&more));
             assert!(text.contains(what) && text.lines().count() == 1, "{text}");
