@@ -7,6 +7,7 @@
     missing_docs,
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
     clippy::unwrap_used,
     clippy::panic,
     reason = "a measurement ends at the first surprise"
@@ -26,6 +27,7 @@ use vambrace::event::Reason;
 use vambrace::flow::Table;
 use vambrace::gate;
 use vambrace::policy::Ask;
+use vambrace::record::{Became, FrameRing, LEAST_RING, Passing};
 use vambrace::robot::{Inputs, Rates, State};
 use zerocopy::FromZeros;
 
@@ -47,6 +49,8 @@ const MEASURED: Counts = Counts {
     whole_modbus: 4_219,
     whole_rtde: 5_713,
     whole_dashboard: 5_453,
+    ring: 1_000,
+    ring_long: 1_000,
 };
 
 /// Per cent that a count may be above the table: the C library picks other copying code on other processors.
@@ -63,6 +67,8 @@ struct Counts {
     whole_modbus: u64,
     whole_rtde: u64,
     whole_dashboard: u64,
+    ring: u64,
+    ring_long: u64,
 }
 
 fn at_most(instructions_a_step: u64) -> LibraryBenchmarkConfig {
@@ -252,8 +258,42 @@ fn whole_path((mut rig, frames): (Box<Rig>, Frames)) -> (Box<Rig>, Frames) {
     (rig, frames)
 }
 
+/// A ring that is full, and frames to put over its oldest ones.
+fn ring_and(frames: Vec<Vec<u8>>) -> (Box<FrameRing>, Vec<Vec<u8>>) {
+    let ring = Box::new(FrameRing::new(LEAST_RING));
+    for frame in frames.iter().cycle().take(2000) {
+        remember(&ring, frame);
+    }
+    (ring, frames)
+}
+
+fn ring_and_requests() -> (Box<FrameRing>, Vec<Vec<u8>>) {
+    ring_and(request_frames())
+}
+
+fn ring_and_long() -> (Box<FrameRing>, Vec<Vec<u8>>) {
+    ring_and(vec![vec![7; 1514]; EXCHANGES.into()])
+}
+
+fn remember(ring: &FrameRing, frame: &[u8]) {
+    let (toward, became, wire_len) = (Toward::Robot, Became::Passed, frame.len() as u32);
+    ring.push(&Passing { toward, became, wire_len, wall_ns: 5, monotonic_ns: 5 }, black_box(frame));
+}
+
+// What every frame costs beside the path below, so that the one before a refusal can be kept.
+#[library_benchmark]
+#[bench::modbus(setup = ring_and_requests, args = (), config = at_most(MEASURED.ring))]
+#[bench::long(setup = ring_and_long, args = (), config = at_most(MEASURED.ring_long))]
+fn ring((ring, frames): (Box<FrameRing>, Vec<Vec<u8>>)) -> (Box<FrameRing>, Vec<Vec<u8>>) {
+    for frame in &frames {
+        remember(&ring, frame);
+    }
+    (ring, frames)
+}
+
 library_benchmark_group!(
     name = steps,
-    benchmarks = [parse, dissect_modbus, dissect_dashboard, dissect_rtde, find_flow, decide, gate_accept, whole_path]
+    benchmarks =
+        [parse, dissect_modbus, dissect_dashboard, dissect_rtde, find_flow, decide, gate_accept, ring, whole_path]
 );
 main!(library_benchmark_groups = steps);

@@ -93,6 +93,9 @@ pub mod decisions {
 
     #[doc = include_str!("decisions/0011-the-console-reads-event-files.md")]
     pub mod d0011_the_console_reads_event_files {}
+
+    #[doc = include_str!("decisions/0012-frames-around-a-refusal.md")]
+    pub mod d0012_frames_around_a_refusal {}
 }
 
 #[cfg(test)]

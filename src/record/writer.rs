@@ -285,7 +285,7 @@ impl Writer {
                 }
             }
             Err(error) => {
-                if is_full(&error) {
+                if is_full(&error) && self.evidence.fills_the_disk() {
                     self.store.give_way();
                 }
                 if self.failed.is_none() {
