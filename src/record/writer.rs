@@ -321,6 +321,7 @@ impl Writer {
     }
 
     fn end(mut self) {
+        self.keep_frames();
         let mut settled = Vec::new();
         self.settler.finish(&mut |one| settled.push(one));
         for settled in settled {
