@@ -7,6 +7,7 @@
     missing_docs,
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
     clippy::unwrap_used,
     clippy::panic,
     reason = "a measurement ends at the first surprise"
@@ -27,6 +28,7 @@ use vambrace::flow::{Flow, FlowId, Table};
 use vambrace::gate;
 use vambrace::jitter::{ALARM_NS, Departure, Jitter};
 use vambrace::policy::Ask;
+use vambrace::record::{Became, FrameRing, LEAST_RING, Passing};
 use vambrace::robot::{Inputs, Rates, State};
 use zerocopy::FromZeros;
 
@@ -49,6 +51,8 @@ const MEASURED: Counts = Counts {
     whole_rtde: 5_713,
     whole_dashboard: 5_453,
     jitter: 400,
+    ring: 212,
+    ring_long: 719,
 };
 
 /// Per cent that a count may be above the table: the C library picks other copying code on other processors.
@@ -66,6 +70,8 @@ struct Counts {
     whole_rtde: u64,
     whole_dashboard: u64,
     jitter: u64,
+    ring: u64,
+    ring_long: u64,
 }
 
 fn at_most(instructions_a_step: u64) -> LibraryBenchmarkConfig {
@@ -283,6 +289,39 @@ fn whose_jitter((mut jitter, mut flow): (Box<Jitter>, Box<Flow>)) -> (Box<Jitter
     (jitter, flow)
 }
 
+/// A ring that is full, and frames to put over its oldest ones.
+fn ring_and(frames: Vec<Vec<u8>>) -> (Box<FrameRing>, Vec<Vec<u8>>) {
+    let ring = Box::new(FrameRing::new(LEAST_RING));
+    for frame in frames.iter().cycle().take(2000) {
+        remember(&ring, frame);
+    }
+    (ring, frames)
+}
+
+fn ring_and_requests() -> (Box<FrameRing>, Vec<Vec<u8>>) {
+    ring_and(request_frames())
+}
+
+fn ring_and_long() -> (Box<FrameRing>, Vec<Vec<u8>>) {
+    ring_and(vec![vec![7; 1514]; EXCHANGES.into()])
+}
+
+fn remember(ring: &FrameRing, frame: &[u8]) {
+    let (toward, became, wire_len) = (Toward::Robot, Became::Passed, frame.len() as u32);
+    ring.push(&Passing { toward, became, wire_len, wall_ns: 5, monotonic_ns: 5 }, black_box(frame));
+}
+
+// What every frame costs beside the path below, so that the one before a refusal can be kept.
+#[library_benchmark]
+#[bench::modbus(setup = ring_and_requests, args = (), config = at_most(MEASURED.ring))]
+#[bench::long(setup = ring_and_long, args = (), config = at_most(MEASURED.ring_long))]
+fn ring((ring, frames): (Box<FrameRing>, Vec<Vec<u8>>)) -> (Box<FrameRing>, Vec<Vec<u8>>) {
+    for frame in &frames {
+        remember(&ring, frame);
+    }
+    (ring, frames)
+}
+
 library_benchmark_group!(
     name = steps,
     benchmarks = [
@@ -293,6 +332,7 @@ library_benchmark_group!(
         find_flow,
         decide,
         gate_accept,
+        ring,
         whole_path,
         whose_jitter
     ]

@@ -2,6 +2,7 @@
 
 #![allow(
     clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
@@ -21,6 +22,7 @@ use support::{Case, Frames, Rig};
 use vambrace::command::Command;
 use vambrace::engine::{Fate, Mode, Rules};
 use vambrace::policy::{Ask, Moment, Policy};
+use vambrace::record::{Became, FrameRing, LEAST_RING, Passing};
 use vambrace::robot::{Connection, Inputs, Rates, State};
 
 /// Counts what the thread that watches takes.
@@ -153,6 +155,25 @@ fn nothing_is_allocated_for_a_frame() {
     assert_eq!(taken, 0);
     assert!(rig.popped - events > 5 * 200, "every command and answer was recorded");
     assert_eq!(rig.actions.lost(), 0);
+}
+
+/// The ring of the frames that passed last takes its memory at the start, and goes round in it.
+#[test]
+fn nothing_is_allocated_for_the_ring_of_frames() {
+    let (mix, ring) = (mix(), FrameRing::new(LEAST_RING));
+    let mut pushed = 0;
+    let taken = allocations(|| {
+        for number in 0..500 {
+            for (toward, frame) in mix.refused.iter().chain(mix.cases[0].measured.iter()) {
+                let wire_len = frame.len() as u32;
+                let about = Passing { toward, became: Became::Passed, wire_len, wall_ns: number, monotonic_ns: number };
+                ring.push(&about, frame);
+                pushed += frame.len() as u64;
+            }
+        }
+    });
+    assert_eq!(taken, 0);
+    assert!(pushed > 5 * LEAST_RING, "it went round: {pushed}");
 }
 
 #[test]

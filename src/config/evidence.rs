@@ -67,7 +67,7 @@ fn size(value: &Value<'_>, such: &str) -> Option<Size> {
     let text = value.string()?;
     let size = text.parse().ok();
     if size.is_none() {
-        value.problem(format!("\"{text}\" is no size"), &format!("write a number and a unit, such as \"{such}\""));
+        value.problem(format!("\"{text}\" is no size"), format!("write a number and a unit, such as \"{such}\""));
     }
     size
 }

@@ -118,6 +118,18 @@ size_budget = "8 GiB"
 # the console and whoever ships logs read them.
 event_lines = true
 
+[evidence]
+# The frames that passed last, in both directions, kept in memory: when something is refused, those of its connection and
+# those between the robot and whoever commands it go into the evidence, with what came before. 8 MiB hold three seconds
+# of a cell whose robot streams its state at 500 Hz. "0 B" keeps none.
+ring = "8 MiB"
+# Two seconds show what led to a refusal, such as the cycle before it; one shows what robot and client made of it.
+before_seconds = 2
+after_seconds = 1
+# The most that is kept so in an hour, and it may come at once: with somebody who is refused all day, 8 GiB still reach
+# back a week. What there was no room for is counted in the evidence. `vambrace evidence keep` is not bound by it.
+kept_an_hour = "32 MiB"
+
 [policy]
 # Read at start, on SIGHUP and by `vambrace policy apply`. Not needed in observe and learn.
 file = "/etc/vambrace/policy.toml"

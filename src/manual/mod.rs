@@ -103,6 +103,9 @@ pub mod decisions {
     #[doc = include_str!("decisions/0011-the-console-reads-event-files.md")]
     pub mod d0011_the_console_reads_event_files {}
 
+    #[doc = include_str!("decisions/0012-frames-around-a-refusal.md")]
+    pub mod d0012_frames_around_a_refusal {}
+
     #[doc = include_str!("decisions/0013-evidence-is-sealed-block-by-block.md")]
     pub mod d0013_evidence_is_sealed_block_by_block {}
 

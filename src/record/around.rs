@@ -162,7 +162,9 @@ impl Keeper {
     pub(super) fn follow(&mut self, now_ns: u64, mut room: impl FnMut() -> bool, mut each: impl FnMut(&Kept<'_>)) {
         self.reckon(now_ns);
         let (oldest, head) = self.ring.span();
-        self.done = self.done.split_off(&oldest);
+        if !self.done.is_empty() {
+            self.done = self.done.split_off(&oldest);
+        }
         if self.watches.is_empty() {
             // Nobody asks for them: not counted, and not missed.
             self.skip_to(head);

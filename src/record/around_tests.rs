@@ -59,7 +59,7 @@ impl Bench {
         self.ring.push(&Passing { toward, became, wire_len: bytes.len() as u32, wall_ns, monotonic_ns }, bytes);
     }
 
-    fn from_plc(&self, at_ms: u64, mark: u16) {
+    fn plc_sends(&self, at_ms: u64, mark: u16) {
         self.pass(at_ms, Became::Passed, Toward::Robot, &segment(PLC, (49152, 502), Toward::Robot, mark));
     }
 
@@ -111,7 +111,7 @@ fn what_was_before_and_comes_after_a_refusal_is_kept_once() {
     let mut bench = Bench::new(1 << 20);
     for step in 0..100u16 {
         let at = 10_000 + u64::from(step) * 50;
-        bench.from_plc(at, step);
+        bench.plc_sends(at, step);
         // Another client's commands are control traffic as well; a file transfer is not, nor what is for no robot.
         bench.pass(at, Became::Passed, Toward::Plant, &segment(OTHER, (5000, 30_003), Toward::Plant, 1000 + step));
         bench.pass(at, Became::Passed, Toward::Robot, &segment(OTHER, (5001, 22), Toward::Robot, 2000 + step));
@@ -154,7 +154,7 @@ fn frames_whose_copy_goes_another_way_are_left_out_and_the_boxes_own_are_not() {
 fn what_ended_a_connection_is_kept_and_a_device_that_is_refused_is_followed() {
     use crate::command::Service;
     let mut bench = Bench::new(1 << 20);
-    bench.from_plc(5000, 1);
+    bench.plc_sends(5000, 1);
     for (end, service) in [
         (FlowEnd::Closed, Service::Modbus),
         (FlowEnd::TimedOut, Service::Modbus),
@@ -191,7 +191,7 @@ fn a_flood_of_refusals_is_bounded_and_what_is_not_kept_is_counted() {
     let mut bench = Bench::new(5600);
     for round in 0..1000u16 {
         let at = 5000 + u64::from(round) * 20;
-        bench.from_plc(at, round);
+        bench.plc_sends(at, round);
         bench.keeper.see(&refusal(round.into(), at));
         bench.follow(at + 1);
     }
@@ -202,7 +202,7 @@ fn a_flood_of_refusals_is_bounded_and_what_is_not_kept_is_counted() {
     // An hour later there is as much again, and not more.
     let hour = 3_600_000;
     for round in 0..200u16 {
-        bench.from_plc(2 * hour + u64::from(round), round);
+        bench.plc_sends(2 * hour + u64::from(round), round);
     }
     bench.keeper.see(&refusal(9, 2 * hour));
     bench.follow(2 * hour + 300);
@@ -214,7 +214,7 @@ fn a_flood_of_refusals_is_bounded_and_what_is_not_kept_is_counted() {
         bench.pass(4 * hour, Became::Passed, Toward::Robot, &other);
     }
     bench.keeper.see(&refusal(9, 4 * hour));
-    bench.from_plc(4 * hour + 1, 999);
+    bench.plc_sends(4 * hour + 1, 999);
     bench.follow(4 * hour + 300);
     let marks = bench.marks();
     assert_eq!((marks.len(), marks.last()), (51, Some(&999)));
@@ -229,7 +229,7 @@ fn made_up_devices_take_no_places_of_refused_commands() {
         record.macs.0 = Mac([number; 6]);
         bench.keeper.see(&event);
     }
-    bench.from_plc(5001, 1);
+    bench.plc_sends(5001, 1);
     bench.keeper.see(&refusal(200, 5002));
     bench.follow(5100);
     assert_eq!(bench.kept, [(1, EventId(200))]);
@@ -239,14 +239,14 @@ fn made_up_devices_take_no_places_of_refused_commands() {
 fn everything_is_kept_for_who_asks_whatever_was_kept_before() {
     let mut bench = Bench::new(0);
     bench.pass(5000, Became::Passed, Toward::Plant, &[7; 20]);
-    bench.from_plc(5001, 1);
+    bench.plc_sends(5001, 1);
     bench.keeper.see(&Event { record: Record::Notice(Notice::FramesKept { uid: 0 }), ..refusal(5, 5100) });
     bench.follow(5101);
-    bench.from_plc(6100, 2);
-    bench.from_plc(6101, 3);
+    bench.plc_sends(6100, 2);
+    bench.plc_sends(6101, 3);
     bench.follow(6200);
     assert_eq!(bench.marks(), [0x0707, 1, 2], "to the moment after, and no budget counts");
-    bench.from_plc(6300, 4);
+    bench.plc_sends(6300, 4);
     bench.follow(6301);
     assert_eq!((bench.marks().len(), bench.keeper.take_missed()), (0, Missed::default()));
 }
@@ -254,7 +254,7 @@ fn everything_is_kept_for_who_asks_whatever_was_kept_before() {
 #[test]
 fn what_is_overwritten_before_it_is_looked_at_is_counted_and_a_disk_that_refuses_gets_none() {
     let mut bench = Bench::new(1 << 30);
-    bench.from_plc(5000, 1);
+    bench.plc_sends(5000, 1);
     bench.keeper.see(&refusal(1, 5000));
     bench.follow(5001);
     assert_eq!(bench.marks(), [1]);
@@ -266,7 +266,7 @@ fn what_is_overwritten_before_it_is_looked_at_is_counted_and_a_disk_that_refuses
     let Missed { budget: 0, overwritten } = bench.keeper.take_missed() else { panic!() };
     // A MiB of 1,832 bytes each is left.
     assert_eq!(overwritten, 1000 - (1 << 20) / 1832);
-    bench.from_plc(5004, 2);
+    bench.plc_sends(5004, 2);
     bench.follow_with(5005, false);
     assert_eq!((bench.marks().len(), bench.keeper.take_missed()), (0, Missed { budget: 1, overwritten: 0 }));
 }

@@ -324,7 +324,7 @@ impl Writer {
                 }
             }
             Err(error) => {
-                if is_full(&error) {
+                if is_full(&error) && self.evidence.fills_the_disk() {
                     self.store.give_way();
                 }
                 if self.failed.is_none() {
@@ -360,6 +360,7 @@ impl Writer {
     }
 
     fn end(mut self) {
+        self.keep_frames();
         let mut settled = Vec::new();
         self.settler.finish(&mut |one| settled.push(one));
         for mut settled in settled {

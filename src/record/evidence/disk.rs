@@ -109,7 +109,9 @@ impl Output for File {
     }
 
     fn date(&mut self, at_ns: u64) {
-        let _ = self.set_modified(UNIX_EPOCH + Duration::from_nanos(at_ns));
+        if let Some(at) = UNIX_EPOCH.checked_add(Duration::from_nanos(at_ns)) {
+            let _ = self.set_modified(at);
+        }
     }
 
     fn is_linked(&self) -> bool {

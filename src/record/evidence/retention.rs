@@ -90,7 +90,8 @@ impl Evidence {
     }
 
     /// Whether half of what is in use on the disk is this store.
-    pub(super) fn fills_the_disk(&self) -> bool {
+    #[must_use]
+    pub fn fills_the_disk(&self) -> bool {
         self.bytes().saturating_mul(2) >= self.disk.used(&self.options.directory)
     }
 

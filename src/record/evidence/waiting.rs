@@ -207,6 +207,6 @@ mod tests {
             assert!(text.contains(expected) && batch.items == items, "{text}");
             waiting.done(batch, 6);
         }
-        assert!(waiting.is_empty() && waiting.len() == 0);
+        assert_eq!((waiting.is_empty(), waiting.bytes.len()), (true, 0));
     }
 }

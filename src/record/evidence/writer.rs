@@ -417,12 +417,12 @@ impl Evidence {
                 }
             }
             Err(error) => {
+                let mend = match is_full(&error) {
+                    true if self.fills_the_disk() => "",
+                    true => "; others than the evidence fill it, so none is removed for it: free space there",
+                    false => "",
+                };
                 if self.failed.is_none() {
-                    let mend = match is_full(&error) {
-                        true if self.fills_the_disk() => "",
-                        true => "; others than the records fill it, so no evidence is removed for it: free space there",
-                        false => "",
-                    };
                     tracing::error!(%error, "evidence can't be written{mend}; frames go on, the disk is tried every second");
                 }
                 let begin_anew = self.segment.as_ref().is_some_and(|segment| !segment.is_linked());
@@ -432,7 +432,7 @@ impl Evidence {
                     self.sealer = None;
                     self.mark = None;
                 }
-                self.failed = Some((now.monotonic_ns, error.to_string()));
+                self.failed = Some((now.monotonic_ns, format!("{error}{mend}")));
             }
         }
     }

@@ -1,5 +1,5 @@
 //! A box whose records lie on a disk that is full when it starts: frames pass, the status says what is wrong, nothing of the
-//! evidence is given up for what others put there, and recording begins when there is room.
+//! evidence is given up for what others put there, and recording begins when there is room. And one whose witness is gone.
 
 #![allow(
     clippy::arithmetic_side_effects,
@@ -63,7 +63,7 @@ struct Running {
 }
 
 impl Running {
-    fn new(name: &str) -> Self {
+    fn new(name: &str, more: &str) -> Self {
         let (plant, inside, robot) = (Netns::new("fdp"), Netns::new("fdb"), Netns::new("fdr"));
         plant.join(PLANT_SIDE, &inside, PLANT, 1500);
         inside.join(ROBOT, &robot, ROBOT_SIDE, 1500);
@@ -74,7 +74,7 @@ impl Running {
         let text = format!(
             "mode = \"observe\"\n[ports]\nplant = \"{PLANT}\"\nrobot = \"{ROBOT}\"\n\
              [fast_path]\npolling = \"blocking\"\n[control]\nsocket = \"{own}/control.sock\"\n\
-             [record]\ndirectory = \"{own}/records\"\nsize_budget = \"64 MiB\"\n\
+             [record]\ndirectory = \"{own}/records\"\nsize_budget = \"64 MiB\"\n{more}\n\
              [[asset]]\nname = \"robot\"\nip = \"10.20.0.40\"\nside = \"robot\"\n"
         );
         std::fs::write(directory.join("vambrace.toml"), text).unwrap();
@@ -119,7 +119,7 @@ impl Running {
             if status.is_object() && fits(&status) {
                 return started.elapsed();
             }
-            assert!(started.elapsed() < Duration::from_secs(15), "{what}: {status}\n{}", self.log());
+            assert!(started.elapsed() < Duration::from_secs(25), "{what}: {status}\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -167,7 +167,7 @@ fn a_box_on_a_disk_that_others_fill_passes_frames_says_so_and_records_when_there
     if !can_make_namespaces("a_box_on_a_disk_that_others_fill_passes_frames") {
         return;
     }
-    let mut running = Running::new("disk-others");
+    let mut running = Running::new("disk-others", "");
     let disk = SmallDisk::mount(&running.records(), "8m");
     // A first run, so that there is evidence to lose.
     running.start();
@@ -204,7 +204,7 @@ fn a_box_that_has_never_recorded_starts_on_a_full_disk_if_it_can_say_what_is_in_
     if !can_make_namespaces("a_box_that_has_never_recorded_starts_on_a_full_disk") {
         return;
     }
-    let mut running = Running::new("disk-first");
+    let mut running = Running::new("disk-first", "");
     let disk = SmallDisk::mount(&running.records(), "1m");
     let core = disk.fill();
     // Nothing tells a packet process what is in force: it says what to do, and ends.
@@ -226,8 +226,8 @@ fn a_box_on_a_disk_that_its_own_evidence_fills_removes_the_oldest_of_it() {
     if !can_make_namespaces("a_box_on_a_disk_that_its_own_evidence_fills") {
         return;
     }
-    let mut running = Running::new("disk-own");
-    // Smaller than a single segment of a 64 MiB budget, 2 MiB, and some of them.
+    let mut running = Running::new("disk-own", "");
+    // Segments are 1.5 MiB of a budget of 64: it is used up long before the budget is.
     let disk = SmallDisk::mount(&running.records(), "8m");
     for _ in 0..3 {
         running.start();
@@ -235,8 +235,7 @@ fn a_box_on_a_disk_that_its_own_evidence_fills_removes_the_oldest_of_it() {
         std::thread::sleep(Duration::from_millis(1200));
         running.end();
     }
-    // Evidence that is there already: segments of the box's own, made large by what a verifier must not mind, are not to be
-    // had; so another store of the same key is written, until the disk is nearly full.
+    // Months of a busy cell in a second.
     grow(&running.records(), 5 << 20);
     running.is_sound();
     let first = segment_files(&running.records()).unwrap()[0].clone();
@@ -251,6 +250,35 @@ fn a_box_on_a_disk_that_its_own_evidence_fills_removes_the_oldest_of_it() {
     assert!(!running.is_sound()["absent"].is_null());
     drop(running);
     drop(disk);
+}
+
+#[test]
+fn the_status_tells_how_witnesses_fare() {
+    if !can_make_namespaces("the_status_tells_how_witnesses_fare") {
+        return;
+    }
+    let medium = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("medium-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&medium);
+    let path = medium.join("box.checkpoints");
+    let mut running = Running::new("witness", &format!("witness = [\"{}\"]", path.display()));
+    running.start();
+    running.waits("a witness without its medium", |status| {
+        let witness = &status["records"]["witnesses"][0];
+        witness["path"] == path.to_str().unwrap()
+            && witness["error"].as_str().is_some_and(|error| error.contains("No such file"))
+            && witness["took_one_seconds_ago"].is_null()
+    });
+    std::fs::create_dir(&medium).unwrap();
+    running.waits("its medium is there", |status| {
+        let witness = &status["records"]["witnesses"][0];
+        witness["error"].is_null() && witness["took_one_seconds_ago"].as_u64().is_some_and(|seconds| seconds < 10)
+    });
+    let mut command = Command::new(support::vambrace());
+    let output = command.arg("--socket").arg(running.directory.join("control.sock")).arg("status").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("witness    ") && text.contains("evidence   0 lost"), "{text}");
+    drop(running);
+    std::fs::remove_dir_all(medium).unwrap();
 }
 
 /// Lets the store grow, as the recorder of a busy cell does.
