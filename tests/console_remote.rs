@@ -303,6 +303,10 @@ fn evidence_from_afar_is_evidence() {
         assert!(text.contains("this takes the role auditor") && text.lines().count() == 1, "{text}");
         afar.recorded(&[&format!("\"user\":\"{user}\""), "\"request\":\"evidence\"", "\"answer\":\"denied\""]);
     }
+    assert!(!Path::new("/nonexistent").exists(), "nothing is made for who may not, nor folders above");
+    let (code, text) = said(&afar.ask("auditor", &["evidence", "export", "-o", "/nonexistent/x.tar"]));
+    assert_eq!((code, text.lines().count()), (Some(1), 1), "{text}");
+    assert!(!Path::new("/nonexistent").exists());
     afar.recorded(&["\"user\":\"auditor\"", "\"request\":\"evidence\"", "\"answer\":\"done\""]);
 
     // Two may fetch at one time, and orders go on beside them.

@@ -121,11 +121,15 @@ impl Fetched {
         name.push(".parts");
         let path = output.with_file_name(name);
         let here = |error: &dyn std::fmt::Display| fail(Exit::Failed, &super::at(&path, error));
-        fs::create_dir_all(&path).map_err(|error| here(&error))?;
         let mut attempt = 0;
         loop {
             let remote = Remote::open(context)?;
             attempt = usize::saturating_add(attempt, 1);
+            // Once it is known that the box hands it out; a folder above it that is missing is a mistake.
+            match fs::create_dir(&path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(here(&error)),
+                _ => {}
+            }
             match fetch(&remote, &path) {
                 Ok(()) => return Ok(Self { path }),
                 Err(error) if attempt < ATTEMPTS && error.to_string().contains("was removed meanwhile") => {}
