@@ -281,9 +281,14 @@ fn evidence_from_afar_is_evidence() {
     assert_eq!((code, text.contains("sound")), (Some(0), true), "{text}");
     let (code, text) = said(&afar.ask("auditor", &export));
     assert_eq!((code, text.contains("is there already")), (Some(2), true), "{text}");
-    // What was fetched before and is not what the box has is fetched anew.
+    // A folder of somebody's own under that name stays as it is.
     std::fs::remove_file(&bundle).unwrap();
     std::fs::create_dir_all(&parts).unwrap();
+    std::fs::write(parts.join("thesis.txt"), "x").unwrap();
+    let (code, text) = said(&afar.ask("auditor", &export));
+    assert_eq!((code, text.contains("\"thesis.txt\" lies there")), (Some(1), true), "{text}");
+    std::fs::remove_file(parts.join("thesis.txt")).unwrap();
+    // What was fetched before and is not what the box has is fetched anew.
     std::fs::write(parts.join("evidence-00000001.pcapng"), vec![0x77; 100_000]).unwrap();
     let (code, text) = said(&afar.ask("engineer", &export));
     assert_eq!(code, Some(0), "{text}");
@@ -303,6 +308,10 @@ fn evidence_from_afar_is_evidence() {
         assert!(text.contains("this takes the role auditor") && text.lines().count() == 1, "{text}");
         afar.recorded(&[&format!("\"user\":\"{user}\""), "\"request\":\"evidence\"", "\"answer\":\"denied\""]);
     }
+    assert!(!Path::new("/nonexistent").exists(), "nothing is made for who may not, nor folders above");
+    let (code, text) = said(&afar.ask("auditor", &["evidence", "export", "-o", "/nonexistent/x.tar"]));
+    assert_eq!((code, text.lines().count()), (Some(1), 1), "{text}");
+    assert!(!Path::new("/nonexistent").exists());
     afar.recorded(&["\"user\":\"auditor\"", "\"request\":\"evidence\"", "\"answer\":\"done\""]);
 
     // Two may fetch at one time, and orders go on beside them.

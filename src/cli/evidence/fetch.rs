@@ -121,11 +121,15 @@ impl Fetched {
         name.push(".parts");
         let path = output.with_file_name(name);
         let here = |error: &dyn std::fmt::Display| fail(Exit::Failed, &super::at(&path, error));
-        fs::create_dir_all(&path).map_err(|error| here(&error))?;
         let mut attempt = 0;
         loop {
             let remote = Remote::open(context)?;
             attempt = usize::saturating_add(attempt, 1);
+            // Once it is known that the box hands it out; a folder above it that is missing is a mistake.
+            match fs::create_dir(&path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(here(&error)),
+                _ => {}
+            }
             match fetch(&remote, &path) {
                 Ok(()) => return Ok(Self { path }),
                 Err(error) if attempt < ATTEMPTS && error.to_string().contains("was removed meanwhile") => {}
@@ -148,15 +152,32 @@ impl Fetched {
 
     /// The export is whole: its parts are no longer needed.
     pub(super) fn remove(self) {
-        if let Err(error) = fs::remove_dir_all(&self.path) {
+        let removed = files_of(&self.path)
+            .and_then(|files| files.iter().try_for_each(fs::remove_file))
+            .and_then(|()| fs::remove_dir(&self.path));
+        if let Err(error) = removed {
             fail(Exit::Fine, &super::at(&self.path, &error));
         }
     }
 }
 
+/// The files of a folder of parts. What else lies there is somebody's: it is neither removed nor written over.
+fn files_of(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().into_string().unwrap_or_default();
+        let is_ours = Entry { name: name.clone(), bytes: 0 }.segment().is_some() || BESIDE.contains(&name.as_str());
+        if !is_ours || !entry.file_type()?.is_file() {
+            return Err(io::Error::other(format!("{name:?} lies there, which is no part of an export; move it away")));
+        }
+        files.push(entry.path());
+    }
+    Ok(files)
+}
+
 fn fetch(remote: &Remote, into: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(into)? {
-        let path = entry?.path();
+    for path in files_of(into)? {
         let known = path.file_name().and_then(|name| name.to_str()).and_then(|name| remote.entry(name));
         // Of another store, or longer than the box's: not what is there now.
         let fits = known.is_some_and(|known| fs::metadata(&path).is_ok_and(|meta| meta.len() <= known.bytes));
