@@ -464,6 +464,19 @@ fn screen(written: &str) -> Vec<String> {
     cells.into_iter().map(|line| line.into_iter().collect()).collect()
 }
 
+/// The processes of `top` that ask this box.
+fn top_of(line: &Line) -> Vec<rustix::process::Pid> {
+    let socket = line.vambrace.directory().join("control.sock");
+    let all = std::fs::read_dir("/proc").unwrap();
+    let pids = all.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<i32>().ok());
+    let own = pids.filter(|pid| {
+        let words = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words: Vec<_> = words.trim_end_matches('\0').split('\0').collect();
+        words.last() == Some(&"top") && words.contains(&socket.to_str().unwrap()) && words.len() == 4
+    });
+    own.filter_map(rustix::process::Pid::from_raw).collect()
+}
+
 #[test]
 fn top_shows_a_running_box_on_a_terminal_and_gives_the_terminal_back() {
     let test = "top_shows_a_running_box_on_a_terminal_and_gives_the_terminal_back";
@@ -497,20 +510,20 @@ fn top_shows_a_running_box_on_a_terminal_and_gives_the_terminal_back() {
     // A signal ends it as well, and the terminal is given back.
     let mut top = Pty::start(&line);
     top.shows("Ports");
-    let socket = line.vambrace.directory().join("control.sock");
-    let pids: Vec<i32> = std::fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok())
-        .filter(|pid| {
-            let words = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let words: Vec<_> = words.trim_end_matches('\0').split('\0').collect();
-            words.last() == Some(&"top") && words.contains(&socket.to_str().unwrap()) && words.len() == 4
-        })
-        .collect();
-    let [pid] = pids[..] else { panic!("{pids:?}") };
-    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::TERM).unwrap();
+    rustix::process::kill_process(top_of(&line)[0], rustix::process::Signal::TERM).unwrap();
     top.is_restored(0);
-    top.press("\n");
+    drop(top);
+
+    // The terminal goes away under it, as when a connection breaks: nothing of it stays behind and keeps a core busy.
+    let top = Pty::start(&line);
+    top.shows("Ports");
+    assert_eq!(top_of(&line).len(), 1);
+    drop(top);
+    let started = Instant::now();
+    while !top_of(&line).is_empty() {
+        assert!(started.elapsed() < Duration::from_secs(10), "top goes on without a terminal");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 
     // Without a terminal: one line that says what to use.
     let output = line.vambrace.ask(&["top"]);
