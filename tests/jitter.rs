@@ -10,7 +10,6 @@
 )]
 
 #[path = "../benches/support/mod.rs"]
-#[allow(dead_code, reason = "a part of it is used here")]
 mod bench;
 mod support;
 
@@ -101,7 +100,7 @@ impl<'m> Cell<'m> {
 
     /// A segment that comes to a port at `at` and leaves the box `residence` later; it has to leave.
     fn put(&mut self, toward: Toward, segment: &Segment<'_>, at: u64, residence: u64) {
-        let template = if toward == Toward::Robot { self.template.clone() } else { self.template.reversed() };
+        let template = if toward == Toward::Robot { self.template } else { self.template.reversed() };
         let frame = bench::emit(&template, segment);
         self.clock.0.store(at + residence, Ordering::Relaxed);
         let end = &mut self.ends[toward as usize];
@@ -508,7 +507,7 @@ fn top_shows_a_running_box_on_a_terminal_and_gives_the_terminal_back() {
     drop(top);
 
     // A signal ends it as well, and the terminal is given back.
-    let mut top = Pty::start(&line);
+    let top = Pty::start(&line);
     top.shows("Ports");
     rustix::process::kill_process(top_of(&line)[0], rustix::process::Signal::TERM).unwrap();
     top.is_restored(0);
