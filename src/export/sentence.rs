@@ -299,9 +299,10 @@ fn late(notice: &Notice, names: &Names) -> String {
             text,
             "it was late when it reached the {port} port; whether {sender} or the network was late can't be told."
         ),
-        Whose::Box => {
+        Whose::Box if residence_ns.saturating_mul(2) >= late_ns => {
             write!(text, "it reached the {port} port in time and was {} ms in the box.", tenths(*residence_ns))
         }
+        Whose::Box => write!(text, "it reached the {port} port in time; the box held what came before it."),
     };
     if *unreported > 0 {
         let _ = write!(text, " {unreported} more before it.");

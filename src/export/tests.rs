@@ -13,7 +13,7 @@ use super::*;
 use crate::command::{Class, Service};
 use crate::event::{
     Action, Answer, CommandRecord, Detail, Event, EventId, FlowEnd, FlowRecord, FrameRecord, MessageRecord,
-    ModbusDetail, Notice, Reason, Record, Repeats, RobotContext, RuleId, Said, Text, Verdict,
+    ModbusDetail, Notice, Reason, Record, Repeats, RobotContext, RuleId, Said, Text, Verdict, Whose,
 };
 
 fn names() -> Names {
@@ -317,6 +317,69 @@ fn what_the_robot_says_travels_to_the_plant() {
     let version = record(Said::Version { major: 5, minor: 13, bugfix: -1 }, b"");
     assert_eq!(line(&version, None, None, true)["robot_message"]["version"], "5.13.-1");
     assert!(sentence(&version, &names()).ends_with(" says that its version is 5.13.-1. 3 more before it."));
+}
+
+#[test]
+fn a_late_frame_says_where_it_lost_its_time() {
+    let late = |toward, whose| {
+        notice(Notice::Late {
+            key: key(30004),
+            service: Service::Rtde,
+            toward,
+            whose,
+            interval_ns: 15_240_000,
+            period_ns: 2_010_000,
+            residence_ns: 31_900,
+            unreported: 4,
+        })
+    };
+    let event = late(Toward::Plant, Whose::Robot);
+    let told = line(&event, None, None, true);
+    assert_eq!(
+        (&told["event_type"], &told["src_ip"], &told["dest_ip"], &told["dest_port"]),
+        (&"notice".into(), &"10.20.0.40".into(), &"10.20.0.21".into(), &49152.into())
+    );
+    let ours = &told["notice"];
+    assert_eq!(
+        (&ours["kind"], &ours["service"], &ours["toward"], &ours["whose"]),
+        (&"late".into(), &"rtde".into(), &"plant".into(), &"robot".into())
+    );
+    assert_eq!(
+        (&ours["interval_us"], &ours["period_us"], &ours["in_the_box_us"], &ours["unreported"]),
+        (&15_240.into(), &2_010.into(), &31.into(), &4.into())
+    );
+    let cef = cef(&told).unwrap();
+    assert!(
+        cef.starts_with("CEF:0|Vambrace|Vambrace|") && cef.contains("|notice.late|Vambrace notice late|5|"),
+        "{cef}"
+    );
+    assert!(cef.contains(" cat=robot ") && cef.contains(" src=10.20.0.40 "), "{cef}");
+    let (plc, arm) = ("plc (10.20.0.21)", "cell4-robot (10.20.0.40)");
+    let head = |from, to| {
+        format!(
+            "The rtde stream from {from} to {to} came 13.2 ms late (15.2 ms after the frame before it, 2.0 ms are usual): "
+        )
+    };
+    for (toward, whose, expected) in [
+        (Toward::Plant, Whose::Robot, format!("it was late when it reached the robot port, {arm} sent it late.")),
+        (Toward::Robot, Whose::Client, format!("it was late when it reached the plant port, {plc} sent it late.")),
+        (
+            Toward::Robot,
+            Whose::Network,
+            format!(
+                "it was late when it reached the plant port, though {plc} sent it in time; it was held up or lost on the way."
+            ),
+        ),
+        (
+            Toward::Robot,
+            Whose::Plant,
+            format!("it was late when it reached the plant port; whether {plc} or the network was late can't be told."),
+        ),
+        (Toward::Robot, Whose::Box, "it reached the plant port in time; the box held what came before it.".to_owned()),
+    ] {
+        let (from, to) = if toward == Toward::Robot { (plc, arm) } else { (arm, plc) };
+        assert_eq!(sentence(&late(toward, whose), &names()), head(from, to) + &expected + " 4 more before it.");
+    }
 }
 
 #[test]

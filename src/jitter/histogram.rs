@@ -35,7 +35,7 @@ impl<const LOWEST: u32> Histogram<LOWEST> {
         let Some(high) = scaled.checked_ilog2().and_then(|high| high.checked_sub(SPLIT)) else { return 0 };
         let within = (scaled >> high) & 3;
         let at = u64::from(high << SPLIT).saturating_add(within).saturating_add(1);
-        usize::try_from(at).map_or(BUCKETS, |at| at).min(BUCKETS.saturating_sub(1))
+        usize::try_from(at).unwrap_or(BUCKETS).min(BUCKETS.saturating_sub(1))
     }
 
     /// Where a bucket begins, in nanoseconds.

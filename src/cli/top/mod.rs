@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use super::{Context, Exit, ask, fail};
 use crate::control::{Request, Response};
@@ -52,6 +54,10 @@ pub(super) fn run(context: &Context) -> Exit {
     // Restores the terminal in a panic as well, in whatever thread.
     let done = ratatui::try_init().and_then(|mut terminal| show(&mut terminal, &mut model, &news, &ended));
     let restored = ratatui::try_restore();
+    if is_gone() {
+        // Nothing to restore, and nobody to tell.
+        return Exit::Fine;
+    }
     match done.and(restored) {
         Ok(()) => Exit::Fine,
         Err(error) => fail(Exit::Failed, &format!("terminal: {error}")),
@@ -61,14 +67,34 @@ pub(super) fn run(context: &Context) -> Exit {
 /// Signals that end the program: the terminal is restored first.
 struct Ended(Arc<AtomicBool>);
 
+/// How long the view may take to end after a signal.
+const GRACE: Duration = Duration::from_secs(1);
+
 impl Ended {
     fn register() -> std::io::Result<Self> {
         let flag = Arc::new(AtomicBool::new(false));
-        for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT] {
-            signal_hook::flag::register(signal, Arc::clone(&flag))?;
-        }
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGQUIT])?;
+        let own = Arc::clone(&flag);
+        std::thread::spawn(move || {
+            if signals.forever().next().is_some() {
+                own.store(true, Ordering::Relaxed);
+                std::thread::sleep(GRACE);
+                // A terminal that went away while keys were read from it keeps their reader for ever.
+                let _ = ratatui::try_restore();
+                std::process::exit(Exit::Fine as i32);
+            }
+        });
         Ok(Self(flag))
     }
+}
+
+/// Whether nobody is at the other end of the terminal any more.
+fn is_gone() -> bool {
+    let stdin = std::io::stdin();
+    let mut terminal = [PollFd::new(&stdin, PollFlags::empty())];
+    let asked = rustix::event::poll(&mut terminal, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok();
+    let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+    asked && terminal.iter().any(|it| it.revents().intersects(gone))
 }
 
 fn show(
@@ -95,6 +121,10 @@ fn show(
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(std::io::Error::other("whoever asks the appliance has ended"));
             }
+        }
+        // Asked before keys are: a terminal without another end always has something to read, which is nothing.
+        if is_gone() {
+            return Ok(());
         }
         while event::poll(Duration::ZERO)? {
             changed = true;
