@@ -75,12 +75,11 @@ impl Orders {
     pub(super) fn new(
         config: &Config,
         Begun { standing, own, pack, version }: Begun,
-        shared: Arc<WorkerShared>,
+        (shared, pulse): (Arc<WorkerShared>, Arc<Pulse>),
         (frames, captures): (Arc<Frames>, Arc<Captures>),
         records: Arc<RecordCounters>,
         ports: [String; 2],
         names: Arc<Names>,
-        pulse: Arc<Pulse>,
     ) -> Arc<Self> {
         if let Some(trouble) = &pack.trouble {
             tracing::error!("{trouble}");

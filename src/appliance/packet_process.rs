@@ -174,12 +174,11 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
     let orders = Orders::new(
         &config,
         Begun { standing, own, pack, version },
-        Arc::clone(&shared),
+        (Arc::clone(&shared), Arc::clone(&pulse)),
         (frames, captures),
         recorder.counters(),
         port_names,
         names,
-        Arc::clone(&pulse),
     );
     let server = crate::control::Server::start(&config.control.socket, orders.clone())
         .map_err(|error| Failure::new(1, format!("control socket {}: {error}", config.control.socket.display())))?;
