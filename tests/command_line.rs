@@ -24,6 +24,7 @@ fn help_lists_every_command_of_the_contract() {
     let mut commands = listed(&help);
     commands.sort_unstable();
     let mut expected = vec![
+        "bypass",
         "capture",
         "completions",
         "config",

@@ -203,6 +203,31 @@ fn the_wire_stays_closed_while_nobody_judges_where_the_mode_enforces() {
 }
 
 #[test]
+fn a_packet_process_does_not_outlive_its_supervisor() {
+    if !can_make_namespaces("a_packet_process_does_not_outlive_its_supervisor") {
+        return;
+    }
+    let line = Line::new("vborph");
+    let mut vambrace = Restarted::start_in_memory(&line.inside, "orphan", talks::POLICY, "");
+    let process = vambrace.packet_process().unwrap().as_raw_nonzero();
+    kill_process(vambrace.supervisor(), Signal::KILL).unwrap();
+    let stat = format!("/proc/{process}/stat");
+    let runs = || std::fs::read_to_string(&stat).is_ok_and(|text| !text.contains(") Z ") && !text.contains(") X "));
+    let started = Instant::now();
+    while runs() {
+        assert!(started.elapsed() < Duration::from_secs(2), "it runs on");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // Nothing carries frames, and nothing is in the way of the next one.
+    let [toward_robot, _toward_plant] = probes(&line);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(toward_robot.came(), 0);
+    vambrace.start_anew(&line.inside, || {});
+    assert!(toward_robot.back_after(Instant::now()).is_some(), "{}", vambrace.log());
+    assert!(toward_robot.tally().doubled.is_empty());
+}
+
+#[test]
 fn a_bypass_is_latched_with_its_end() {
     if !can_make_namespaces("a_bypass_is_latched_with_its_end") {
         return;

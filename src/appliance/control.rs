@@ -16,7 +16,7 @@ use crate::control::{
     RecordStatus, Request, Response, RobotStatus, Status, Stream, TrafficStatus,
 };
 use crate::engine::{Mode, Rules, WorkerShared};
-use crate::event::{Notice, Text};
+use crate::event::{Notice, Shed, Text};
 use crate::export::Names;
 use crate::learn::ProposalOptions;
 use crate::patches::Version;
@@ -395,6 +395,7 @@ impl Orders {
                 .filter_map(|pair| pair.get(from.reverse() as usize))
                 .fold(0, |total, count| total.saturating_add(*count)),
             kernel_drops: snapshot.kernel_drops.get(from as usize).copied().unwrap_or(0),
+            refused: snapshot.refused_by_port.get(from.reverse() as usize).copied().unwrap_or(0),
         };
         let mut degraded = Vec::new();
         for (up, role) in snapshot.up.into_iter().zip(["robot", "plant"]) {
@@ -434,6 +435,7 @@ impl Orders {
             bypassed: self.pulse.bypass() == Bypass::On,
             uptime_seconds: self.begun.elapsed().as_secs(),
             restarts: state.standing.restarts,
+            openings: self.pulse.openings().1,
             policy: (!state.standing.policy_text.is_empty())
                 .then(|| policy_text(&state.standing, &rules.policy, false)),
             ports: vec![port("plant", plant, Toward::Robot, plant_up), port("robot", robot, Toward::Plant, robot_up)],
@@ -444,6 +446,12 @@ impl Orders {
                 dropped_by: counters
                     .dropped_by_reason()
                     .map(|(reason, count)| (reason.name().to_owned(), count))
+                    .collect(),
+                shed: Shed::ALL
+                    .into_iter()
+                    .zip(snapshot.shed)
+                    .filter(|(_, count)| *count > 0)
+                    .map(|(shed, count)| (shed.name().to_owned(), count))
                     .collect(),
                 allowed: counters.commands[0],
                 refused: counters.commands[1],

@@ -83,6 +83,10 @@ fn nanoseconds(time: rustix::time::Timespec) -> u64 {
 /// # Errors
 /// What was handed over can't be used, or the records can't be written.
 pub fn run(handed: &Handed) -> Result<(), Failure> {
+    // Without the supervisor nobody keeps the ports closed to others: the next one's packet process would send every
+    // frame a second time.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .map_err(|error| Failure::new(1, format!("bound to the supervisor's life: {error}")))?;
     let config = Config::load(&handed.config)
         .map_err(|problems| Failure { lines: problems.to_string().lines().map(str::to_owned).collect(), code: 2 })?;
     let core = config.fast_path.cores.first().copied();

@@ -96,6 +96,9 @@ pub mod decisions {
 
     #[doc = include_str!("decisions/0011-the-console-reads-event-files.md")]
     pub mod d0011_the_console_reads_event_files {}
+
+    #[doc = include_str!("decisions/0016-one-owner-of-the-wire.md")]
+    pub mod d0016_one_owner_of_the_wire {}
 }
 
 #[cfg(test)]
