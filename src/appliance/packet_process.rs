@@ -223,6 +223,8 @@ fn confine(config: &Config) {
     let mut files = harden::Files::default();
     files.write.push(config.record.directory.clone());
     files.writes_beside(&config.control.socket);
+    // What is to be made below a folder needs the folder; whoever opens the files tells of what is in the way.
+    files.write.iter().for_each(|folder| drop(std::fs::create_dir_all(folder)));
     config.record.counter.iter().for_each(|counter| files.writes_beside(counter));
     config.record.witness.iter().for_each(|witness| files.writes_on_medium(witness));
     files.reads_beside(&config.policy.file);

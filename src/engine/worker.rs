@@ -9,6 +9,7 @@ use super::actions::{Actions, Kept, Out};
 use super::arena::Arena;
 use super::counters::Counters;
 use super::load::Load;
+use super::loops::Loops;
 use super::pipeline::{Fate, Pipeline};
 use super::rules::Rules;
 use crate::event::{Event, EventId, InUse, Notice, Shed};
@@ -157,6 +158,7 @@ pub struct Worker<'m, P, C, T> {
     tap: T,
     residence: Histogram<u32>,
     load: Load,
+    loops: Loops,
     refused_by_port: [u64; 2],
     snapshot_ns: u64,
     /// Wall clock less monotonic clock, as it was last; absent before the first look.
@@ -191,6 +193,7 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
             // Two digits over 1 ns to 1 s: 30 KiB instead of 168.
             residence: Histogram::new_with_bounds(1, 1_000_000_000, 2)?,
             load: Load::default(),
+            loops: Loops::default(),
             refused_by_port: [0; 2],
             snapshot_ns: 0,
             offset_ns: None,
@@ -288,6 +291,9 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
             let frame = port.frame(index);
             if learning && !self.load.sheds(Shed::Samples) {
                 self.tap.frame(toward, &frame);
+            }
+            if let Some(mac) = self.loops.look(toward, frame.bytes, now_ns) {
+                self.pipeline.notice(Notice::Loop { mac }, now_ns, frame.meta.received_ns, &mut self.actions);
             }
             self.actions.begin(index, toward);
             let kept = self.actions.kept().len();
