@@ -25,6 +25,7 @@ fn help_lists_every_command_of_the_contract() {
     commands.sort_unstable();
     let mut expected = vec![
         "bench",
+        "bypass",
         "capture",
         "completions",
         "config",

@@ -203,6 +203,72 @@ fn the_wire_stays_closed_while_nobody_judges_where_the_mode_enforces() {
 }
 
 #[test]
+fn a_packet_process_that_ends_again_and_again_is_tried_until_it_works() {
+    if !can_make_namespaces("a_packet_process_that_ends_again_and_again_is_tried_until_it_works") {
+        return;
+    }
+    let line = Line::new("vbagn");
+    let vambrace = Restarted::start_in_memory(&line.inside, "again", talks::POLICY, "[fail]\ncrash = \"open\"\n");
+    let standing = vambrace.socket().with_file_name("records").join("standing.json");
+    let whole = std::fs::read(&standing).unwrap();
+    // None can begin on half an order.
+    std::fs::write(&standing, &whole[..whole.len() / 2]).unwrap();
+    vambrace.kill();
+    std::thread::sleep(Duration::from_millis(500));
+    let [toward_robot, _toward_plant] = probes(&line);
+    std::thread::sleep(Duration::from_secs(2));
+    let tries = vambrace.log().matches("ended unasked").count();
+    println!("{tries} tries, {} frames carried by the kernel", toward_robot.came());
+    assert!((6..40).contains(&tries), "{tries} tries in 2.5 s");
+    assert!(toward_robot.came() > 500, "the kernel carries frames meanwhile: {}", vambrace.log());
+    std::fs::write(&standing, &whole).unwrap();
+    waits_for(&vambrace, "opened", 1);
+    assert!(toward_robot.back_after(Instant::now()).is_some());
+    let tally = toward_robot.tally();
+    assert!(tally.doubled.is_empty() && tally.longest_gap < BACK, "{:?}", tally.longest_gap);
+    assert_eq!(vambrace.status()["openings"], 1);
+}
+
+#[test]
+fn a_packet_process_that_never_begins_is_replaced() {
+    if !can_make_namespaces("a_packet_process_that_never_begins_is_replaced") {
+        return;
+    }
+    let line = Line::new("vbnev");
+    let vambrace = Restarted::start_in_memory(&line.inside, "never", talks::POLICY, "");
+    let before = vambrace.packet_process().unwrap();
+    kill_process(before, Signal::KILL).unwrap();
+    kill_process(successor(&vambrace, before), Signal::STOP).unwrap();
+    let told = waits_for(&vambrace, "replaced", 1);
+    assert_eq!(told[0]["how"], "never_began", "{told:?}");
+}
+
+#[test]
+fn a_packet_process_does_not_outlive_its_supervisor() {
+    if !can_make_namespaces("a_packet_process_does_not_outlive_its_supervisor") {
+        return;
+    }
+    let line = Line::new("vborph");
+    let mut vambrace = Restarted::start_in_memory(&line.inside, "orphan", talks::POLICY, "");
+    let process = vambrace.packet_process().unwrap().as_raw_nonzero();
+    kill_process(vambrace.supervisor(), Signal::KILL).unwrap();
+    let stat = format!("/proc/{process}/stat");
+    let runs = || std::fs::read_to_string(&stat).is_ok_and(|text| !text.contains(") Z ") && !text.contains(") X "));
+    let started = Instant::now();
+    while runs() {
+        assert!(started.elapsed() < Duration::from_secs(2), "it runs on");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // Nothing carries frames, and nothing is in the way of the next one.
+    let [toward_robot, _toward_plant] = probes(&line);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(toward_robot.came(), 0);
+    vambrace.start_anew(&line.inside, || {});
+    assert!(toward_robot.back_after(Instant::now()).is_some(), "{}", vambrace.log());
+    assert!(toward_robot.tally().doubled.is_empty());
+}
+
+#[test]
 fn a_bypass_is_latched_with_its_end() {
     if !can_make_namespaces("a_bypass_is_latched_with_its_end") {
         return;

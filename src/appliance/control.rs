@@ -18,7 +18,7 @@ use crate::control::{
     QuarantineStatus, RecordStatus, Request, Response, RobotStatus, Status, Stream, TrafficStatus, WitnessStatus,
 };
 use crate::engine::{Held, Mode, Rules, WorkerShared};
-use crate::event::{Notice, Text};
+use crate::event::{Notice, Shed, Text};
 use crate::export::Names;
 use crate::learn::ProposalOptions;
 use crate::patches::Version;
@@ -96,12 +96,11 @@ impl Orders {
     pub(super) fn new(
         config: &Config,
         Begun { standing, own, pack, version }: Begun,
-        shared: Arc<WorkerShared>,
+        (shared, pulse): (Arc<WorkerShared>, Arc<Pulse>),
         (frames, captures): (Arc<Frames>, Arc<Captures>),
         records: Arc<RecordCounters>,
         ports: [String; 2],
         names: Arc<Names>,
-        pulse: Arc<Pulse>,
     ) -> Arc<Self> {
         if let Some(trouble) = &pack.trouble {
             tracing::error!("{trouble}");
@@ -464,6 +463,7 @@ impl Orders {
                 .filter_map(|pair| pair.get(from.reverse() as usize))
                 .fold(0, |total, count| total.saturating_add(*count)),
             kernel_drops: snapshot.kernel_drops.get(from as usize).copied().unwrap_or(0),
+            refused: snapshot.refused_by_port.get(from.reverse() as usize).copied().unwrap_or(0),
         };
         let mut degraded = Vec::new();
         for (up, role) in snapshot.up.into_iter().zip(["robot", "plant"]) {
@@ -509,6 +509,7 @@ impl Orders {
             bypassed: self.pulse.bypass() == Bypass::On,
             uptime_seconds: self.begun.elapsed().as_secs(),
             restarts: state.standing.restarts,
+            openings: self.pulse.openings().1,
             policy: (!state.standing.policy_text.is_empty())
                 .then(|| policy_text(&state.standing, &rules.policy, false)),
             ports: vec![port("plant", plant, Toward::Robot, plant_up), port("robot", robot, Toward::Plant, robot_up)],
@@ -519,6 +520,12 @@ impl Orders {
                 dropped_by: counters
                     .dropped_by_reason()
                     .map(|(reason, count)| (reason.name().to_owned(), count))
+                    .collect(),
+                shed: Shed::ALL
+                    .into_iter()
+                    .zip(snapshot.shed)
+                    .filter(|(_, count)| *count > 0)
+                    .map(|(shed, count)| (shed.name().to_owned(), count))
                     .collect(),
                 allowed: counters.commands[0],
                 refused: counters.commands[1],

@@ -83,6 +83,10 @@ fn nanoseconds(time: rustix::time::Timespec) -> u64 {
 /// # Errors
 /// What was handed over can't be used, or the records can't be written.
 pub fn run(handed: &Handed) -> Result<(), Failure> {
+    // Without the supervisor nobody keeps the ports closed to others: the next one's packet process would send every
+    // frame a second time.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .map_err(|error| Failure::new(1, format!("bound to the supervisor's life: {error}")))?;
     let config = Config::load(&handed.config)
         .map_err(|problems| Failure { lines: problems.to_string().lines().map(str::to_owned).collect(), code: 2 })?;
     let core = config.fast_path.cores.first().copied();
@@ -187,12 +191,11 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
     let orders = Orders::new(
         &config,
         Begun { standing, own, pack, version },
-        Arc::clone(&shared),
+        (Arc::clone(&shared), Arc::clone(&pulse)),
         (frames, captures),
         recorder.counters(),
         port_names,
         names,
-        Arc::clone(&pulse),
     );
     let server = crate::control::Server::start(&config.control.socket, orders.clone())
         .map_err(|error| Failure::new(1, format!("control socket {}: {error}", config.control.socket.display())))?;
@@ -243,6 +246,8 @@ fn confine(config: &Config) {
     let mut files = harden::Files::default();
     files.write.push(config.record.directory.clone());
     files.writes_beside(&config.control.socket);
+    // What is to be made below a folder needs the folder; whoever opens the files tells of what is in the way.
+    files.write.iter().for_each(|folder| drop(std::fs::create_dir_all(folder)));
     config.record.counter.iter().for_each(|counter| files.writes_beside(counter));
     config.record.witness.iter().for_each(|witness| files.writes_on_medium(witness));
     files.reads_beside(&config.policy.file);

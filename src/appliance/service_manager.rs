@@ -26,7 +26,7 @@ impl ServiceManager {
     /// A manager that ends the service where it hears nothing for `limit`.
     fn every(limit: Option<Duration>) -> Self {
         // Three chances to be heard before the limit.
-        Self { period: limit.map(|limit| limit / 3), told: None, turns: 0, ready: false }
+        Self { period: limit.and_then(|limit| limit.checked_div(3)), told: None, turns: 0, ready: false }
     }
 
     /// The worker has gone round `turns` times so far. Nothing is told unless it has moved since the last time.

@@ -15,7 +15,7 @@ use super::sender::Progress;
 use super::witness::Pushed;
 use crate::config::Mode;
 use crate::control::{Client, Request, Response, Status, StreamStatus};
-use crate::event::{Reason, Whose};
+use crate::event::{Reason, Shed, Whose};
 
 /// Longest request that is read.
 const REQUEST: u64 = 8 << 10;
@@ -194,6 +194,12 @@ fn of_the_box(page: &mut Page, status: &Status) {
     page.put("", status.uptime_seconds);
     page.family("vambrace_restarts_total", "counter", "Packet processes that were replaced.");
     page.put("", status.restarts.into());
+    page.family(
+        "vambrace_openings_total",
+        "counter",
+        "Times that the kernel carried frames, as no packet process judged.",
+    );
+    page.put("", status.openings);
     page.family("vambrace_policy_generation", "gauge", "Generation of the policy in force; 0 without one.");
     page.put("", status.policy.as_ref().map_or(0, |policy| policy.generation.into()));
     page.family("vambrace_policy_rules", "gauge", "Rules of the policy in force.");
@@ -219,7 +225,13 @@ fn of_traffic(page: &mut Page, status: &Status) {
     each("vambrace_port_transmit_frames_total", "counter", "Frames sent on the port.", |port| port.sent);
     let help = "Frames that the kernel dropped before they were seen.";
     each("vambrace_port_kernel_drops_total", "counter", help, |port| port.kernel_drops);
+    let help = "Frames that the port did not take.";
+    each("vambrace_port_refused_frames_total", "counter", help, |port| port.refused);
     let traffic = &status.traffic;
+    page.family("vambrace_shed_total", "counter", "What was given up under overload.");
+    for shed in Shed::ALL {
+        page.put(&labels(&[("what", shed.name())]), traffic.shed.get(shed.name()).copied().unwrap_or(0));
+    }
     let help = "Frames received on both ports; forwarded and dropped add up to it.";
     page.family("vambrace_frames_received_total", "counter", help);
     page.put("", traffic.frames);

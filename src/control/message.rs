@@ -346,6 +346,9 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// How often the packet process was replaced since the supervisor started.
     pub restarts: u32,
+    /// How often the kernel carried every frame, since no packet process judged.
+    #[serde(default)]
+    pub openings: u64,
     /// Policy in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyText>,
@@ -501,6 +504,9 @@ pub struct PortStatus {
     pub sent: u64,
     /// Frames that the kernel dropped before they were seen.
     pub kernel_drops: u64,
+    /// Frames that the port did not take: its queue stayed full, or its cable is out.
+    #[serde(default)]
+    pub refused: u64,
 }
 
 /// Frames and commands since the start.
@@ -515,6 +521,9 @@ pub struct TrafficStatus {
     /// The same by reason, those that occurred.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub dropped_by: std::collections::BTreeMap<String, u64>,
+    /// What was given up under overload, and how often.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub shed: std::collections::BTreeMap<String, u64>,
     /// Commands toward the robot that were allowed.
     pub allowed: u64,
     /// Commands that were refused, or would have been in shadow mode.

@@ -101,7 +101,7 @@ pub(super) fn is_unenforced(packet: &Packet<'_>) -> bool {
 
 /// Whether a group address is one that no bridge forwards: spanning tree and its relatives, link aggregation, port access.
 /// Source: IEEE 802.1Q-2018, table 8-1.
-pub(super) fn is_link_local(destination: Mac) -> bool {
+fn is_link_local(destination: Mac) -> bool {
     matches!(destination.0, [0x01, 0x80, 0xc2, 0, 0, 0..=0x0f])
 }
 

@@ -20,6 +20,7 @@ mod handshake;
 mod judge;
 mod lines;
 mod load;
+mod loops;
 mod newcomers;
 pub mod offline;
 mod pipeline;

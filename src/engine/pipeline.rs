@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use dissect::Toward;
-use link::{FlowKey, Network, Transport};
+use link::{FlowKey, LinkProtocol, Network, Transport};
 
 use super::actions::Actions;
 use super::arena::{Arena, WATCHED};
@@ -295,9 +295,8 @@ impl<'m, O: Observer> Pipeline<'m, O> {
         }
         guard::learn(&mut arena.bindings, &packet, toward, scene.enforce, flux);
         if !is_ip {
-            // Without spanning tree a storm does not end.
-            let is_bridges = guard::is_link_local(packet.destination);
-            if scene.enforce && toward == Toward::Robot && !is_bridges && !scene.budgets.take_listed(now_ns) {
+            let is_bridges = matches!(packet.link_protocol(), LinkProtocol::Stp);
+            if scene.enforce && toward == Toward::Robot && !scene.budgets.take_listed(is_bridges, now_ns) {
                 scene.refuse_frame(Some(&packet), None, Reason::Overload, RuleId::NONE);
                 return Fate::Drop(Reason::Overload);
             }

@@ -148,6 +148,8 @@ pub(super) struct Budgets {
     windows: [Window; Reason::ALL.len()],
     /// Frames below IP that went toward the robot in the current window.
     listed: Window,
+    /// Of these, those of spanning tree.
+    bridges: Window,
     /// What the robot said to all in the current window.
     messages: Window,
 }
@@ -161,6 +163,9 @@ const MESSAGES_WINDOW_NS: u64 = 10 * SECOND_NS;
 /// Frames below IP that may go toward the robot in a tenth of a second: 20,000 a second, sixteen PROFINET devices at
 /// a millisecond with room to spare; a flood is ten times that.
 const LISTED: u32 = 2_000;
+/// Frames of spanning tree that may go toward the robot in the same time. A bridge says hello every two seconds and a few
+/// times more when something changes; with a tree for each of 64 VLANs (IEEE 802.1Q, MSTP) in one frame it is no more.
+const BRIDGES: u32 = 50;
 const LISTED_WINDOW_NS: u64 = 100_000_000;
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -173,19 +178,20 @@ struct Window {
 impl Default for Budgets {
     fn default() -> Self {
         let windows = [Window::default(); Reason::ALL.len()];
-        Self { windows, listed: Window::default(), messages: Window::default() }
+        Self { windows, listed: Window::default(), bridges: Window::default(), messages: Window::default() }
     }
 }
 
 impl Budgets {
-    /// Whether one more frame below IP may go toward the robot.
-    pub(super) fn take_listed(&mut self, now_ns: u64) -> bool {
-        let window = &mut self.listed;
+    /// Whether one more frame below IP may go toward the robot. Those of bridges have a budget of their own, which a storm
+    /// of others does not use up.
+    pub(super) fn take_listed(&mut self, is_bridges: bool, now_ns: u64) -> bool {
+        let (window, most) = if is_bridges { (&mut self.bridges, BRIDGES) } else { (&mut self.listed, LISTED) };
         if now_ns.saturating_sub(window.start_ns) >= LISTED_WINDOW_NS {
             *window = Window { start_ns: now_ns, ..Window::default() };
         }
         window.used = window.used.saturating_add(1);
-        window.used <= LISTED
+        window.used <= most
     }
 
     /// Whether a record of a refused frame may be made now; how many were not, since the last.

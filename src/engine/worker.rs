@@ -11,6 +11,7 @@ use super::conversation::{self, Conversation};
 use super::counters::Counters;
 use super::judge::{Observer, Who};
 use super::load::Load;
+use super::loops::Loops;
 use super::pipeline::{Fate, Pipeline};
 use super::rules::Rules;
 use crate::command::Command;
@@ -191,6 +192,7 @@ pub struct Worker<'m, P, C, T> {
     residence: Histogram<u32>,
     jitter: Jitter,
     load: Load,
+    loops: Loops,
     refused_by_port: [u64; 2],
     snapshot_ns: u64,
     /// Wall clock less monotonic clock, as it was last; absent before the first look.
@@ -227,6 +229,7 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
             residence: Histogram::new_with_bounds(1, 1_000_000_000, 2)?,
             jitter: Jitter::new(),
             load: Load::default(),
+            loops: Loops::default(),
             refused_by_port: [0; 2],
             snapshot_ns: 0,
             offset_ns: None,
@@ -330,6 +333,9 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
             let frame = port.frame(index);
             if learning && !self.load.sheds(Shed::Samples) {
                 self.tap.frame(toward, &frame);
+            }
+            if let Some(mac) = self.loops.look(toward, frame.bytes, now_ns) {
+                self.pipeline.notice(Notice::Loop { mac }, now_ns, frame.meta.received_ns, &mut self.actions);
             }
             self.actions.begin(index, toward);
             let (kept, outs) = (self.actions.kept().len(), self.actions.outs().len());

@@ -539,6 +539,11 @@ pub enum Notice {
         /// At the end of an overload, how often each was given up in it.
         counts: [u64; 5],
     },
+    /// A device's broadcasts come in at both ports: the two sides are joined past the box.
+    Loop {
+        /// The device's MAC.
+        mac: link::Mac,
+    },
     /// A port's link or state changed.
     Port {
         /// `Toward::Robot` = the robot port.

@@ -267,6 +267,9 @@ fn of_notice(notice: &Notice, names: &Names) -> String {
                 shed.name()
             )
         }
+        Notice::Loop { mac } => {
+            format!("Broadcasts of {mac} come in at both ports: another cable joins plant and robot past the box.")
+        }
         Notice::Port { side: port, up } => format!("The {} port is {}.", side(*port), if *up { "up" } else { "down" }),
         Notice::ClockJump { by_ns } => format!("The wall clock jumped by {by_ns} ns."),
     }

@@ -114,6 +114,9 @@ pub mod decisions {
 
     #[doc = include_str!("decisions/0015-measurements-are-a-room.md")]
     pub mod d0015_measurements_are_a_room {}
+
+    #[doc = include_str!("decisions/0016-one-owner-of-the-wire.md")]
+    pub mod d0016_one_owner_of_the_wire {}
 }
 
 #[cfg(test)]

@@ -128,6 +128,10 @@ impl Line<'_> {
                         });
                     }
                 }
+                Notice::Loop { mac } => {
+                    object.text("kind", "loop");
+                    object.text("mac", &mac.to_string());
+                }
                 Notice::Port { side, up } => {
                     object.text("kind", "port");
                     object.text("port", if *side == Toward::Robot { "robot" } else { "plant" });
