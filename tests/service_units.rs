@@ -230,7 +230,7 @@ impl Services {
         said(&vambrace().arg("--socket").arg(self.folder.file("run/control.sock")).args(args).output().unwrap())
     }
 
-    fn from_afar(&self, args: &[&str]) -> (Option<i32>, String) {
+    fn ask_from_afar(&self, args: &[&str]) -> (Option<i32>, String) {
         said(&as_user(&self.folder, self.remote, "eva", args).output().unwrap())
     }
 
@@ -272,7 +272,7 @@ fn both_run_with_no_more_than_their_units_give() {
         &["evidence", "list"],
         &["evidence", "export", "-o", &file("bundle.tar")],
     ] {
-        let (code, text) = services.from_afar(args);
+        let (code, text) = services.ask_from_afar(args);
         assert_eq!(code, Some(0), "{args:?}: {text} {}", services.log());
     }
     let mut scrape = TcpStream::connect(services.metrics).unwrap();
@@ -288,12 +288,12 @@ fn both_run_with_no_more_than_their_units_give() {
     services.run = None;
     let again = services.run("again");
     services.run = Some(again);
-    let (code, text) = services.from_afar(&["status"]);
+    let (code, text) = services.ask_from_afar(&["status"]);
     assert_eq!(code, Some(0), "{text} {}", services.log());
-    let (code, text) = services.from_afar(&["mode", "lockdown"]);
+    let (code, text) = services.ask_from_afar(&["mode", "lockdown"]);
     assert_eq!(code, Some(0), "it is still believed for whom it asks: {text}");
     wait_for("an event from the console's own hand", || {
-        services.from_afar(&["--json", "events"]).1.contains("\"request\":\"mode lockdown\"")
+        services.ask_from_afar(&["--json", "events"]).1.contains("\"request\":\"mode lockdown\"")
     });
     services.console = None;
     services.run = None;
