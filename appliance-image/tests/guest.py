@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -53,7 +54,8 @@ def arguments(usage):
 
 
 def main(test):
-    """Runs a test; what failed is the last thing it says."""
+    """Runs a test; what failed is the last thing it says. Ended from outside, it still takes its machine and namespaces away."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         test()
     except Failed as failure:
