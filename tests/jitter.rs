@@ -354,8 +354,8 @@ fn a_bad_cable_before_the_box_is_the_networks() {
     let mut stream = line.connect();
     line.cycle(&mut stream, Duration::from_millis(40), 400, |_| Duration::ZERO);
     let status = line.status();
-    let [network, client, robot] = ["network", "client", "robot"].map(|whose| late(&status, whose));
-    assert!(network >= 5 && network > client + robot, "{status}");
+    // A busy machine adds late frames of everybody's; without the cable, as above, none is the network's.
+    assert!(late(&status, "network") >= 5, "{status}");
 }
 
 /// `top` on a pseudo-terminal of `script`, between two looks at the terminal's settings.
