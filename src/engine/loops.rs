@@ -80,9 +80,9 @@ mod tests {
 
     /// How many frames of each side in turn until a loop is told of, at most a hundred.
     fn turns(loops: &mut Loops, frame: &[u8], begin_ns: u64, between_ns: u64) -> Option<u64> {
-        (0..100).find(|turn| {
+        (0_u64..100).find(|turn| {
             let toward = if turn % 2 == 0 { Toward::Robot } else { Toward::Plant };
-            loops.look(toward, frame, begin_ns + turn * between_ns).is_some()
+            loops.look(toward, frame, begin_ns.saturating_add(turn.saturating_mul(between_ns))).is_some()
         })
     }
 
