@@ -166,10 +166,11 @@ fn only_the_auditor_reads_what_a_box_recorded() {
     assert_eq!((&report["encrypted"]["opened_segments"], &report["encrypted"]["segments"]), (&0.into(), &1.into()));
     assert_eq!(sound(&records, &["--identity", secret])["encrypted"]["opened_segments"], 1);
     let policy = cell.vambrace.directory().join("policy.toml");
+    let config = cell.vambrace.directory().join("vambrace.toml");
     let blind: [&[&str]; 3] = [
         &["events", "--records", folder],
         &["explain", &id, "--records", folder],
-        &["replay", folder, "--policy", policy.to_str().unwrap()],
+        &["replay", folder, "--policy", policy.to_str().unwrap(), "--config", config.to_str().unwrap()],
     ];
     for command in blind {
         let output = vambrace(command);
