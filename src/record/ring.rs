@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use dissect::Toward;
+use zerocopy::FromZeros;
 
 use super::SNAP_LEN;
 use crate::event::Reason;
@@ -119,13 +120,14 @@ pub struct FrameRing {
 }
 
 impl FrameRing {
-    /// A ring of at most `bytes` bytes, at least [`LEAST_RING`]; all its memory is taken now.
+    /// A ring of at most `bytes` bytes, at least [`LEAST_RING`]. Its memory is taken now, as zeros of which the kernel makes
+    /// pages when they are written first: a successor's frames do not wait for eight megabytes to be cleared.
     #[must_use]
     pub fn new(bytes: u64) -> Self {
         let words = (bytes.max(LEAST_RING) / 8).checked_next_power_of_two().unwrap_or(1 << 40);
         let words = if words.saturating_mul(8) > bytes.max(LEAST_RING) { words / 2 } else { words };
         Self {
-            words: (0..words).map(|_| AtomicU64::new(0)).collect(),
+            words: <[AtomicU64]>::new_box_zeroed_with_elems(usize::try_from(words).unwrap_or(0)).unwrap_or_default(),
             mask: words.saturating_sub(1),
             tail: AtomicU64::new(0),
             head: AtomicU64::new(0),
