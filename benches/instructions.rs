@@ -50,7 +50,7 @@ const MEASURED: Counts = Counts {
     whole_modbus: 4_219,
     whole_rtde: 5_713,
     whole_dashboard: 5_453,
-    jitter: 400,
+    jitter: 498,
     ring: 212,
     ring_long: 719,
 };

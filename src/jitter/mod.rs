@@ -176,7 +176,8 @@ impl Jitter {
     /// Takes a frame that came in at `at_ns` (the kernel's stamp) and travelled `toward` a side, after it was judged:
     /// `flow` is its conversation at `id` as the frame left it, `bytes` the frame.
     ///
-    /// Cost: some hundred instructions, half of them the histogram; an acknowledgement a quarter of that.
+    /// Cost: with its part of [`Jitter::departed`] 498 instructions (`benches/instructions.rs`); what brings nothing new ends
+    /// early.
     pub fn arrived(
         &mut self,
         (id, flow): (FlowId, &Flow),
