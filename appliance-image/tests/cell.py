@@ -1,5 +1,5 @@
 """The cell that the tests put the box into: a PLC that may write one register of the robot and no other."""
-from guest import run
+from guest import Failed, run
 
 PLANT, ROBOT = "10.20.0.21", "10.20.0.40"
 ALLOWED, FORBIDDEN = 130, 135
@@ -67,8 +67,17 @@ def talk(namespaces, clients):
 
 def turn_on(namespaces, guest):
     """Starts the box between the two; gives back the robot and the seconds from power-on to the first frame."""
-    guest.start({"plant": namespaces.tap("plant"), "robot": namespaces.tap("robot"), "management": None})
-    namespaces.attach("plant", f"{PLANT}/24")
-    namespaces.attach("robot", f"{ROBOT}/24")
-    robot = namespaces.robot(guest.folder, ROBOT)
-    return robot, namespaces.first_frame(guest, seconds=600) - guest.started
+    for attempt in range(3):
+        guest.start({"plant": namespaces.tap("plant"), "robot": namespaces.tap("robot"), "management": None})
+        namespaces.attach("plant", f"{PLANT}/24")
+        namespaces.attach("robot", f"{ROBOT}/24")
+        robot = namespaces.robot(guest.folder, ROBOT)
+        try:
+            return robot, namespaces.first_frame(guest, seconds=600) - guest.started
+        except Failed:
+            # A kernel whose emulated processor got no time while it looked for its timer: says nothing of the image.
+            if "IO-APIC + timer doesn't work" not in guest.serial() or attempt == 2:
+                raise
+            print("  -- the machine is too busy: the emulated timer stood still; started again")
+            robot.end()
+            guest.turn_off()

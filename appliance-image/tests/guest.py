@@ -298,6 +298,10 @@ class Guest:
                 raise Failed(f"the machine does not turn off:\n{self.serial()[-3000:]}")
             time.sleep(0.1)
 
+    def turn_off(self):
+        """Takes the power away."""
+        self.qemu.end()
+
     def extent(self, name):
         """Where a partition of the disk begins, and its length, in bytes."""
         table = run(["sgdisk", "--print", self.disk]).splitlines()
