@@ -40,12 +40,11 @@ impl Setting {
         let orders = Orders::new(
             &config,
             Begun { standing, own, pack, version: None },
-            Arc::new(WorkerShared::new(rules)),
+            (Arc::new(WorkerShared::new(rules)), Arc::new(Pulse::create().unwrap())),
             (Arc::new(Frames::new()), Captures::new(Arc::clone(&names))),
             Arc::default(),
             ["a".to_owned(), "b".to_owned()],
             names,
-            Arc::new(Pulse::create().unwrap()),
         );
         Self { orders, directory }
     }

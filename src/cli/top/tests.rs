@@ -23,6 +23,7 @@ fn status(seconds: u64) -> Status {
         received,
         sent: received,
         kernel_drops: 0,
+        refused: 0,
     };
     let stream = StreamStatus {
         toward: "plant".into(),
