@@ -168,10 +168,14 @@ fn who_asks_for_frames_and_who_watches_is_in_the_evidence() {
     std::thread::sleep(Duration::from_millis(1500));
     exported(&cell, "watched.tar");
     let mut kinds = Vec::new();
-    events_of_all(&records, std::fs::File::open, |line| {
-        let event: Value = serde_json::from_str(line).unwrap();
-        kinds.extend(event["notice"]["kind"].as_str().map(str::to_owned));
-    })
+    events_of_all(
+        &records,
+        |path: &std::path::Path| std::fs::File::open(path),
+        |line| {
+            let event: Value = serde_json::from_str(line).unwrap();
+            kinds.extend(event["notice"]["kind"].as_str().map(str::to_owned));
+        },
+    )
     .unwrap();
     let at = |kind: &str| kinds.iter().position(|known| known == kind);
     assert!(at("frames_kept").is_some() && at("capture_began") < at("capture_ended"), "{kinds:?}");
@@ -205,16 +209,20 @@ fn what_a_kill_costs_is_counted_to_the_record() {
             let killed = gaps.iter().filter(|gap| gap["why"] == "killed");
             let lost: u64 = killed.map(|gap| gap["records"].as_u64().unwrap()).sum();
             let (mut ids, mut last_start) = (BTreeSet::new(), 0);
-            events_of_all(&records, std::fs::File::open, |line| {
-                let event: Value = serde_json::from_str(line).unwrap();
-                let Some((_, rest)) = line.split_once("\"event_id\":") else { return };
-                let digits = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap();
-                let id: u64 = rest[..digits].parse().unwrap();
-                ids.insert(id);
-                if event["notice"]["kind"] == "started" {
-                    last_start = last_start.max(id);
-                }
-            })
+            events_of_all(
+                &records,
+                |path: &std::path::Path| std::fs::File::open(path),
+                |line| {
+                    let event: Value = serde_json::from_str(line).unwrap();
+                    let Some((_, rest)) = line.split_once("\"event_id\":") else { return };
+                    let digits = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap();
+                    let id: u64 = rest[..digits].parse().unwrap();
+                    ids.insert(id);
+                    if event["notice"]["kind"] == "started" {
+                        last_start = last_start.max(id);
+                    }
+                },
+            )
             .unwrap();
             let missing = (1..last_start).filter(|id| !ids.contains(id)).count() as u64;
             if lost == missing && lost > told || since.elapsed() > Duration::from_secs(6) {

@@ -122,12 +122,16 @@ fn program(last: &str) -> String {
 /// The lines of a kind in the evidence of a folder.
 fn evidence_lines(records: &Path, kind: &str) -> Vec<Value> {
     let mut lines = Vec::new();
-    vambrace::record::evidence::events_of_all(records, std::fs::File::open, |text| {
-        let line: Value = serde_json::from_str(text).unwrap();
-        if line["event_type"] == kind {
-            lines.push(line);
-        }
-    })
+    vambrace::record::evidence::events_of_all(
+        records,
+        |path: &std::path::Path| std::fs::File::open(path),
+        |text| {
+            let line: Value = serde_json::from_str(text).unwrap();
+            if line["event_type"] == kind {
+                lines.push(line);
+            }
+        },
+    )
     .unwrap();
     lines
 }

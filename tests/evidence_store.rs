@@ -89,7 +89,7 @@ fn live(evidence: &mut Evidence, clocks: &Clocks, seconds: u64, each: u64) {
     for tenth in 0..seconds * 10 {
         for number in (0..each).filter(|number| number % 10 == tenth % 10) {
             let event = format!("{{\"event_type\":\"modbus\",\"event_id\":{number},\"tenth\":{tenth}}}");
-            evidence.record(event.as_bytes());
+            evidence.record(event.as_bytes(), 1);
             let notes = PacketNotes { comment: "plc wrote 700", packet_id: number, verdict: "value_not_allowed" };
             evidence.packet(Port::PlantDropped, clocks.now().wall_ns, 61, &[0x5a; 61], &notes);
         }

@@ -145,7 +145,7 @@ fn suricatas_schema_takes_every_record_of_its_types() {
     let record = Record::Notice(Notice::Anomaly { key, service: Service::Modbus, what: "answer_to_nothing" });
     let event = Event { id: EventId(9), monotonic_ns: 5, wall_ns: stats.wall_ns, frame: 3, record };
     text.clear();
-    render(&event, &Context { names: &names, answer: None, repeats: None, capture: true }, &mut text);
+    render(&event, &Context { names: &names, answer: None, repeats: None, unit_hash: None, capture: true }, &mut text);
     lines.push(serde_json::from_str(&text).unwrap());
 
     const TYPES: [&str; 6] = ["alert", "flow", "modbus", "anomaly", "drop", "stats"];
