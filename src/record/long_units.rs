@@ -169,16 +169,16 @@ mod tests {
     use super::*;
 
     fn program(seed: u8, len: usize) -> Vec<u8> {
-        (0..len).map(|at| seed.wrapping_add((at % 251) as u8)).collect()
+        (0_u8..251).cycle().map(|at| seed.wrapping_add(at)).take(len).collect()
     }
 
     #[test]
     fn units_come_out_as_they_went_in() {
         let (units, mut told) = (LongUnits::new(), Told::default());
-        for (id, len) in [(1, 273), (2, PIECE), (3, PIECE + 1), (4, 1 << 20), (9, 300)] {
-            let unit = program(id as u8, len);
-            assert!(units.try_push(EventId(id), &unit));
-            assert_eq!(told.take(&units, EventId(id)), Some(unit), "{len} bytes");
+        for (id, len) in [(1_u8, 273), (2, PIECE), (3, PIECE + 1), (4, 1 << 20), (9, 300)] {
+            let (event, unit) = (EventId(id.into()), program(id, len));
+            assert!(units.try_push(event, &unit));
+            assert_eq!(told.take(&units, event), Some(unit), "{len} bytes");
         }
         assert_eq!((units.free.len(), units.take_lost()), (PIECES, 0));
     }
@@ -199,8 +199,8 @@ mod tests {
     #[test]
     fn units_of_lost_events_are_passed_over() {
         let (units, mut told) = (LongUnits::new(), Told::default());
-        for id in [5, 6, 7] {
-            assert!(units.try_push(EventId(id), &program(id as u8, 5000)));
+        for id in [5_u8, 6, 7] {
+            assert!(units.try_push(EventId(id.into()), &program(id, 5000)));
         }
         assert_eq!(told.take(&units, EventId(6)), Some(program(6, 5000)));
         assert_eq!(told.take(&units, EventId(7)), Some(program(7, 5000)));
