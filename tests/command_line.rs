@@ -43,6 +43,7 @@ fn help_lists_every_command_of_the_contract() {
         "replay",
         "run",
         "status",
+        "top",
     ];
     if cfg!(feature = "lab") {
         expected.push("lab");
