@@ -189,6 +189,7 @@ pub struct Worker<'m, P, C, T> {
     clock: C,
     tap: T,
     ring: Option<Arc<FrameRing>>,
+    batch: Batch,
     residence: Histogram<u32>,
     jitter: Jitter,
     load: Load,
@@ -225,6 +226,7 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
             clock,
             tap,
             ring: None,
+            batch: Batch { now_ns: 0, became: [Became::Passed; BATCH], judged: 0, remembered: 0 },
             // Two digits over 1 ns to 1 s: 30 KiB instead of 168.
             residence: Histogram::new_with_bounds(1, 1_000_000_000, 2)?,
             jitter: Jitter::new(),
@@ -325,6 +327,7 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
         }
         let learning = self.pipeline.rules().mode == super::rules::Mode::Learn;
         let shows = self.tap.shows();
+        (self.batch.now_ns, self.batch.judged, self.batch.remembered) = (now_ns, 0, 0);
         for index in 0..taken.min(BATCH) {
             if !self.actions.has_room() {
                 self.carry_out(toward);
@@ -340,14 +343,13 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
             self.actions.begin(index, toward);
             let (kept, outs) = (self.actions.kept().len(), self.actions.outs().len());
             let fate = self.pipeline.handle(toward, &frame, now_ns, &mut self.actions);
-            if let Some(ring) = &self.ring {
-                let became = match fate {
+            if let Some(place) = self.batch.became.get_mut(index) {
+                *place = match fate {
                     _ if self.actions.kept().len() > kept => Became::Copied,
                     Fate::Drop(reason) => Became::Refused { reason, enforced: self.pipeline.rules().mode.enforces() },
                     Fate::Forward | Fate::Absorb => Became::Passed,
                 };
-                let (wall_ns, wire_len) = (frame.meta.received_ns, frame.meta.wire_len);
-                ring.push(&Passing { toward, became, wire_len, wall_ns, monotonic_ns: now_ns }, frame.bytes);
+                self.batch.judged = index.saturating_add(1);
             }
             if let Some(flow) = self.pipeline.touched() {
                 let outs = self.actions.outs().get(outs..).unwrap_or_default();
@@ -392,9 +394,12 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
 
     /// Sends and records what the actions say, and empties them. `toward` is the direction of the current batch.
     fn carry_out(&mut self, toward: Toward) {
-        let Self { plant, robot, actions, queue, tap, clock, ring, load, .. } = self;
+        let Self { plant, robot, actions, queue, tap, clock, ring, load, batch, .. } = self;
         let mut failed = None;
         for leaving in [toward, toward.reverse()] {
+            if actions.outs().iter().all(|out| out.toward() != leaving) {
+                continue;
+            }
             let mut frames: [&[u8]; BATCH] = [&[]; BATCH];
             let mut count = 0_usize;
             let (from, to): (&P, &mut P) = match leaving {
@@ -431,6 +436,10 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
                 }
             }
             flush(frames.get(..count).unwrap_or_default());
+        }
+        // Behind the sending: no frame waits until it is remembered.
+        if let Some(ring) = ring.as_deref() {
+            batch.remember(ring, toward, if toward == Toward::Robot { &*plant } else { &*robot });
         }
         let shows_all = tap.shows() == Shows::All;
         if shows_all || ring.is_some() {
@@ -526,6 +535,28 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
         snapshot.conversations.extend(talks.filter_map(|talk| Conversation::of(talk, shared)));
         (snapshot.late, snapshot.late_alarms) = (*self.jitter.late(), self.jitter.alarms());
         snapshot.wall_ns = self.clock.wall_ns();
+    }
+}
+
+/// What became of the frames of the current batch.
+struct Batch {
+    now_ns: u64,
+    became: [Became; BATCH],
+    /// How many were judged, and how many of them are in the ring.
+    judged: usize,
+    remembered: usize,
+}
+
+impl Batch {
+    /// Puts into the ring what was judged since the last call; the frames came from `port`.
+    fn remember<P: FramePort>(&mut self, ring: &FrameRing, toward: Toward, port: &P) {
+        for index in self.remembered..self.judged {
+            let frame = port.frame(index);
+            let became = self.became.get(index).copied().unwrap_or(Became::Passed);
+            let (wall_ns, wire_len) = (frame.meta.received_ns, frame.meta.wire_len);
+            ring.push(&Passing { toward, became, wire_len, wall_ns, monotonic_ns: self.now_ns }, frame.bytes);
+        }
+        self.remembered = self.judged;
     }
 }
 
