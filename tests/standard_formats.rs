@@ -27,8 +27,6 @@ use vambrace::export::eve::{Context, render};
 use vambrace::export::{Names, Stats};
 use vambrace::record::pcapng::{self, PacketNotes};
 
-/// Where the schema is published. It is GPL: fetched for the test, never kept here.
-
 const TRANSACTIONS: u16 = 40;
 
 struct Folder(PathBuf);
@@ -107,7 +105,7 @@ fn zeek_has_a_line_for_each_transaction_and_connection() {
     }
 }
 
-/// The schema that Suricata publishes; none, visibly, where it can't be fetched.
+/// The schema that Suricata publishes; none, visibly, where it can't be fetched. It is GPL: never kept here.
 fn schema(test: &str, folder: &Folder) -> Option<PathBuf> {
     if let Some(path) = std::env::var_os("VAMBRACE_SURICATA_SCHEMA") {
         return Some(path.into());
