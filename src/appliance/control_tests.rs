@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use super::*;
+use crate::control::Status;
+use crate::engine::Held;
 
 /// Orders without a wire, over a folder that goes with them.
 struct Setting {

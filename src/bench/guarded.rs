@@ -5,33 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{BenchError, Lane};
-
-/// What the clients of a measurement may do, all of it needed by one of the loads.
-const POLICY: &str = r#"
-version = 1
-robot = "robot"
-[[allow]]
-id = "registers"
-from = "plc"
-service = "modbus"
-function = ["read_holding_registers", "write_single_register"]
-address = ["0..=199"]
-value = "0..=255"
-[[allow]]
-id = "cycle"
-from = "plc"
-service = "rtde"
-outputs = ["timestamp", "actual_q", "robot_mode", "safety_mode", "runtime_state"]
-frequency = "1..=500"
-[allow.inputs]
-speed_slider_mask = { value = "0..=1" }
-speed_slider_fraction = { value = "0..=1" }
-[[allow]]
-id = "datagrams"
-from = "plc"
-service = "udp/9999"
-"#;
+use super::{BenchError, Lane, POLICY};
 
 /// A running box; ended when dropped.
 #[derive(Debug)]

@@ -7,39 +7,12 @@ use std::time::Instant;
 use dissect::Toward;
 
 use super::traffic::{PLC, ROBOT};
-use super::{BenchError, Figures, Recorded, Stop};
+use super::{BenchError, Figures, POLICY, Recorded, Stop};
 use crate::command::Service;
 use crate::engine::{Actions, Arena, Checksums, Device, Fate, Mode, Pipeline, Rules};
 use crate::nic::{Frame, FrameMeta};
 use crate::policy::{Asset, Moment, Policy};
 use crate::record::Queue;
-
-/// What the clients of the built-in capture may do: all that they do.
-const POLICY: &str = r#"
-version = 1
-robot = "robot"
-[[allow]]
-id = "registers"
-from = "plc"
-service = "modbus"
-function = ["read_holding_registers", "write_single_register"]
-address = ["0..=199"]
-value = "0..=255"
-[[allow]]
-id = "cycle"
-from = "plc"
-service = "rtde"
-outputs = ["timestamp", "actual_q", "robot_mode", "safety_mode", "runtime_state"]
-frequency = "1..=500"
-[allow.inputs]
-speed_slider_mask = { value = "0..=1" }
-speed_slider_fraction = { value = "0..=1" }
-[[allow]]
-id = "panel"
-from = "plc"
-service = "dashboard"
-class = ["read"]
-"#;
 
 /// How frames are played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

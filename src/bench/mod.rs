@@ -27,6 +27,37 @@ pub use traffic::{Recorded, built_in, built_in_modbus, rtde_cycle, rtde_opening}
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// What clients may do while they are measured: all that one of the loads does, in process and on a wire.
+const POLICY: &str = r#"
+version = 1
+robot = "robot"
+[[allow]]
+id = "registers"
+from = "plc"
+service = "modbus"
+function = ["read_holding_registers", "write_single_register"]
+address = ["0..=199"]
+value = "0..=255"
+[[allow]]
+id = "cycle"
+from = "plc"
+service = "rtde"
+outputs = ["timestamp", "actual_q", "robot_mode", "safety_mode", "runtime_state"]
+frequency = "1..=500"
+[allow.inputs]
+speed_slider_mask = { value = "0..=1" }
+speed_slider_fraction = { value = "0..=1" }
+[[allow]]
+id = "panel"
+from = "plc"
+service = "dashboard"
+class = ["read"]
+[[allow]]
+id = "datagrams"
+from = "plc"
+service = "udp/9999"
+"#;
+
 /// Why nothing was measured: one line that says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
