@@ -117,6 +117,9 @@ pub mod decisions {
 
     #[doc = include_str!("decisions/0016-one-owner-of-the-wire.md")]
     pub mod d0016_one_owner_of_the_wire {}
+
+    #[doc = include_str!("decisions/0017-a-stop-is-proposed-unseen.md")]
+    pub mod d0017_a_stop_is_proposed_unseen {}
 }
 
 #[cfg(test)]
