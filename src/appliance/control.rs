@@ -532,6 +532,7 @@ impl Orders {
             Request::Witness { .. }
             | Request::Denied { .. }
             | Request::Given { .. }
+            | Request::Diagnostics
             | Request::EvidenceFiles { .. }
             | Request::EvidencePart { .. } => Response::Done,
             Request::Troubles { sentences } => self.console_says(sentences),

@@ -27,10 +27,10 @@ use crate::sys::arena::Arena as SharedMemory;
 ///
 /// # Errors
 /// The configuration, the policy or a port is unfit; nothing was started then.
-pub fn run(config_path: &Path) -> Result<(), Failure> {
+pub fn run(config_path: &Path, resume: bool) -> Result<(), Failure> {
     let config = Config::load(config_path).map_err(|problems| Failure { lines: lines(&problems), code: 2 })?;
     super::patches::Loaded::of(&config)?;
-    let standing = begin(&config)?;
+    let standing = if resume { resumed(&config) } else { None }.map_or_else(|| begin(&config), Ok)?;
     let failed = |what: &str, error: io::Error| Failure::new(1, format!("{what}: {error}"));
     let mut events = Events::new().map_err(|error| failed("signal handlers", error))?;
     let pulse = Pulse::create().map_err(|error| failed("memory shared with the packet process", error))?;
@@ -108,6 +108,25 @@ fn begin(config: &Config) -> Result<Standing, Failure> {
         bypass: before.and_then(|standing| standing.bypass),
         restarts: 0,
     })
+}
+
+/// Mode and policy that were in force last, under a generation above; a mode for a while is over. `None` where nothing
+/// stands that could be in force: the configuration says then.
+fn resumed(config: &Config) -> Option<Standing> {
+    let last = Standing::load(&config.record.directory)?;
+    let generation = last.generation.saturating_add(1);
+    let mode = last.mode_until.as_ref().map_or(&last.mode, |(back, _)| back).clone();
+    if Mode::named(&mode).is_none() {
+        tracing::error!(mode, "the mode in force last is not known; the configuration's is in force");
+        return None;
+    }
+    match plan::compile(config, &last.policy_name, &last.policy_text, generation) {
+        Ok(_) => Some(Standing { mode, mode_until: None, generation, restarts: 0, ..last }),
+        Err(failure) => {
+            tracing::error!(lines = ?failure.lines, "the policy in force last does not fit; the configuration's is in force");
+            None
+        }
+    }
 }
 
 /// Writes down what is in force at the start. On a full disk frames shall pass all the same: what lies there is good

@@ -34,6 +34,8 @@ pub(super) fn may(role: Role, request: &Request) -> Result<(), String> {
         Request::Mode { .. }
         | Request::PolicyApply { .. }
         | Request::PolicyRollback
+        // The configuration says who may come in from where.
+        | Request::Diagnostics
         | Request::LearnStart
         | Request::LearnStop => Role::Engineer,
         // Frames hold what people type and what a cell makes.
@@ -81,6 +83,7 @@ mod tests {
             (mode("learn"), [false, false, false, true, false]),
             (mode("nonsense"), [false, false, false, true, false]),
             (apply, [false, false, false, true, false]),
+            (Request::Diagnostics, [false, false, false, true, false]),
             (Request::PolicyRollback, [false, false, false, true, false]),
             (Request::LearnStart, [false, false, false, true, false]),
             (Request::LearnStop, [false, false, false, true, false]),

@@ -87,6 +87,8 @@ pub enum Request {
         /// From which byte on.
         from: u64,
     },
+    /// The configuration and the log, without secrets; only over the remote API.
+    Diagnostics,
     /// Somebody was given something over the remote API: for the records. Only the management process may say so.
     Given {
         /// What, and how much of it.
@@ -136,6 +138,7 @@ impl Request {
             Self::Capture { only_dropped: false, .. } => "capture".to_owned(),
             Self::Capture { only_dropped: true, .. } => "capture of refused frames".to_owned(),
             Self::EvidenceFiles { .. } | Self::EvidencePart { .. } => "evidence".to_owned(),
+            Self::Diagnostics => "diagnostics".to_owned(),
             Self::Given { what } => what.clone(),
             Self::Troubles { .. } => "troubles".to_owned(),
             Self::Witness { .. } => "witness".to_owned(),
@@ -200,6 +203,11 @@ pub enum Response {
         /// The bytes, in base64; none at the file's end.
         base64: String,
     },
+    /// Answer to [`Request::Diagnostics`].
+    Diagnostics {
+        /// What the box tells of itself.
+        texts: Vec<DiagnosticText>,
+    },
     /// It was done, and there is nothing to say of it.
     Done,
     /// It was not done.
@@ -217,6 +225,15 @@ impl Response {
     pub fn failed(kind: FailureKind, message: impl Into<String>) -> Self {
         Self::Failed { kind, messages: vec![message.into()] }
     }
+}
+
+/// A text for those who help.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiagnosticText {
+    /// Its name, without folders.
+    pub name: String,
+    /// What it says, without secrets.
+    pub text: String,
 }
 
 /// A file of the evidence store.

@@ -32,6 +32,9 @@ pub mod policy_rtde_and_modbus {}
 #[doc = include_str!("fmea.md")]
 pub mod fmea {}
 
+#[doc = include_str!("security-features.md")]
+pub mod security_features {}
+
 #[doc = include_str!("reasons.md")]
 pub mod reasons {}
 
