@@ -15,8 +15,10 @@ use crate::first_boot::{self, CONFIG, Found};
 use crate::log::Log;
 use crate::modules::{self, Modules};
 use crate::ports::{self, Port};
-use crate::rights::ACCOUNT;
+use crate::release::{self, Release};
+use crate::rights::{ACCOUNT, CONSOLE};
 use crate::service::Service;
+use crate::update::watch::Watch;
 use crate::watchdog::Watchdog;
 use crate::{Failure, mounts, power, slots};
 
@@ -84,9 +86,21 @@ pub fn run() -> ExitCode {
     if power::listen(&pressed) == 0 {
         log.say("init", "there is no power button");
     }
-    let mut guard = Service::new("vambrace", INIT.as_ref(), &[GUARD, "run", "--config", &config.display().to_string()]);
-    supervise(&mut guard, &mut watchdog, &presses, &log);
-    end(&mut guard, &mut watchdog, &log)
+    let config = config.display().to_string();
+    let mut guard = Service::new("vambrace", INIT.as_ref(), &[GUARD, "run", "--config", &config]);
+    let mut updater = Service::as_root("updater", INIT.as_ref(), &["updater", &config]);
+    let mut updates = watch_updates(&all, &log);
+    let last = supervise([&mut guard, &mut updater], &mut updates, &mut watchdog, &presses, &log);
+    end([&mut guard, &mut updater], last, &mut watchdog, &log)
+}
+
+/// `None` where there can be no updates.
+fn watch_updates(all: &[Partition], log: &Log) -> Option<Watch> {
+    let release = Release::read(Path::new(release::FILE)).map_err(|failure| log.say("init", &failure.to_string())).ok();
+    let from = loaded_from();
+    let slot = all.iter().find(|it| it.uuid.is_some() && it.uuid == from).map(|it| it.name.as_str());
+    let watch = Watch::begin(release.as_ref(), slot, CONSOLE, Instant::now());
+    watch.map_err(|failure| log.say("init", &failure.to_string())).ok()
 }
 
 fn open_watchdog(modules: &mut Modules, log: &Log) -> Option<Watchdog> {
@@ -286,29 +300,40 @@ fn memory_in_use() -> Option<u64> {
     Some(kib("MemTotal:")?.saturating_sub(kib("MemAvailable:")?) / 1024)
 }
 
-/// Keeps the guard running until somebody presses the power button.
-fn supervise(guard: &mut Service, watchdog: &mut Option<Watchdog>, presses: &Receiver<()>, log: &Log) {
+/// Keeps children running until somebody presses the power button, or an update needs another start.
+fn supervise(
+    mut services: [&mut Service; 2],
+    updates: &mut Option<Watch>,
+    watchdog: &mut Option<Watchdog>,
+    presses: &Receiver<()>,
+    log: &Log,
+) -> RebootCommand {
     let begun = Instant::now();
     let mut told_memory = false;
     loop {
         let now = Instant::now();
-        reap(guard, now, log);
-        guard.keep(now, log);
+        reap(&mut services, now, log);
+        services.iter_mut().for_each(|service| service.keep(now, log));
         feed(watchdog, now, log);
         if !told_memory && now.saturating_duration_since(begun) > Duration::from_secs(10) {
             told_memory = true;
             memory_in_use().into_iter().for_each(|mib| log.say("init", &format!("{mib} MiB of memory in use")));
         }
+        if let Some(why) = updates.as_mut().and_then(|updates| updates.look(now, watchdog.is_some())) {
+            log.say("init", &format!("the box starts again: {why}"));
+            return RebootCommand::Restart;
+        }
         if presses.recv_timeout(TURN).is_ok() {
-            return log.say("init", "the power button was pressed");
+            log.say("init", "the power button was pressed");
+            return RebootCommand::PowerOff;
         }
     }
 }
 
 /// Takes in every process that has ended, orphans too.
-fn reap(guard: &mut Service, now: Instant, log: &Log) {
+fn reap(services: &mut [&mut Service], now: Instant, log: &Log) {
     while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-        guard.ended(pid, status, now, log);
+        services.iter_mut().any(|service| service.ended(pid, status, now, log));
     }
 }
 
@@ -319,17 +344,17 @@ fn feed(watchdog: &mut Option<Watchdog>, now: Instant, log: &Log) {
     }
 }
 
-/// Ends the guard, which closes its evidence, then the file systems, then the power.
-fn end(guard: &mut Service, watchdog: &mut Option<Watchdog>, log: &Log) -> ExitCode {
-    guard.signal(Signal::TERM);
+/// Ends the guard, which closes its evidence, then the file systems, then the power or this run.
+fn end(mut services: [&mut Service; 2], last: RebootCommand, watchdog: &mut Option<Watchdog>, log: &Log) -> ExitCode {
+    services.iter().for_each(|service| service.signal(Signal::TERM));
     let asked = Instant::now();
-    while guard.is_running() && asked.elapsed() < GRACE {
-        reap(guard, Instant::now(), log);
+    while services.iter().any(|service| service.is_running()) && asked.elapsed() < GRACE {
+        reap(&mut services, Instant::now(), log);
         feed(watchdog, Instant::now(), log);
         std::thread::sleep(TURN);
     }
-    guard.signal(Signal::KILL);
-    log.say("init", "the box turns itself off");
+    services.iter().for_each(|service| service.signal(Signal::KILL));
+    log.say("init", if last == RebootCommand::Restart { "the box starts again" } else { "the box turns itself off" });
     if let Err(error) = log.save(&Path::new(mounts::DATA).join("log/last")) {
         log.say("init", &format!("the log is lost: {error}"));
     }
@@ -337,7 +362,7 @@ fn end(guard: &mut Service, watchdog: &mut Option<Watchdog>, log: &Log) -> ExitC
     if let Err(error) = rustix::mount::unmount(mounts::DATA, rustix::mount::UnmountFlags::empty()) {
         log.say("init", &format!("the data partition is in use: {error}"));
     }
-    if let Err(error) = reboot(RebootCommand::PowerOff) {
+    if let Err(error) = reboot(last) {
         log.say("init", &format!("the power stays on: {error}"));
     }
     ExitCode::FAILURE

@@ -1,7 +1,7 @@
 //! PID 1 of the appliance.
 //!
 //! It supervises and does nothing else: mounts, kernel modules, the ports' link, the configuration of the first boot, the
-//! guard as a child with few rights, the watchdog, an orderly end. It opens no socket but one to set links up, and reads
+//! guard as a child with few rights, the updater as a child with all of them, the watchdog, an orderly end. It opens no socket but one to set links up, and reads
 //! no traffic. Every step that fails is told on the console and the boot goes on without it where the guard can.
 
 pub mod boot;
@@ -12,9 +12,11 @@ pub mod modules;
 pub mod mounts;
 pub mod ports;
 pub mod power;
+pub mod release;
 pub mod rights;
 pub mod service;
 pub mod slots;
+pub mod update;
 pub mod watchdog;
 
 use std::fmt;

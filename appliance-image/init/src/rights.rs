@@ -18,6 +18,9 @@ use crate::{At, Failure};
 /// Account and group of the guard. No file of the image belongs to it.
 pub const ACCOUNT: u32 = 990;
 
+/// Account and group of the management process: it leaves bundles and orders for the updater.
+pub const CONSOLE: u32 = 991;
+
 /// Packet sockets, offloads and MTU, locked rings, thread affinity.
 const KEPT: [CapabilitySet; 4] =
     [CapabilitySet::NET_RAW, CapabilitySet::NET_ADMIN, CapabilitySet::IPC_LOCK, CapabilitySet::SYS_NICE];

@@ -22,6 +22,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub struct Service {
     name: &'static str,
     launcher: OsString,
+    launch: bool,
     command: Vec<OsString>,
     running: Option<(Pid, Instant)>,
     pause: Pause,
@@ -48,11 +49,18 @@ impl Service {
         Self {
             name,
             launcher: launcher.to_owned(),
+            launch: true,
             command: command.iter().map(OsString::from).collect(),
             running: None,
             pause: Pause::default(),
             not_before: Instant::now(),
         }
+    }
+
+    /// A service that keeps root's rights: a part of this program that PID 1 shall outlive.
+    #[must_use]
+    pub fn as_root(name: &'static str, program: &OsStr, arguments: &[&str]) -> Self {
+        Self { launch: false, ..Self::new(name, program, arguments) }
     }
 
     /// Starts it if it does not run and its pause is over.
@@ -61,7 +69,7 @@ impl Service {
             return;
         }
         let spawned = Command::new(&self.launcher)
-            .arg("launch")
+            .args(self.launch.then_some("launch"))
             .args(&self.command)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
