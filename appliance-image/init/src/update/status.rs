@@ -28,6 +28,21 @@ pub enum State {
     Restarting,
 }
 
+/// How an order ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ended {
+    /// It is being carried out.
+    #[default]
+    Pending,
+    /// It was carried out.
+    Done,
+    /// It was refused.
+    Refused,
+    /// It was refused since it would be unsafe now.
+    Unsafe,
+}
+
 /// The state of updates.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Status {
@@ -53,7 +68,9 @@ pub struct Status {
     pub unmet: Vec<String>,
     /// The mark of the order that was taken up last.
     pub order: String,
-    /// What became of it; empty while it is being carried out.
+    /// How it ended.
+    pub result: Ended,
+    /// The same in a sentence.
     pub outcome: String,
     /// Steps of updates, the newest last.
     pub steps: Vec<Step>,

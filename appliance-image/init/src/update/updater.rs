@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::bundle::{Signed, checked};
 use super::order::{self, Order, What};
-use super::status::{self, State, Status};
+use super::status::{self, Ended, State, Status};
 use super::tell::{Step, Steps};
 use super::trial::{self, Pending, Start};
 use super::watch::{RESTART, SETTLED};
@@ -52,8 +52,31 @@ struct Trial {
     pending: Pending,
     held_since: Option<Duration>,
     looked: Duration,
+    /// Whether the dissectors have passed their test.
+    tested: bool,
     /// What did not hold at the last look.
     unmet: Vec<String>,
+}
+
+/// Why an order is not carried out.
+struct Refusal {
+    why: String,
+    /// Whether it could be at another time, or on an operator's word.
+    unsafe_now: bool,
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self { why: failure.0, unsafe_now: false }
+    }
+}
+
+/// Nothing comes between a robot and its program unless somebody says so.
+fn idle_or_now(order: &Order) -> Result<(), Refusal> {
+    if order.now {
+        return Ok(());
+    }
+    health::robot_is_idle().map_err(|failure| Refusal { why: failure.0, unsafe_now: true })
 }
 
 /// Runs until PID 1 ends. `config` is the file that the guard runs with.
@@ -138,9 +161,14 @@ impl Updater {
                 say(&format!("version {} is on trial; {} comes back unless it is sound", pending.to, pending.from));
                 self.step("tried", &pending, "");
                 let held_since = None;
-                self.trial = Some(Trial { pending, held_since, looked: Duration::ZERO, unmet: Vec::new() });
+                self.trial =
+                    Some(Trial { pending, held_since, looked: Duration::ZERO, tested: false, unmet: Vec::new() });
             }
-            Start::Kept(pending) => self.keep(&pending, "the power went before this was told"),
+            Start::Kept(pending) => {
+                if let Err(failure) = self.keep(&pending, "the power went before this was told") {
+                    say(&failure.to_string());
+                }
+            }
             Start::CameBack(pending) => {
                 // A firmware that honours it has removed it.
                 let ignored = slots::try_no_more(variables).unwrap_or(false);
@@ -235,7 +263,7 @@ impl Updater {
 
     fn obey(&mut self, order: &Order, incoming: &Path) {
         self.status.order.clone_from(&order.id);
-        self.status.outcome = String::new();
+        (self.status.result, self.status.outcome) = (Ended::Pending, String::new());
         self.status.state = State::Busy;
         self.put();
         let mut pending =
@@ -248,20 +276,20 @@ impl Updater {
         if order.what == What::Apply {
             order::remove_bundle(incoming);
         }
-        self.status.outcome = match done {
-            Ok(outcome) => outcome,
-            Err(failure) => {
-                self.step("refused", &pending, &failure.0);
-                format!("refused: {failure}")
+        (self.status.result, self.status.outcome) = match done {
+            Ok(outcome) => (Ended::Done, outcome),
+            Err(Refusal { why, unsafe_now }) => {
+                self.step("refused", &pending, &why);
+                (if unsafe_now { Ended::Unsafe } else { Ended::Refused }, why)
             }
         };
         self.look_at_slots();
     }
 
-    fn apply(&mut self, order: &Order, incoming: &Path, pending: &mut Pending) -> Result<String, Failure> {
+    fn apply(&mut self, order: &Order, incoming: &Path, pending: &mut Pending) -> Result<String, Refusal> {
         if let Some(trial) = &self.trial {
             let what = "is on trial: wait until it stays, confirm it, or roll back";
-            return Err(Failure(format!("version {} {what}", trial.pending.to)));
+            return Err(Failure(format!("version {} {what}", trial.pending.to)).into());
         }
         let mut file = order::bundle(incoming)?;
         let signed = Signed::read(&mut file, &self.release.update_key)?;
@@ -269,34 +297,32 @@ impl Updater {
         pending.to = header.version.to_string();
         header.suits(&self.release, self.floor())?;
         if header.version == self.release.version {
-            return Err(Failure(format!("version {} runs already", header.version)));
+            return Err(Failure(format!("version {} runs already", header.version)).into());
         }
         // The whole of it before a byte is written. Who left it may change it meanwhile, so it is hashed again as it is
         // written, and once more as the disk gives it back.
         checked(&mut file, header, |_| Ok(()))?;
-        if !order.now {
-            health::robot_is_idle()?;
-        }
+        idle_or_now(order)?;
         self.step("begun", pending, "");
         slots::put_first(Path::new(VARIABLES), &self.slots.own)?;
         let mut file = order::bundle(incoming)?;
         if Signed::read(&mut file, &self.release.update_key)? != signed {
-            return Err(Failure("the bundle was changed while it was read".to_owned()));
+            return Err(Failure("the bundle was changed while it was read".to_owned()).into());
         }
         slot::write(&self.slots.device, &signed, &mut file)?;
         slot::verify(&self.slots.device, header)?;
         self.step("written", pending, "");
-        self.try_other(pending)
+        Ok(self.try_other(pending)?)
     }
 
-    fn confirm(&mut self, pending: &mut Pending) -> Result<String, Failure> {
-        let Some(trial) = self.trial.take() else { return Err(Failure("no version is on trial".to_owned())) };
-        *pending = trial.pending;
-        self.keep(&Pending { who: pending.who.clone(), ..pending.clone() }, "an operator's word");
+    fn confirm(&mut self, pending: &mut Pending) -> Result<String, Refusal> {
+        let Some(trial) = &self.trial else { return Err(Failure("no version is on trial".to_owned()).into()) };
+        *pending = Pending { who: pending.who.clone(), ..trial.pending.clone() };
+        self.keep(pending, "an operator's word")?;
         Ok(format!("version {} stays", self.release.version))
     }
 
-    fn roll_back(&mut self, order: &Order, pending: &mut Pending) -> Result<String, Failure> {
+    fn roll_back(&mut self, order: &Order, pending: &mut Pending) -> Result<String, Refusal> {
         if let Some(trial) = self.trial.take() {
             *pending = Pending { who: pending.who.clone(), ..trial.pending };
             return Ok(self.go_back(pending, "an operator's word"));
@@ -305,11 +331,9 @@ impl Updater {
         pending.to = signed.header.version.to_string();
         signed.header.suits(&self.release, self.floor())?;
         slot::verify(&self.slots.device, &signed.header)?;
-        if !order.now {
-            health::robot_is_idle()?;
-        }
+        idle_or_now(order)?;
         self.step("begun", pending, "back to the version before");
-        self.try_other(pending)
+        Ok(self.try_other(pending)?)
     }
 
     /// Has the other slot started once.
@@ -332,7 +356,8 @@ impl Updater {
         if now().saturating_sub(trial.looked) < HEALTH {
             return;
         }
-        let unmet = health::unmet(Path::new(RUN), &self.config, self.release.trial.latency_us);
+        let unmet = health::unmet(Path::new(RUN), &self.config, self.release.trial.latency_us, !trial.tested);
+        trial.tested |= unmet.is_empty();
         let now = now();
         trial.looked = now;
         if unmet != trial.unmet {
@@ -344,7 +369,10 @@ impl Updater {
         if trial.held_since.is_some_and(|since| now.saturating_sub(since) >= self.release.trial.hold()) {
             let pending = trial.pending.clone();
             let why = format!("everything held for {} s", self.release.trial.hold_seconds);
-            self.keep(&pending, &why);
+            if let Err(failure) = self.keep(&pending, &why) {
+                // On trial still: the limit brings the version before back.
+                say(&failure.to_string());
+            }
         } else if now >= limit {
             let (pending, why) = (trial.pending.clone(), trial.unmet.join("; "));
             let why = if why.is_empty() { "it was not sound for long enough".to_owned() } else { why };
@@ -353,12 +381,9 @@ impl Updater {
     }
 
     /// The version that runs stays.
-    fn keep(&mut self, pending: &Pending, why: &str) {
+    fn keep(&mut self, pending: &Pending, why: &str) -> Result<(), Failure> {
         let variables = Path::new(VARIABLES);
-        if let Err(failure) = slots::put_first(variables, &self.slots.own) {
-            // On trial still: the limit brings the version before back.
-            return say(&format!("version {} can't be kept: {failure}", pending.to));
-        }
+        slots::put_first(variables, &self.slots.own)?;
         if let Err(failure) = epoch::raise(self.release.epoch, variables, Path::new(KEPT)) {
             say(&failure.to_string());
         }
@@ -368,6 +393,7 @@ impl Updater {
         if let Err(error) = File::create(Path::new(RUN).join(SETTLED)) {
             say(&format!("{SETTLED}: {error}"));
         }
+        Ok(())
     }
 
     /// The version before comes back.
@@ -394,7 +420,7 @@ impl Updater {
         }
         self.ending = true;
         self.status.state = State::Restarting;
-        why.clone_into(&mut self.status.outcome);
+        (self.status.result, self.status.outcome) = (Ended::Done, why.to_owned());
         self.put();
         if let Err(failure) = fs::write(Path::new(RUN).join(RESTART), why).at(RESTART) {
             say(&failure.to_string());
