@@ -186,6 +186,8 @@ class Guest:
     """An emulated machine with the firmware's Secure Boot on, keys of the test enrolled, a TPM and a watchdog."""
 
     MEMORY_MIB = 512
+    # Whether the machine starts again where the box, its kernel or its watchdog asks for it; else it is off then.
+    STARTS_AGAIN = False
 
     def __init__(self, image, cache, keep=False):
         found = sorted(image.glob("vambrace-*.raw.zst"))
@@ -246,11 +248,11 @@ class Guest:
         self.processes.append(Process(command, self.folder / "swtpm.log"))
         command = [
             "qemu-system-x86_64", "-machine", "q35,smm=on,accel=tcg", "-cpu", "max", "-smp", "2", "-m", str(self.MEMORY_MIB),
-            "-nodefaults", "-display", "none", "-no-reboot",
+            "-nodefaults", "-display", "none", *([] if self.STARTS_AGAIN else ["-no-reboot"]),
             "-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1",
             "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={FIRMWARE}/OVMF_CODE_4M.secboot.fd",
             "-drive", f"if=pflash,format=raw,unit=1,file={self.folder}/vars.fd",
-            "-drive", f"if=none,id=disk,format=raw,file={self.disk}", "-device", "ide-hd,drive=disk,bootindex=1",
+            *self.drive(), "-device", "ide-hd,drive=disk",
             "-chardev", f"socket,id=tpm,path={control}", "-tpmdev", "emulator,id=tpm0,chardev=tpm",
             "-device", "tpm-crb,tpmdev=tpm0", "-device", "i6300esb", "-action", "watchdog=reset",
             "-serial", f"file:{self.folder}/serial.log", "-qmp", f"unix:{self.folder}/qmp.sock,server=on,wait=off",
@@ -268,6 +270,10 @@ class Guest:
         self.started = time.monotonic()
         self.qemu = Process(command, self.folder / "qemu.log")
         self.processes.append(self.qemu)
+
+    def drive(self):
+        """The disk, as the emulator is told of it."""
+        return ["-drive", f"if=none,id=disk,format=raw,file={self.disk}"]
 
     def check_alive(self):
         if not self.qemu.alive():

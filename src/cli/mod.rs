@@ -26,6 +26,7 @@ mod rule_text;
 mod run;
 mod status;
 mod top;
+mod update;
 mod when;
 
 use std::path::PathBuf;
@@ -93,6 +94,9 @@ enum Command {
     /// Verify, list or export what was recorded, as evidence.
     #[command(subcommand)]
     Evidence(evidence::EvidenceCommand),
+    /// Bring, keep or take back another version of the appliance image.
+    #[command(subcommand)]
+    Update(update::UpdateCommand),
     /// Show what passes, live, with verdicts: pcapng for Wireshark.
     Capture(capture::CaptureArgs),
     /// What Wireshark asks of an extcap program; see `vambrace-extcap`.
@@ -209,6 +213,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&context, &args),
         Command::Events(args) => events::run(&context, &args),
         Command::Evidence(command) => evidence::run(&context, &command),
+        Command::Update(command) => update::run(&context, &command),
         Command::Capture(args) => capture::run(&context, &args),
         Command::Extcap(args) => capture::extcap::run(&args),
         Command::Bench(args) => bench::run(&context, &args),

@@ -26,6 +26,7 @@ mod roles;
 mod sender;
 mod smtp;
 mod syslog;
+mod update;
 mod witness;
 
 use std::io::Write;

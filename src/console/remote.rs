@@ -15,6 +15,7 @@ use super::lockout::Lockout;
 use super::places::{Place, Places};
 use super::relay;
 use super::roles;
+use super::update::{Bundle, Updates};
 use super::witness::{Kept, Unkept};
 use crate::config::{Console, User};
 use crate::control::tls::{self, TlsError};
@@ -67,6 +68,8 @@ struct Visit {
     unfit: bool,
     /// The evidence that is fetched.
     reading: Option<Reading>,
+    /// The bundle that is handed over.
+    bundle: Option<Bundle>,
 }
 
 /// The remote API of one box.
@@ -81,6 +84,7 @@ pub(super) struct Remote {
     /// Who may fetch evidence, and who may capture.
     readers: Places,
     captures: Places,
+    updates: Updates,
     /// Requests that wait for the packet process.
     asking: (Mutex<usize>, Condvar),
     pub(super) outcomes: Arc<Outcomes>,
@@ -112,6 +116,7 @@ impl Remote {
             kept: Kept::new(&console.directory),
             readers: Places::new(evidence::READERS),
             captures: Places::new(relay::CAPTURES),
+            updates: Updates::default(),
             asking: Default::default(),
             outcomes: Arc::default(),
             stop,
@@ -230,7 +235,10 @@ impl Remote {
                     }
                 }
                 Ok(RequestLine { protocol: VERSION, person: None, request }) => {
-                    paced = !matches!(request, Request::EventLines { .. } | Request::EvidencePart { .. });
+                    paced = !matches!(
+                        request,
+                        Request::EventLines { .. } | Request::EvidencePart { .. } | Request::UpdatePart { .. }
+                    );
                     self.obey(request, user, person, visit)
                 }
                 Ok(RequestLine { protocol: VERSION, .. }) => {
@@ -327,6 +335,15 @@ impl Remote {
                         self.diagnostics.answer()
                     }
                 };
+            }
+            Request::UpdateStatus => return self.updates.status(),
+            Request::UpdatePart { from, base64 } => return self.updates.part(&mut visit.bundle, *from, base64),
+            Request::Update { order, now } => {
+                // An update may be what mends a packet process that does not answer: the updater keeps its steps itself.
+                if let Err(error) = self.ask(&request, Some(person)) {
+                    tracing::warn!(%error, user = person.user, "an order to the updater is not recorded yet");
+                }
+                return self.updates.order(&mut visit.bundle, *order, *now, person);
             }
             Request::EventLines { after, wait } => return self.lines(after, *wait),
             Request::Witness { checkpoint } => {

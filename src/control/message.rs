@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::patches::PatchReport;
+use super::update::{UpdateOrder, UpdateStatus, UpdateStep};
 
 /// Version of requests and responses; another one is refused with a sentence that says so.
 pub const VERSION: u32 = 1;
@@ -89,6 +90,25 @@ pub enum Request {
     },
     /// The configuration and the log, without secrets; only over the remote API.
     Diagnostics,
+    /// How updates of the appliance stand; only over the remote API, where its files are not at hand.
+    UpdateStatus,
+    /// Bytes of an update bundle; only over the remote API. The first part begins it anew.
+    UpdatePart {
+        /// Where in the bundle they stand.
+        from: u64,
+        /// The bytes, in base64.
+        base64: String,
+    },
+    /// An order to the updater; only over the remote API.
+    Update {
+        /// What.
+        order: UpdateOrder,
+        /// Although a program runs on the robot, or may.
+        #[serde(default)]
+        now: bool,
+    },
+    /// A step of an update: for the records. Only the appliance's updater may say so.
+    UpdateStep(UpdateStep),
     /// Somebody was given something over the remote API: for the records. Only the management process may say so.
     Given {
         /// What, and how much of it.
@@ -139,6 +159,11 @@ impl Request {
             Self::Capture { only_dropped: true, .. } => "capture of refused frames".to_owned(),
             Self::EvidenceFiles { .. } | Self::EvidencePart { .. } => "evidence".to_owned(),
             Self::Diagnostics => "diagnostics".to_owned(),
+            Self::UpdateStatus => "update status".to_owned(),
+            Self::UpdatePart { .. } => "update bundle".to_owned(),
+            Self::Update { order, now: false } => format!("update {}", order.name()),
+            Self::Update { order, now: true } => format!("update {} --now", order.name()),
+            Self::UpdateStep(_) => "update record".to_owned(),
             Self::Given { what } => what.clone(),
             Self::Troubles { .. } => "troubles".to_owned(),
             Self::Witness { .. } => "witness".to_owned(),
@@ -207,6 +232,13 @@ pub enum Response {
     Diagnostics {
         /// What the box tells of itself.
         texts: Vec<DiagnosticText>,
+    },
+    /// Answer to [`Request::UpdateStatus`].
+    Update(Box<UpdateStatus>),
+    /// Answer to [`Request::Update`]: it was left for the updater.
+    UpdateOrdered {
+        /// The mark by which the answer is known in [`UpdateStatus::order`].
+        mark: String,
     },
     /// It was done, and there is nothing to say of it.
     Done,

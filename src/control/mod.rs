@@ -15,6 +15,7 @@ mod patches;
 mod remote;
 mod server;
 pub mod tls;
+mod update;
 
 pub use client::{Captured, Client, ControlError, RequestLine, ResponseLine, read_line};
 pub use message::{
@@ -25,6 +26,7 @@ pub use message::{
 pub use patches::{PatchReport, PatchState, PatchStatus};
 pub use remote::{REMOTE_PORT, RemoteBox};
 pub use server::{Caller, Handler, Server, Stream, answer};
+pub use update::{UpdateOrder, UpdateResult, UpdateState, UpdateStatus, UpdateStep};
 
 /// Where the socket is, unless configured otherwise.
 pub const DEFAULT_PATH: &str = "/run/vambrace/control.sock";

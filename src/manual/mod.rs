@@ -120,6 +120,9 @@ pub mod decisions {
 
     #[doc = include_str!("decisions/0016-one-owner-of-the-wire.md")]
     pub mod d0016_one_owner_of_the_wire {}
+
+    #[doc = include_str!("decisions/0019-an-update-is-tried-once.md")]
+    pub mod d0019_an_update_is_tried_once {}
 }
 
 #[cfg(test)]

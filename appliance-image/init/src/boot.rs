@@ -16,8 +16,10 @@ use crate::latch::{self, Latch};
 use crate::log::Log;
 use crate::modules::{self, Modules};
 use crate::ports::{self, Port};
+use crate::release::{self, Release};
 use crate::rights::{ACCOUNT, CONSOLE, PASSWD, Role};
 use crate::service::Service;
+use crate::update::watch::Watch;
 use crate::watchdog::Watchdog;
 use crate::{Failure, clock, fsck, grow, management, mounts, power, reset, slots};
 
@@ -107,8 +109,18 @@ pub fn run() -> ExitCode {
         log.say("init", "there is no power button");
     }
     let mut services = services(&config, &log);
-    supervise(&mut services, &mut watchdog, &mut latch, &presses, &log);
-    end(&mut services, &mut watchdog, &mut latch, &log)
+    let mut updates = watch_updates(&all, &log);
+    let last = supervise(&mut services, &mut updates, &mut watchdog, &mut latch, &presses, &log);
+    end(&mut services, last, &mut watchdog, &mut latch, &log)
+}
+
+/// `None` where there can be no updates.
+fn watch_updates(all: &[Partition], log: &Log) -> Option<Watch> {
+    let release = Release::read(Path::new(release::FILE)).map_err(|failure| log.say("init", &failure.to_string())).ok();
+    let from = loaded_from();
+    let slot = all.iter().find(|it| it.uuid.is_some() && it.uuid == from).map(|it| it.name.as_str());
+    let watch = Watch::begin(release.as_ref(), slot, CONSOLE, Instant::now());
+    watch.map_err(|failure| log.say("init", &failure.to_string())).ok()
 }
 
 fn open_watchdog(modules: &mut Modules, log: &Log) -> Option<Watchdog> {
@@ -352,6 +364,7 @@ fn services(config: &Path, log: &Log) -> Vec<Service> {
     let file = config.display().to_string();
     let service = |name, role, command: &[&str]| Service::new(name, INIT.as_ref(), role, command);
     let mut services = vec![service("vambrace", Role::Guard, &[GUARD, "run", "--resume", "--config", &file])];
+    services.push(Service::as_root("updater", INIT.as_ref(), &["updater", &file]));
     let text = fs::read_to_string(config).unwrap_or_default();
     if management::has_console(&text) {
         services.push(service("console", Role::Console, &[GUARD, "console", "--config", &file]));
@@ -416,14 +429,15 @@ fn memory_in_use() -> Option<u64> {
     Some(kib("MemTotal:")?.saturating_sub(kib("MemAvailable:")?) / 1024)
 }
 
-/// Keeps the children running until somebody presses the power button.
+/// Keeps the children running until somebody presses the power button, or an update needs another start.
 fn supervise(
     services: &mut [Service],
+    updates: &mut Option<Watch>,
     watchdog: &mut Option<Watchdog>,
     latch: &mut Option<Latch>,
     presses: &Receiver<()>,
     log: &Log,
-) {
+) -> RebootCommand {
     let begun = Instant::now();
     let (mut told_memory, mut told_latch) = (false, false);
     let mut shared: Option<Instant> = None;
@@ -448,8 +462,13 @@ fn supervise(
             told_memory = true;
             memory_in_use().into_iter().for_each(|mib| log.say("init", &format!("{mib} MiB of memory in use")));
         }
+        if let Some(why) = updates.as_mut().and_then(|updates| updates.look(now, watchdog.is_some())) {
+            log.say("init", &format!("the box starts again: {why}"));
+            return RebootCommand::Restart;
+        }
         if presses.recv_timeout(TURN).is_ok() {
-            return log.say("init", "the power button was pressed");
+            log.say("init", "the power button was pressed");
+            return RebootCommand::PowerOff;
         }
     }
 }
@@ -468,8 +487,14 @@ fn feed(watchdog: &mut Option<Watchdog>, now: Instant, log: &Log) {
     }
 }
 
-/// Ends the children, of which the guard closes its evidence, then the file systems, then the power.
-fn end(services: &mut [Service], watchdog: &mut Option<Watchdog>, latch: &mut Option<Latch>, log: &Log) -> ExitCode {
+/// Ends the children, of which the guard closes its evidence, then the file systems, then the power or this run.
+fn end(
+    services: &mut [Service],
+    last: RebootCommand,
+    watchdog: &mut Option<Watchdog>,
+    latch: &mut Option<Latch>,
+    log: &Log,
+) -> ExitCode {
     services.iter().for_each(|service| service.signal(Signal::TERM));
     let asked = Instant::now();
     while services.iter().any(Service::is_running) && asked.elapsed() < GRACE {
@@ -482,7 +507,7 @@ fn end(services: &mut [Service], watchdog: &mut Option<Watchdog>, latch: &mut Op
     if let Some(Err(failure)) = latch.as_mut().map(Latch::look_now) {
         log.say("init", &format!("mode and policy are not latched: {failure}"));
     }
-    log.say("init", "the box turns itself off");
+    log.say("init", if last == RebootCommand::Restart { "the box starts again" } else { "the box turns itself off" });
     if let Err(error) = log.save(&Path::new(mounts::DATA).join("log/last")) {
         log.say("init", &format!("the log is lost: {error}"));
     }
@@ -490,7 +515,7 @@ fn end(services: &mut [Service], watchdog: &mut Option<Watchdog>, latch: &mut Op
     if let Err(error) = rustix::mount::unmount(mounts::DATA, rustix::mount::UnmountFlags::empty()) {
         log.say("init", &format!("the data partition is in use: {error}"));
     }
-    if let Err(error) = reboot(RebootCommand::PowerOff) {
+    if let Err(error) = reboot(last) {
         log.say("init", &format!("the power stays on: {error}"));
     }
     ExitCode::FAILURE

@@ -74,6 +74,14 @@ pub fn esp_to_write(device: &Path, place: &Path) -> Result<(), Failure> {
     fat(device, place, MountFlags::SYNCHRONOUS)
 }
 
+/// Mounts a slot that does not run, for the updater.
+///
+/// # Errors
+/// It is no FAT file system.
+pub fn slot(device: &Path, place: &Path, flags: MountFlags) -> Result<(), Failure> {
+    fat(device, place, flags)
+}
+
 fn fat(device: &Path, place: &Path, flags: MountFlags) -> Result<(), Failure> {
     fs::create_dir_all(place).at(&place.display().to_string())?;
     mount(device, place, "vfat", BARE.union(flags), c"umask=0077").at(&device.display().to_string())

@@ -38,7 +38,7 @@ pub enum Role {
 /// Account and group of the guard. No file of the image belongs to it.
 pub const ACCOUNT: u32 = 990;
 
-/// Account and group of the management process.
+/// Account and group of the management process: it leaves bundles and orders for the updater.
 pub const CONSOLE: u32 = 991;
 
 /// Accounts as programs look them up; that of the management process has the name of Debian's unit.

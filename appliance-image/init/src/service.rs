@@ -26,6 +26,7 @@ const WRONG: i32 = 2;
 pub struct Service {
     name: &'static str,
     launcher: OsString,
+    launch: bool,
     command: Vec<OsString>,
     /// Whether it starts again after it said that its configuration is wrong.
     insists: bool,
@@ -56,6 +57,7 @@ impl Service {
         Self {
             name,
             launcher: launcher.to_owned(),
+            launch: true,
             command: std::iter::once(&role.name()).chain(command).map(OsString::from).collect(),
             insists: role == Role::Guard,
             given_up: false,
@@ -65,13 +67,20 @@ impl Service {
         }
     }
 
+    /// A service that keeps root's rights: a part of this program that PID 1 shall outlive.
+    #[must_use]
+    pub fn as_root(name: &'static str, program: &OsStr, arguments: &[&str]) -> Self {
+        let command = arguments.iter().map(OsString::from).collect();
+        Self { launch: false, command, ..Self::new(name, program, Role::Guard, &[]) }
+    }
+
     /// Starts it if it does not run and its pause is over.
     pub fn keep(&mut self, now: Instant, log: &Log) {
         if self.running.is_some() || self.given_up || now < self.not_before {
             return;
         }
         let spawned = Command::new(&self.launcher)
-            .arg("launch")
+            .args(self.launch.then_some("launch"))
             .args(&self.command)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
