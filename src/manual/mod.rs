@@ -123,6 +123,9 @@ pub mod decisions {
 
     #[doc = include_str!("decisions/0019-an-update-is-tried-once.md")]
     pub mod d0019_an_update_is_tried_once {}
+
+    #[doc = include_str!("decisions/0020-who-sees-the-screen-owns-the-box.md")]
+    pub mod d0020_who_sees_the_screen_owns_the_box {}
 }
 
 #[cfg(test)]

@@ -91,7 +91,8 @@ pub fn carry_out(order: &Order, data: &Path, esp: &Path) -> Result<(), Failure> 
                 remove(&esp.join(name))?;
             }
             latch::forget(esp)?;
-            for place in ["config", "console", "claim", "update"] {
+            // What an update left there; the epoch stays: a box that is sold takes no older system for it.
+            for place in ["config", "console", "update/incoming"] {
                 empty(&data.join(place))?;
             }
             remove(&data.join("evidence/standing.json"))?;
@@ -100,7 +101,7 @@ pub fn carry_out(order: &Order, data: &Path, esp: &Path) -> Result<(), Failure> 
             return Err(Failure("a box that is in use is not wiped: reset it to factory state first".to_owned()));
         }
         What::Wipe => {
-            for place in ["console", "claim", "update", "evidence", "identity", "log"] {
+            for place in ["console", "update/incoming", "evidence", "identity", "log"] {
                 empty(&data.join(place))?;
             }
         }
@@ -172,6 +173,8 @@ mod tests {
                 "data/evidence/000001.pcapng",
                 "data/identity/key",
                 "data/log/last",
+                "data/update/epoch",
+                "data/update/incoming/bundle",
                 "stick/other",
             ] {
                 let path = place.join(file);
@@ -219,6 +222,7 @@ mod tests {
             "data/config/policy.toml",
             "data/console/claim",
             "data/evidence/standing.json",
+            "data/update/incoming/bundle",
         ] {
             assert!(!used.has(gone), "{gone}");
         }
@@ -227,6 +231,7 @@ mod tests {
             "data/evidence/evidence.key",
             "data/evidence/000001.pcapng",
             "data/identity/key",
+            "data/update/epoch",
         ] {
             assert!(used.has(kept), "{kept}");
         }
@@ -248,7 +253,9 @@ mod tests {
         {
             assert!(!used.has(gone), "{gone}");
         }
-        assert!(used.has("data/evidence") && used.has("esp/EFI/BOOT/BOOTX64.EFI"));
+        for kept in ["data/evidence", "data/update/epoch", "esp/EFI/BOOT/BOOTX64.EFI"] {
+            assert!(used.has(kept), "{kept}");
+        }
     }
 
     #[test]
