@@ -27,4 +27,5 @@ pub mod policy;
 pub mod record;
 pub mod robot;
 pub mod sys;
+pub mod update;
 pub mod verify;

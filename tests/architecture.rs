@@ -44,6 +44,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "patches",
             "policy",
             "record",
+            "update",
             "verify",
         ],
     ),
@@ -59,7 +60,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("engine", &["command", "event", "flow", "gate", "inspect", "jitter", "nic", "policy", "record", "robot"]),
     ("jitter", &["event", "flow"]),
     // Follows the event files and talks to the control socket like anybody; sees no frame and no record in the making.
-    ("console", &["config", "control", "document", "event", "export", "record", "sys"]),
+    ("console", &["config", "control", "document", "event", "export", "record", "sys", "update"]),
     ("learn", &["command", "event", "policy"]),
     ("export", &["command", "event"]),
     ("record", &["command", "event"]),
@@ -81,6 +82,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("index", &[]),
     ("manual", &[]),
     ("sys", &[]),
+    // Leaves bundles and orders for the appliance's updater.
+    ("update", &["control"]),
     // Shares nothing with the writer: what it knows stands in the manual.
     ("verify", &[]),
 ];

@@ -44,6 +44,7 @@ fn help_lists_every_command_of_the_contract() {
         "run",
         "status",
         "top",
+        "update",
     ];
     if cfg!(feature = "lab") {
         expected.push("lab");

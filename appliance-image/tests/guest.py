@@ -17,7 +17,7 @@ OWNER = "76616d62-7261-6365-1000-000000000000"
 
 TOOLS = {
     "qemu-system-x86_64": "qemu-system-x86", "swtpm": "swtpm", "mcopy": "mtools", "sgdisk": "gdisk", "debugfs": "e2fsprogs",
-    "zstd": "zstd", "ip": "iproute2", "ethtool": "ethtool", "sbattach": "sbsigntool",
+    "mkfs.fat": "dosfstools", "zstd": "zstd", "ip": "iproute2", "ethtool": "ethtool", "sbattach": "sbsigntool",
 }
 
 
@@ -186,6 +186,8 @@ class Guest:
     """An emulated machine with the firmware's Secure Boot on, keys of the test enrolled, a TPM and a watchdog."""
 
     MEMORY_MIB = 512
+    # Whether the machine starts again where the box, its kernel or its watchdog asks for it; else it is off then.
+    STARTS_AGAIN = False
 
     def __init__(self, image, cache, keep=False):
         found = sorted(image.glob("vambrace-*.raw.zst"))
@@ -197,6 +199,7 @@ class Guest:
         self.cache, self.keep = cache, keep
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="vbimg-"))
         self.disk = self.folder / "disk.raw"
+        self.stick_image = None
         self.processes = []
 
     def __enter__(self):
@@ -245,11 +248,11 @@ class Guest:
         self.processes.append(Process(command, self.folder / "swtpm.log"))
         command = [
             "qemu-system-x86_64", "-machine", "q35,smm=on,accel=tcg", "-cpu", "max", "-smp", "2", "-m", str(self.MEMORY_MIB),
-            "-nodefaults", "-display", "none", "-no-reboot",
+            "-nodefaults", "-display", "none", *([] if self.STARTS_AGAIN else ["-no-reboot"]),
             "-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1",
             "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={FIRMWARE}/OVMF_CODE_4M.secboot.fd",
             "-drive", f"if=pflash,format=raw,unit=1,file={self.folder}/vars.fd",
-            "-drive", f"if=none,id=disk,format=raw,file={self.disk}", "-device", "ide-hd,drive=disk,bootindex=1",
+            *self.drive(), "-device", "ide-hd,drive=disk",
             "-chardev", f"socket,id=tpm,path={control}", "-tpmdev", "emulator,id=tpm0,chardev=tpm",
             "-device", "tpm-crb,tpmdev=tpm0", "-device", "i6300esb", "-action", "watchdog=reset",
             "-serial", f"file:{self.folder}/serial.log", "-qmp", f"unix:{self.folder}/qmp.sock,server=on,wait=off",
@@ -258,12 +261,19 @@ class Guest:
             backend = f"tap,id={name},ifname={tap},script=no,downscript=no" if tap else f"hubport,id={name},hubid={number}"
             device = f"e1000e,netdev={name},mac=52:54:00:76:62:0{number},addr=0x{number + 2},romfile="
             command += ["-netdev", backend, "-device", device]
+        if self.stick_image:
+            command += ["-device", "qemu-xhci,addr=0x10", "-drive", f"if=none,id=stick,format=raw,file={self.stick_image}",
+                        "-device", "usb-storage,drive=stick,removable=on"]
         end = time.time() + 20
         while not control.exists() and time.time() < end:
             time.sleep(0.02)
         self.started = time.monotonic()
         self.qemu = Process(command, self.folder / "qemu.log")
         self.processes.append(self.qemu)
+
+    def drive(self):
+        """The disk, as the emulator is told of it."""
+        return ["-drive", f"if=none,id=disk,format=raw,file={self.disk}"]
 
     def check_alive(self):
         if not self.qemu.alive():
@@ -310,6 +320,25 @@ class Guest:
                 first, last = int(words[1]), int(words[2])
                 return first * 512, (last - first + 1) * 512
         raise Failed(f"the disk has no partition {name}")
+
+    def stick(self, files):
+        """A USB stick with a FAT file system and files on it, in the box from the next start on; None takes it out."""
+        self.stick_image = None
+        if files is None:
+            return
+        self.stick_image = self.folder / "stick.raw"
+        with open(self.stick_image, "wb") as image:
+            image.truncate(64 << 20)
+        run(["mkfs.fat", "-F", "32", "-n", "STICK", self.stick_image])
+        for name, text in files.items():
+            path = self.folder / f"stick-{name}"
+            path.write_text(text)
+            run(["mcopy", "-o", "-i", self.stick_image, path, f"::{name}"])
+
+    def enlarge(self, mebibytes):
+        """A disk of this size, as the image is written to one."""
+        with open(self.disk, "r+b") as disk:
+            disk.truncate(mebibytes << 20)
 
     def wipe(self, name):
         """Overwrites the first mebibyte of a partition, where its file system begins."""

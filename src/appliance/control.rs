@@ -16,7 +16,7 @@ use super::pulse::{Bypass, Pulse};
 use super::standing::{Bypassed, Standing};
 use crate::config::{Account, BypassDriver, Config};
 use crate::control::{
-    Caller, FailureKind, Handler, Learned, Learning, Outcome, Person, PolicyText, Request, Response, Stream,
+    Caller, FailureKind, Handler, Learned, Learning, Outcome, Person, PolicyText, Request, Response, Stream, UpdateStep,
 };
 use crate::engine::{Mode, Rules, WorkerShared};
 use crate::event::{Notice, Text};
@@ -58,6 +58,9 @@ const TRY_AGAIN: Duration = Duration::from_secs(10);
 
 /// Who says nothing for so long has nothing to say.
 const SAID: Duration = Duration::from_secs(30);
+
+/// Steps of an update.
+const STEPS: [&str; 6] = ["refused", "begun", "written", "tried", "committed", "reverted"];
 
 /// Most sentences that are shown of the management process.
 const SENTENCES: usize = 16;
@@ -439,6 +442,29 @@ impl Orders {
         Response::Learn(learning)
     }
 
+    /// Records a step of an update. The updater is root, or asks with the account that this process has; others have
+    /// accounts of their own.
+    fn update_step(&self, step: &UpdateStep, uid: u32, from_afar: bool) -> Response {
+        if from_afar || (uid != 0 && uid != rustix::process::geteuid().as_raw()) {
+            return Response::failed(FailureKind::Usage, "only the box's updater tells of its steps");
+        }
+        let Some(name) = STEPS.into_iter().find(|name| *name == step.step) else {
+            let known = STEPS.join(", ");
+            return Response::failed(FailureKind::Usage, format!("an update has no step {:?}, but {known}", step.step));
+        };
+        let notice = Notice::Update {
+            step: name,
+            from: Text::new(step.from.as_bytes()),
+            to: Text::new(step.to.as_bytes()),
+            who: Text::new(step.who.as_bytes()),
+            why: Text::new(step.why.as_bytes()),
+        };
+        match self.shared.notices.push(notice) {
+            Ok(()) => Response::Done,
+            Err(_) => Response::failed(FailureKind::Failed, "too much waits to be recorded; try again"),
+        }
+    }
+
     /// Keeps what the management process can't do, for `status`.
     fn console_says(&self, sentences: Vec<String>) -> Response {
         let sentences = sentences.into_iter().take(SENTENCES).map(|it| it.chars().take(300).collect()).collect();
@@ -532,8 +558,13 @@ impl Orders {
             Request::Witness { .. }
             | Request::Denied { .. }
             | Request::Given { .. }
+            | Request::Diagnostics
             | Request::EvidenceFiles { .. }
+            | Request::UpdateStatus
+            | Request::UpdatePart { .. }
+            | Request::Update { .. }
             | Request::EvidencePart { .. } => Response::Done,
+            Request::UpdateStep(step) => self.update_step(&step, uid, from_afar),
             Request::Troubles { sentences } => self.console_says(sentences),
         }
     }

@@ -9,6 +9,7 @@ mod auditor;
 mod console;
 mod evidence;
 mod mail;
+mod management;
 mod read;
 mod sample;
 mod size;
@@ -26,6 +27,7 @@ pub use auditor::{Auditor, NoAuditor};
 pub use console::{Console, Metrics, Role, Syslog, Transport, User, Which, WitnessBox};
 pub use evidence::Evidence;
 pub use mail::{MailTo, Security};
+pub use management::Management;
 pub use sample::SAMPLE;
 pub use size::Size;
 
@@ -37,6 +39,9 @@ pub struct Config {
     pub mode: Mode,
     /// The network ports.
     pub ports: Ports,
+    /// The management port's place in the network.
+    #[serde(default)]
+    pub management: Management,
     /// What the wire does when the box can't judge.
     #[serde(default)]
     pub fail: Fail,

@@ -21,6 +21,8 @@ pub(super) fn config(name: &str, text: &str) -> Result<Config, Problems> {
     let root = source.root();
     let mode = root.require("mode", MODE_MEND).and_then(|value| value.choice(&Mode::NAMED));
     let ports = ports(&root);
+    let management =
+        root.table("management").map_or_else(Default::default, |table| super::management::management(&table));
     let bypass = root.table("bypass").map_or_else(Bypass::default, |table| bypass(&table));
     let fail = root.table("fail").map_or_else(Fail::default, |table| fail(&table, &bypass));
     let link = root.table("link").map_or_else(Link::default, |table| {
@@ -59,6 +61,7 @@ pub(super) fn config(name: &str, text: &str) -> Result<Config, Problems> {
     let whole = mode.zip(ports).map(|(mode, ports)| Config {
         mode,
         ports,
+        management,
         fail,
         bypass,
         link,

@@ -15,6 +15,14 @@ robot = "enp2s0"
 # Optional. Without it events stay in the local store and on the control socket.
 # management = "enp3s0"
 
+# Where the management port is in the network. Only the appliance image sets its port up by this; elsewhere the system does.
+[management]
+# An address of its own, with the length of the network's prefix; the router to other networks.
+# address = "192.168.1.5/24"
+# gateway = "192.168.1.1"
+# Time servers by address: the box looks no names up. Without any, the clock is the board's.
+ntp = []
+
 [fail]
 # What the wire does when the packet process has ended unasked and no successor judges frames within 100 ms:
 # by_mode | closed | open. Open means that the kernel carries every frame until the successor is ready; it is recorded, and
@@ -157,6 +165,9 @@ directory = "/var/lib/vambrace/console"
 # certificate = "/etc/vambrace/box.pem"
 # key = "/etc/vambrace/box.key"
 # client_ca = "/etc/vambrace/ca.pem"
+# Whether the box makes these three when it is claimed: it shows a secret until somebody who knows it has become its first
+# engineer with `vambrace --box HOST claim`. Off, so that nobody can come before the one who configures; `listen` goes with it.
+claim = false
 
 # Who may use it: viewer (status, events, policy), auditor (the same, and evidence), operator (what a viewer may, and modes
 # that do not weaken), engineer (everything, live captures too), witness (another box that pushes its checkpoints here).

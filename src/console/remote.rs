@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+use super::diagnostics::Diagnostics;
 use super::evidence::{self, Reading};
 use super::lockout::Lockout;
 use super::places::{Place, Places};
 use super::relay;
 use super::roles;
+use super::update::{Bundle, Updates};
 use super::witness::{Kept, Unkept};
 use crate::config::{Console, User};
 use crate::control::tls::{self, TlsError};
@@ -66,6 +68,8 @@ struct Visit {
     unfit: bool,
     /// The evidence that is fetched.
     reading: Option<Reading>,
+    /// The bundle that is handed over.
+    bundle: Option<Bundle>,
 }
 
 /// The remote API of one box.
@@ -74,11 +78,13 @@ pub(super) struct Remote {
     users: Vec<User>,
     socket: PathBuf,
     records: PathBuf,
+    diagnostics: Diagnostics,
     lockout: Lockout,
     kept: Kept,
     /// Who may fetch evidence, and who may capture.
     readers: Places,
     captures: Places,
+    updates: Updates,
     /// Requests that wait for the packet process.
     asking: (Mutex<usize>, Condvar),
     pub(super) outcomes: Arc<Outcomes>,
@@ -94,6 +100,7 @@ impl Remote {
         console: &Console,
         socket: &Path,
         records: &Path,
+        diagnostics: Diagnostics,
         stop: Arc<AtomicBool>,
     ) -> Result<Option<Self>, TlsError> {
         let (Some(certificate), Some(key), Some(ca)) = (&console.certificate, &console.key, &console.client_ca) else {
@@ -104,10 +111,12 @@ impl Remote {
             users: console.users.clone(),
             socket: socket.to_owned(),
             records: records.to_owned(),
+            diagnostics,
             lockout: Lockout::default(),
             kept: Kept::new(&console.directory),
             readers: Places::new(evidence::READERS),
             captures: Places::new(relay::CAPTURES),
+            updates: Updates::default(),
             asking: Default::default(),
             outcomes: Arc::default(),
             stop,
@@ -226,7 +235,10 @@ impl Remote {
                     }
                 }
                 Ok(RequestLine { protocol: VERSION, person: None, request }) => {
-                    paced = !matches!(request, Request::EventLines { .. } | Request::EvidencePart { .. });
+                    paced = !matches!(
+                        request,
+                        Request::EventLines { .. } | Request::EvidencePart { .. } | Request::UpdatePart { .. }
+                    );
                     self.obey(request, user, person, visit)
                 }
                 Ok(RequestLine { protocol: VERSION, .. }) => {
@@ -311,6 +323,27 @@ impl Remote {
                     return Response::failed(FailureKind::Failed, "no place for it");
                 };
                 return reading.part(&self.records, file, *from);
+            }
+            Request::Diagnostics => {
+                // Nothing is handed out that is not recorded.
+                return match self.ask(&request, Some(person)) {
+                    Ok(failed @ Response::Failed { .. }) => failed,
+                    Ok(_) => self.diagnostics.answer(),
+                    // A box that is half dead is what it is for.
+                    Err(error) => {
+                        tracing::warn!(%error, user = person.user, "diagnostics are not recorded");
+                        self.diagnostics.answer()
+                    }
+                };
+            }
+            Request::UpdateStatus => return self.updates.status(),
+            Request::UpdatePart { from, base64 } => return self.updates.part(&mut visit.bundle, *from, base64),
+            Request::Update { order, now } => {
+                // An update may be what mends a packet process that does not answer: the updater keeps its steps itself.
+                if let Err(error) = self.ask(&request, Some(person)) {
+                    tracing::warn!(%error, user = person.user, "an order to the updater is not recorded yet");
+                }
+                return self.updates.order(&mut visit.bundle, *order, *now, person);
             }
             Request::EventLines { after, wait } => return self.lines(after, *wait),
             Request::Witness { checkpoint } => {

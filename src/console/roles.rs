@@ -25,6 +25,7 @@ pub(super) fn may(role: Role, request: &Request) -> Result<(), String> {
         | Request::LearnStatus
         | Request::Events
         | Request::EventLines { .. }
+        | Request::UpdateStatus
         | Request::Patches { again: false } => return Ok(()),
         Request::Patches { again: true } | Request::KeepFrames | Request::Bypass { for_seconds: None } => {
             Role::Operator
@@ -34,14 +35,19 @@ pub(super) fn may(role: Role, request: &Request) -> Result<(), String> {
         Request::Mode { .. }
         | Request::PolicyApply { .. }
         | Request::PolicyRollback
+        // The configuration says who may come in from where.
+        | Request::Diagnostics
         | Request::LearnStart
         | Request::LearnStop => Role::Engineer,
+        // Who may change what runs may change what is allowed.
+        Request::UpdatePart { .. } | Request::Update { .. } => Role::Engineer,
         // Frames hold what people type and what a cell makes.
         Request::Capture { .. } => Role::Engineer,
         Request::EvidenceFiles { .. } | Request::EvidencePart { .. } => Role::Auditor,
         Request::Witness { .. } | Request::Denied { .. } | Request::Given { .. } | Request::Troubles { .. } => {
             return Err("only the management process tells what became of others".to_owned());
         }
+        Request::UpdateStep(_) => return Err("only the box's updater tells of its steps".to_owned()),
     };
     // An auditor looks and changes nothing.
     let fine = match least {
@@ -58,6 +64,7 @@ pub(super) fn may(role: Role, request: &Request) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::{UpdateOrder, UpdateStep};
 
     #[test]
     fn each_role_may_what_it_is_for() {
@@ -81,10 +88,16 @@ mod tests {
             (mode("learn"), [false, false, false, true, false]),
             (mode("nonsense"), [false, false, false, true, false]),
             (apply, [false, false, false, true, false]),
+            (Request::Diagnostics, [false, false, false, true, false]),
             (Request::PolicyRollback, [false, false, false, true, false]),
             (Request::LearnStart, [false, false, false, true, false]),
             (Request::LearnStop, [false, false, false, true, false]),
             (Request::Capture { only_dropped: true, snap: 64 }, [false, false, false, true, false]),
+            (Request::UpdateStatus, [true, true, true, true, false]),
+            (Request::UpdatePart { from: 0, base64: String::new() }, [false, false, false, true, false]),
+            (Request::Update { order: UpdateOrder::Apply, now: false }, [false, false, false, true, false]),
+            (Request::Update { order: UpdateOrder::Rollback, now: true }, [false, false, false, true, false]),
+            (Request::UpdateStep(UpdateStep::default()), [false; 5]),
             (Request::EvidenceFiles { after: 0 }, [false, true, false, true, false]),
             (Request::EvidencePart { file: String::new(), from: 0 }, [false, true, false, true, false]),
             (Request::Denied { what: String::new(), why: String::new() }, [false; 5]),

@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::patches::PatchReport;
+use super::update::{UpdateOrder, UpdateStatus, UpdateStep};
 
 /// Version of requests and responses; another one is refused with a sentence that says so.
 pub const VERSION: u32 = 1;
@@ -87,6 +88,27 @@ pub enum Request {
         /// From which byte on.
         from: u64,
     },
+    /// The configuration and the log, without secrets; only over the remote API.
+    Diagnostics,
+    /// How updates of the appliance stand; only over the remote API, where its files are not at hand.
+    UpdateStatus,
+    /// Bytes of an update bundle; only over the remote API. The first part begins it anew.
+    UpdatePart {
+        /// Where in the bundle they stand.
+        from: u64,
+        /// The bytes, in base64.
+        base64: String,
+    },
+    /// An order to the updater; only over the remote API.
+    Update {
+        /// What.
+        order: UpdateOrder,
+        /// Although a program runs on the robot, or may.
+        #[serde(default)]
+        now: bool,
+    },
+    /// A step of an update: for the records. Only the appliance's updater may say so.
+    UpdateStep(UpdateStep),
     /// Somebody was given something over the remote API: for the records. Only the management process may say so.
     Given {
         /// What, and how much of it.
@@ -136,6 +158,12 @@ impl Request {
             Self::Capture { only_dropped: false, .. } => "capture".to_owned(),
             Self::Capture { only_dropped: true, .. } => "capture of refused frames".to_owned(),
             Self::EvidenceFiles { .. } | Self::EvidencePart { .. } => "evidence".to_owned(),
+            Self::Diagnostics => "diagnostics".to_owned(),
+            Self::UpdateStatus => "update status".to_owned(),
+            Self::UpdatePart { .. } => "update bundle".to_owned(),
+            Self::Update { order, now: false } => format!("update {}", order.name()),
+            Self::Update { order, now: true } => format!("update {} --now", order.name()),
+            Self::UpdateStep(_) => "update record".to_owned(),
             Self::Given { what } => what.clone(),
             Self::Troubles { .. } => "troubles".to_owned(),
             Self::Witness { .. } => "witness".to_owned(),
@@ -200,6 +228,18 @@ pub enum Response {
         /// The bytes, in base64; none at the file's end.
         base64: String,
     },
+    /// Answer to [`Request::Diagnostics`].
+    Diagnostics {
+        /// What the box tells of itself.
+        texts: Vec<DiagnosticText>,
+    },
+    /// Answer to [`Request::UpdateStatus`].
+    Update(Box<UpdateStatus>),
+    /// Answer to [`Request::Update`]: it was left for the updater.
+    UpdateOrdered {
+        /// The mark by which the answer is known in [`UpdateStatus::order`].
+        mark: String,
+    },
     /// It was done, and there is nothing to say of it.
     Done,
     /// It was not done.
@@ -217,6 +257,15 @@ impl Response {
     pub fn failed(kind: FailureKind, message: impl Into<String>) -> Self {
         Self::Failed { kind, messages: vec![message.into()] }
     }
+}
+
+/// A text for those who help.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiagnosticText {
+    /// Its name, without folders.
+    pub name: String,
+    /// What it says, without secrets.
+    pub text: String,
 }
 
 /// A file of the evidence store.

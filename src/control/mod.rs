@@ -15,16 +15,18 @@ mod patches;
 mod remote;
 mod server;
 pub mod tls;
+mod update;
 
 pub use client::{Captured, Client, ControlError, RequestLine, ResponseLine, read_line};
 pub use message::{
-    ConversationStatus, EvidenceFile, FailureKind, InputStatus, Learned, Learning, Outcome, Person, PolicyText,
-    PortStatus, QuarantineStatus, RecordStatus, Request, Response, RobotStatus, Status, StreamStatus, TimesStatus,
-    TrafficStatus, VERSION, WitnessStatus,
+    ConversationStatus, DiagnosticText, EvidenceFile, FailureKind, InputStatus, Learned, Learning, Outcome, Person,
+    PolicyText, PortStatus, QuarantineStatus, RecordStatus, Request, Response, RobotStatus, Status, StreamStatus,
+    TimesStatus, TrafficStatus, VERSION, WitnessStatus,
 };
 pub use patches::{PatchReport, PatchState, PatchStatus};
 pub use remote::{REMOTE_PORT, RemoteBox};
 pub use server::{Caller, Handler, Server, Stream, answer};
+pub use update::{UpdateOrder, UpdateResult, UpdateState, UpdateStatus, UpdateStep};
 
 /// Where the socket is, unless configured otherwise.
 pub const DEFAULT_PATH: &str = "/run/vambrace/control.sock";

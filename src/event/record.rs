@@ -434,6 +434,19 @@ pub enum Notice {
         /// Why it failed or was denied.
         why: Text<64>,
     },
+    /// A step of an update of the appliance.
+    Update {
+        /// `refused`, `begun`, `written`, `tried`, `committed` or `reverted`.
+        step: &'static str,
+        /// The version before.
+        from: Text<24>,
+        /// The version that was to come; empty where no bundle said so.
+        to: Text<24>,
+        /// Who ordered it.
+        who: Text<48>,
+        /// Why.
+        why: Text<80>,
+    },
     /// Other virtual patches have their deny rules in force, beside the policy.
     Patches {
         /// Version of the pack.

@@ -217,6 +217,19 @@ fn of_notice(notice: &Notice, names: &Names) -> String {
             let why = if why.is_empty() { String::new() } else { format!(": {why}") };
             format!("{who} asked from {address} for {request}: {answer}{why}.")
         }
+        Notice::Update { step, from, to, who, why } => {
+            let to = if to.is_empty() { "a version not known".to_owned() } else { to.to_string() };
+            let became = match *step {
+                "refused" => "was refused",
+                "begun" => "begins",
+                "written" => "is written; the box starts again to try it",
+                "tried" => "is on trial",
+                "committed" => "stays",
+                _ => "did not stay",
+            };
+            let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+            format!("The update from {from} to {to}, ordered by {who}, {became}{why}.")
+        }
         Notice::Patches { pack, in_force, generation, version } => {
             let of = match version {
                 Some((major, minor, bugfix)) => format!("software {major}.{minor}.{bugfix}"),

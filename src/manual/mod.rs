@@ -32,6 +32,9 @@ pub mod policy_rtde_and_modbus {}
 #[doc = include_str!("fmea.md")]
 pub mod fmea {}
 
+#[doc = include_str!("security-features.md")]
+pub mod security_features {}
+
 #[doc = include_str!("reasons.md")]
 pub mod reasons {}
 
@@ -120,6 +123,12 @@ pub mod decisions {
 
     #[doc = include_str!("decisions/0017-a-stop-is-proposed-unseen.md")]
     pub mod d0017_a_stop_is_proposed_unseen {}
+
+    #[doc = include_str!("decisions/0019-an-update-is-tried-once.md")]
+    pub mod d0019_an_update_is_tried_once {}
+
+    #[doc = include_str!("decisions/0020-who-sees-the-screen-owns-the-box.md")]
+    pub mod d0020_who_sees_the_screen_owns_the_box {}
 }
 
 #[cfg(test)]

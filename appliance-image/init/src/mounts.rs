@@ -74,9 +74,38 @@ pub fn esp_to_write(device: &Path, place: &Path) -> Result<(), Failure> {
     fat(device, place, MountFlags::SYNCHRONOUS)
 }
 
+/// Mounts a slot that does not run, for the updater.
+///
+/// # Errors
+/// It is no FAT file system.
+pub fn slot(device: &Path, place: &Path, flags: MountFlags) -> Result<(), Failure> {
+    fat(device, place, flags)
+}
+
 fn fat(device: &Path, place: &Path, flags: MountFlags) -> Result<(), Failure> {
     fs::create_dir_all(place).at(&place.display().to_string())?;
     mount(device, place, "vfat", BARE.union(flags), c"umask=0077").at(&device.display().to_string())
+}
+
+/// Mounts an EFI system partition for as long as `work` takes, at a place of its own.
+///
+/// # Errors
+/// It is no FAT file system, or what `work` says.
+pub fn with_esp<T>(
+    device: &Path,
+    to_write: bool,
+    work: impl FnOnce(&Path) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let place = Path::new("/run/esp");
+    if to_write {
+        esp_to_write(device, place)?
+    } else {
+        esp(device, place)?
+    }
+    let done = work(place);
+    let unmounted = rustix::mount::unmount(place, rustix::mount::UnmountFlags::empty());
+    let done = done?;
+    unmounted.at("/run/esp").map(|()| done)
 }
 
 /// Nothing writes beside the mounted places from here on.

@@ -60,6 +60,19 @@ impl Line<'_> {
                         super::wire(object, "why", why);
                     }
                 }
+                Notice::Update { step, from, to, who, why } => {
+                    object.text("kind", "update");
+                    object.text("step", step);
+                    super::wire(object, "from", from);
+                    for (key, text) in [("to", to.as_bytes()), ("who", who.as_bytes())] {
+                        if !text.is_empty() {
+                            object.text(key, &String::from_utf8_lossy(text));
+                        }
+                    }
+                    if !why.is_empty() {
+                        super::wire(object, "why", why);
+                    }
+                }
                 Notice::Patches { pack, in_force, generation, version } => {
                     object.text("kind", "patches");
                     object.number("pack", *pack);
