@@ -7,6 +7,7 @@
 
 #[cfg(test)]
 mod certificates;
+mod clock;
 mod evidence;
 pub mod keys;
 mod listen;
@@ -37,6 +38,7 @@ use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use self::clock::Clock;
 use self::listen::{Bounds, listen};
 use self::mail::Mailer;
 use self::metrics::Metrics;
@@ -141,8 +143,9 @@ pub fn run(config: &Config) -> Result<(), ConsoleError> {
     // The folder is what all of them need; the rest is each one's own.
     std::fs::create_dir_all(&console.directory).map_err(needs(console.directory.display().to_string()))?;
     let mut senders = Vec::new();
+    let clock = Arc::new(Clock::new(socket));
     for to in &console.syslog {
-        let made = Sender::new(to, records, &console.directory, Arc::clone(&stop));
+        let made = Sender::new(to, records, &console.directory, Arc::clone(&clock), Arc::clone(&stop));
         senders.extend(parts.note(&format!("receiver {}", to.name), made).map(|sender| (to.name.clone(), sender)));
     }
     let mailer = console

@@ -117,6 +117,12 @@ pub mod decisions {
 
     #[doc = include_str!("decisions/0016-one-owner-of-the-wire.md")]
     pub mod d0016_one_owner_of_the_wire {}
+
+    #[doc = include_str!("decisions/0017-one-worker-for-one-robot.md")]
+    pub mod d0017_one_worker_for_one_robot {}
+
+    #[doc = include_str!("decisions/0018-busy-unless-asked.md")]
+    pub mod d0018_busy_unless_asked {}
 }
 
 #[cfg(test)]
