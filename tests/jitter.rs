@@ -568,7 +568,7 @@ fn a_silence_is_told_of_while_it_lasts_also_by_a_worker_that_sleeps() {
     let told = line.vambrace.waits_for("the silence", silent, |event| event["notice"]["over"] == false);
     let (long, usual) = (told["notice"]["silent_us"].as_u64().unwrap(), told["notice"]["period_us"].as_u64().unwrap());
     // Two beats, a look each millisecond, and what a busy machine adds.
-    assert!((2 * usual..3 * usual).contains(&long) && (19_000..25_000).contains(&usual), "{told}");
+    assert!((2 * usual..3 * usual).contains(&long) && (19_000..60_000).contains(&usual), "{told}");
     let sentence = told["notice"]["sentence"].as_str().unwrap();
     assert!(sentence.contains("is silent: nothing reached the plant port for "), "{sentence}");
 }
