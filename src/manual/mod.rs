@@ -129,6 +129,12 @@ pub mod decisions {
 
     #[doc = include_str!("decisions/0020-who-sees-the-screen-owns-the-box.md")]
     pub mod d0020_who_sees_the_screen_owns_the_box {}
+
+    #[doc = include_str!("decisions/0021-one-worker-for-one-robot.md")]
+    pub mod d0021_one_worker_for_one_robot {}
+
+    #[doc = include_str!("decisions/0022-busy-unless-asked.md")]
+    pub mod d0022_busy_unless_asked {}
 }
 
 #[cfg(test)]
