@@ -326,6 +326,30 @@ fn ports_and_connections_that_the_robot_opens() {
     assert_eq!(admit("plc", Service::Rtde, Toward::Robot), Reason::Allowed);
 }
 
+/// What is said inside TLS is not read, so that the endpoint is all that a rule can name.
+#[test]
+fn modbus_in_tls_is_open_by_endpoint_alone() {
+    let policy = compile(
+        "[[allow]]\nid = \"tls\"\nfrom = \"hmi\"\nservice = \"tcp/802\"\n\
+         [[allow]]\nid = \"plain\"\nfrom = \"plc\"\nservice = \"modbus\"\n",
+    );
+    let admit = |from: &str, service, opened| {
+        let from = assets().iter().find(|asset| asset.name == from).unwrap().address;
+        policy.admit(policy.client(from), service, opened, 0).reason
+    };
+    assert_eq!(Service::of_tcp_port(802), Service::Tcp(802));
+    assert_eq!(admit("hmi", Service::Tcp(802), Toward::Robot), Reason::Allowed);
+    assert_eq!(admit("hmi", Service::Modbus, Toward::Robot), Reason::NoServiceRule, "not without TLS");
+    assert_eq!(admit("hmi", Service::Udp(802), Toward::Robot), Reason::NoServiceRule);
+    assert_eq!(admit("hmi", Service::Tcp(802), Toward::Plant), Reason::EgressNotAllowed);
+    assert_eq!(admit("plc", Service::Modbus, Toward::Robot), Reason::Allowed);
+    assert_eq!(admit("plc", Service::Tcp(802), Toward::Robot), Reason::NoServiceRule, "nor inside it");
+    assert_eq!(
+        policy.admit(policy.client(address("10.20.0.99")), Service::Tcp(802), Toward::Robot, 0).reason,
+        Reason::NoRuleForClient
+    );
+}
+
 #[test]
 fn the_strictest_refusal_of_a_client_and_service_counts() {
     const ESCALATE: &str = "[refusal]\nescalate = { refusals = 0, within = \"10s\", quarantine = \"5m\" }\n";

@@ -32,6 +32,9 @@ pub mod policy_rtde_and_modbus {}
 #[doc = include_str!("fmea.md")]
 pub mod fmea {}
 
+#[doc = include_str!("protocol-facts.md")]
+pub mod protocol_facts {}
+
 #[doc = include_str!("reasons.md")]
 pub mod reasons {}
 
