@@ -131,6 +131,11 @@ fn script_functions_assignments_and_targets() {
     assert_eq!(cell.script("movel(p[0,0,0,0,0,0])"), Reason::CommandNotAllowed);
     assert_eq!(cell.script("movej(get_inverse_kin(p[0,0,0,0,0,0]))"), Reason::CommandNotAllowed, "calls inside calls");
     assert_eq!(cell.script("digital_out[3]=True"), Reason::CommandNotAllowed);
+    assert_eq!(
+        cell.script("tool_digital_out[0] = True"),
+        Reason::CommandNotAllowed,
+        "one of the same family, if there is one"
+    );
     assert_eq!(cell.script("power on"), Reason::KindNotAllowed);
     assert_eq!(cell.script("socket_open(\"10.20.0.30\", 4000)"), Reason::Allowed);
     assert_eq!(cell.script("socket_open(\"10.20.0.30\", 4001)"), Reason::TargetNotAllowed);

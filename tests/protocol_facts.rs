@@ -144,6 +144,15 @@ fn every_code_that_is_known_is_in_a_row() {
         }
         assert!(words.contains(&*format!("{:02X}", code.0)), "function {:02X}, {name}, is in no row", code.0);
     }
+    let arguments = self::page("src/manual/external-control.md");
+    for function in external_control::Function::ALL {
+        let row = arguments.lines().find(|line| line.starts_with(&format!("| `{}` |", function.name())));
+        for argument in function.parameters() {
+            let len = if argument.len == 1 { String::new() } else { format!(" ({})", argument.len) };
+            let wanted = format!("`{}`{len}", argument.name);
+            assert!(row.is_some_and(|row| row.contains(&wanted)), "{}: {wanted} is in no row", function.name());
+        }
+    }
     let other = section("Other ports");
     for port in [22, 80, 443, 2222, 44_818, 34_962, 5900, 6080, 54_321, 63_352] {
         assert!(other.contains(&port.to_string()), "port {port} is in no row");
