@@ -35,6 +35,9 @@ pub mod fmea {}
 #[doc = include_str!("security-features.md")]
 pub mod security_features {}
 
+#[doc = include_str!("protocol-facts.md")]
+pub mod protocol_facts {}
+
 #[doc = include_str!("reasons.md")]
 pub mod reasons {}
 
