@@ -177,3 +177,22 @@ fn numbers(value: &Value<'_>, argument: &Argument) -> Option<Box<[Numbers]>> {
     }
     items.iter().map(Numbers::read).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bounds_of_one_call_are_told_as_a_rule_has_them() {
+        let expected = "\"set_payload.mass\" = 0.5\n\"set_payload.cog\" = { list = [0.0, 0.0, -0.1] }\n";
+        assert_eq!(only("set_payload", &[500_000, 0, 0, -100_000]).as_deref(), Some(expected));
+        assert_eq!(
+            only("set_friction_compensation", &[7]).as_deref(),
+            Some("\"set_friction_compensation.enabled\" = true\n")
+        );
+        assert_eq!(only("end_force_mode", &[]).as_deref(), Some(""));
+        // A record that was cut, and a function that nobody knows.
+        assert_eq!(only("set_payload", &[500_000, 0, 0]), None);
+        assert_eq!(only("fly", &[1]), None);
+    }
+}
