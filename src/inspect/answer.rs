@@ -132,7 +132,10 @@ fn modbus_answer(
     reading.mismatched = answer.is_some_and(|answer| !answer.fits);
     match response.values {
         Some(values @ modbus::Values::Registers(_)) => {
-            let span = answer.filter(|answer| answer.fits).and_then(|answer| answer.span);
+            // Alone: of several in flight, one that the robot never answers may get another's values, which are a
+            // client's to choose.
+            let alone = session.modbus.tags().next().is_none();
+            let span = answer.filter(|answer| answer.fits && alone).and_then(|answer| answer.span);
             let place = span.and_then(|span| ROBOT_MODE.checked_sub(span.address));
             let mode = place.and_then(|place| values.registers().nth(place.into()));
             let is_old = state.version_at_ns != 0 && state.major < FIRST_MODES;

@@ -257,6 +257,15 @@ fn the_robots_mode_is_read_from_its_register() {
         assert_eq!(says(function, 258, &[function, 4, 0, 7, 0, 9], 1), None);
     }
     assert_eq!(says(1, 258, &[1, 1, 3], 0), None, "coils are no registers");
+    // Of two in flight under one transaction the answer to the second would be taken for the first one's.
+    let (mut session, mut state) = (Session::new(), State::default());
+    sent(&mut session, MODBUS, &[0, 1, 0, 0, 0, 6, 255, 3, 1, 2, 0, 1], 1);
+    sent(&mut session, MODBUS, &[0, 1, 0, 0, 0, 6, 255, 3, 0, 128, 0, 1], 2);
+    let answer = [0, 1, 0, 0, 0, 5, 255, 3, 2, 0, 7];
+    heard(&mut session, Service::Modbus, &answer, &mut state, 9).unwrap();
+    assert_eq!(state.robot_mode_at_ns, 0, "one of two");
+    heard(&mut session, Service::Modbus, &answer, &mut state, 9).unwrap();
+    assert_eq!(state.robot_mode_at_ns, 0, "the other's");
 }
 
 /// The version is told by an answer to its own question alone: what else the Dashboard says may hold anybody's text.

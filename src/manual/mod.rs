@@ -172,7 +172,7 @@ mod tests {
         );
     }
 
-    /// The test of each entry in `tests/known_attacks.rs`.
+    /// The test of each entry, in the file of its name in `tests/known_attacks`.
     const TESTS: [(&str, &str); 16] = [
         ("RVD-6", "stack_overflow_of_the_modbus_service"),
         ("RVD-15", "somebody_in_the_middle_by_arp"),
@@ -236,9 +236,11 @@ mod tests {
         }
         let chapter = std::fs::read_to_string(&path).unwrap();
         assert_eq!(chapter, wanted, "run `VAMBRACE_WRITE_MANUAL=1 cargo test --lib manual` and read what changed");
-        let tests = std::fs::read_to_string(root.join("tests/known_attacks.rs")).unwrap();
         for (id, test) in TESTS {
-            assert!(tests.contains(&format!("fn {test}()")), "{id} has no test {test}");
+            let file = root.join(format!("tests/known_attacks/{test}.rs"));
+            let text = std::fs::read_to_string(file).unwrap_or_default();
+            assert!(text.contains(&format!("fn {test}()")), "{id} has no test {test}");
+            assert!(text.starts_with("//! "), "{test} does not say where the attack was published");
         }
         let pack = Pack::built_in();
         for patch in pack.patches() {

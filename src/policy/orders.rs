@@ -63,22 +63,21 @@ impl OrderBounds {
     }
 
     fn first_beyond(&self, order: &Order<'_>) -> Option<&OfArgument> {
-        let own = self.0.iter().filter(|bound| Ok(bound.function) == order.function);
-        own.into_iter().find(|bound| !bound.of(order).zip(&bound.numbers).all(|(number, set)| set.contains(number)))
+        let mut own = self.0.iter().filter(|bound| Ok(bound.function) == order.function);
+        own.find(|bound| !bound.of(order).zip(&bound.numbers).all(|(number, set)| set.contains(number)))
     }
 
-    /// Arguments of this function at which a bound begins or ends, and just beyond, each with all others 0: what tells
-    /// two bounds apart.
+    /// Arguments of this function at which a bound begins or ends, and just beyond, with all others inside theirs: what
+    /// tells two bounds apart.
     pub(super) fn examples(&self, function: Function, mut add: impl FnMut(Vec<i32>)) {
         for bound in self.0.iter().filter(|bound| bound.function == function) {
             for (at, set) in bound.numbers.iter().enumerate() {
-                let scale = if bound.argument.is_flag { 1.0 } else { external_control::UNITS };
-                for end in set.iter().flat_map(|(first, last)| [first, last]).filter(|end| end.is_finite()) {
-                    for beyond in [-1.0, 0.0, 1.0] {
+                for end in ends(set) {
+                    for beyond in [-1, 0, 1] {
                         let mut arguments = self.inside(function);
-                        let slot = arguments.get_mut(bound.first.saturating_add(at));
-                        #[expect(clippy::cast_possible_truncation, reason = "saturates at what can be sent")]
-                        slot.into_iter().for_each(|slot| *slot = (end * scale).round() as i32 + beyond as i32);
+                        if let Some(slot) = arguments.get_mut(bound.first.saturating_add(at)) {
+                            *slot = bound.argument.integer(end).saturating_add(beyond);
+                        }
                         add(arguments);
                     }
                 }
@@ -90,16 +89,19 @@ impl OrderBounds {
     fn inside(&self, function: Function) -> Vec<i32> {
         let mut arguments = vec![0; function.arguments()];
         for bound in self.0.iter().filter(|bound| bound.function == function) {
-            let scale = if bound.argument.is_flag { 1.0 } else { external_control::UNITS };
             for (slot, set) in arguments.iter_mut().skip(bound.first).zip(&bound.numbers) {
-                let ends = set.iter().flat_map(|(first, last)| [first, last]).filter(|end| end.is_finite());
-                let number = if set.contains(0.0) { None } else { ends.into_iter().next() };
-                #[expect(clippy::cast_possible_truncation, reason = "saturates at what can be sent")]
-                number.into_iter().for_each(|number| *slot = (number * scale).round() as i32);
+                if let Some(end) = ends(set).next().filter(|_| !set.contains(0.0)) {
+                    *slot = bound.argument.integer(end);
+                }
             }
         }
         arguments
     }
+}
+
+/// Where the ranges of a set begin and end.
+fn ends(set: &Numbers) -> impl Iterator<Item = f64> {
+    set.iter().flat_map(|(first, last)| [first, last]).filter(|end| end.is_finite())
 }
 
 impl OfArgument {
@@ -176,4 +178,40 @@ fn numbers(value: &Value<'_>, argument: &Argument) -> Option<Box<[Numbers]>> {
         return None;
     }
     items.iter().map(Numbers::read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_bounds_of_one_call_are_told_as_a_rule_has_them() {
+        let expected = "\"set_payload.mass\" = 0.5\n\"set_payload.cog\" = { list = [0.0, 0.0, -0.1] }\n";
+        assert_eq!(only("set_payload", &[500_000, 0, 0, -100_000]).as_deref(), Some(expected));
+        assert_eq!(
+            only("set_friction_compensation", &[7]).as_deref(),
+            Some("\"set_friction_compensation.enabled\" = true\n")
+        );
+        assert_eq!(only("end_force_mode", &[]).as_deref(), Some(""));
+        // A record that was cut, and a function that nobody knows.
+        assert_eq!(only("set_payload", &[500_000, 0, 0]), None);
+        assert_eq!(only("fly", &[1]), None);
+    }
+
+    #[test]
+    fn examples_stand_at_the_ends_of_bounds_whatever_these_are() {
+        let text = "a = { \"set_payload.mass\" = [\"1.5..=9e9\", -7], \"set_payload.cog\" = { list = [\"..\", \"..=0.1\", 2] } }";
+        let source = document::Source::parse("f", text);
+        let root = source.root();
+        let bounds = OrderBounds::read(&root.take("a").unwrap().table().unwrap());
+        let mut examples = Vec::new();
+        bounds.examples(Function::SetPayload, |example| examples.push(example));
+        let masses: Vec<i32> = examples.iter().map(|example| example[0]).collect();
+        for wanted in [1_499_999, 1_500_000, 1_500_001, i32::MAX, -7_000_000] {
+            assert!(masses.contains(&wanted), "{wanted}: {masses:?}");
+        }
+        assert!(examples.iter().any(|example| example[2] == 100_001 && example[3] == 2_000_000), "{examples:?}");
+        bounds.examples(Function::SetGravity, |example| panic!("{example:?}"));
+    }
 }

@@ -252,14 +252,12 @@ fn arguments(value: &Value<'_>, function: Function) -> Option<Vec<i32>> {
         return None;
     }
     let numbers = items.iter().zip(wanted).map(|(item, own)| {
-        let scale = if own.is_flag { 1.0 } else { external_control::UNITS };
-        let number = item.number()? * scale;
-        if number.abs() > f64::from(i32::MAX) {
+        let number = item.number()?;
+        if number.abs() > f64::from(i32::MAX) / external_control::UNITS {
             item.problem("more than can be sent", "write a number between -2147 and 2147");
             return None;
         }
-        #[expect(clippy::cast_possible_truncation, reason = "checked to fit")]
-        Some(number.round() as i32)
+        Some(own.integer(number))
     });
     numbers.collect()
 }

@@ -157,6 +157,17 @@ impl Argument {
     pub fn number(&self, integer: i32) -> f64 {
         if self.is_flag { f64::from(u8::from(integer != 0)) } else { f64::from(integer) / UNITS }
     }
+
+    /// The integer of it that stands for a number; the nearest that can be sent.
+    #[must_use]
+    pub fn integer(&self, number: f64) -> i32 {
+        let scaled = if self.is_flag { number } else { number * UNITS };
+        // Half a unit away from 0, for the cast cuts off: nothing rounds without the standard library.
+        let rounded = scaled + if scaled < 0.0 { -0.5 } else { 0.5 };
+        #[expect(clippy::cast_possible_truncation, reason = "saturates")]
+        let integer = rounded as i32;
+        integer
+    }
 }
 
 impl<'a> Order<'a> {

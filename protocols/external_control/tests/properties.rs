@@ -172,6 +172,10 @@ fn orders_name_their_function_and_its_arguments() {
     let flags = Function::FtRtdeInputEnable.parameters();
     assert_eq!([flags[0].number(0), flags[0].number(7), flags[0].number(-1)], [0.0, 1.0, 1.0]);
     assert_eq!([flags[1].number(300_000), flags[1].number(-1)], [0.3, -0.000_001]);
+    for number in [0.3, -0.3, 2.000_001, 0.0, -1e-6] {
+        assert_eq!(flags[1].number(flags[1].integer(number)), number);
+    }
+    assert_eq!([flags[1].integer(1e12), flags[1].integer(-1e12), flags[0].integer(1.0)], [i32::MAX, i32::MIN, 1]);
     for number in [-1, 13, i32::MAX, i32::MIN] {
         let bytes = bytes_of(&[number, 1, 2]);
         let order = Order::read(&record(&bytes)).unwrap();

@@ -58,7 +58,17 @@ fn when(count: Count) -> String {
 
 fn odd(behaviour: &Behaviour, row: &Row, all: Count) -> Option<String> {
     let what = words(behaviour)?;
-    if is_odd(row.count, all) {
+    // Numbers of something that has a row of its own are as rare as that is.
+    let is_part = matches!(
+        behaviour,
+        Behaviour::OrderArgument(..)
+            | Behaviour::Axis(_)
+            | Behaviour::PoseStep
+            | Behaviour::PoseTurn
+            | Behaviour::PointSpeed(_)
+            | Behaviour::PointVelocity
+    );
+    if !is_part && is_odd(row.count, all) {
         return Some(format!("{what}: {} of {}, {}", times(row.count.count), all.count, when(row.count)));
     }
     // The numbers of a behaviour that is none of these: strays among them.
