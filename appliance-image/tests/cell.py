@@ -1,6 +1,8 @@
 """The cell that the tests put the box into: a PLC that may write one register of the robot and no other."""
 from guest import Failed, run
 
+# Where the box and the one who manages it are on the third cable: the address of a box that nobody has configured.
+BOX, LAPTOP = "192.168.77.1", "192.168.77.2"
 PLANT, ROBOT = "10.20.0.21", "10.20.0.40"
 ALLOWED, FORBIDDEN = 130, 135
 # Seen nowhere else, so that a search for its bytes finds this and nothing else.
@@ -24,6 +26,17 @@ side = "plant"
 [record]
 size_budget = "64 MiB"
 """
+
+# The same, with a management port.
+MANAGED = CONFIG.replace("[fast_path]", f"""management = "0000:00:05.0"
+[management]
+address = "{BOX}/24"
+ntp = ["{LAPTOP}"]
+[console]
+claim = true
+listen = "{BOX}:7443"
+account = "vambrace-console"
+[fast_path]""")
 
 POLICY = f"""
 version = 1
@@ -66,11 +79,15 @@ def talk(namespaces, clients):
 
 
 def turn_on(namespaces, guest):
-    """Starts the box between the two; gives back the robot and the seconds from power-on to the first frame."""
+    """Starts the box between the two, with a third cable where there is a side "management"; gives back the robot and the
+    seconds from power-on to the first frame."""
+    managed = "management" in namespaces.sides
     for attempt in range(3):
-        guest.start({"plant": namespaces.tap("plant"), "robot": namespaces.tap("robot"), "management": None})
+        guest.start({"plant": namespaces.tap("plant"), "robot": namespaces.tap("robot"), "management": namespaces.tap("management") if managed else None})
         namespaces.attach("plant", f"{PLANT}/24")
         namespaces.attach("robot", f"{ROBOT}/24")
+        if managed:
+            namespaces.attach("management", f"{LAPTOP}/24")
         robot = namespaces.robot(guest.folder, ROBOT)
         try:
             return robot, namespaces.first_frame(guest, seconds=600) - guest.started

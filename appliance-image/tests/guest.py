@@ -17,7 +17,7 @@ OWNER = "76616d62-7261-6365-1000-000000000000"
 
 TOOLS = {
     "qemu-system-x86_64": "qemu-system-x86", "swtpm": "swtpm", "mcopy": "mtools", "sgdisk": "gdisk", "debugfs": "e2fsprogs",
-    "zstd": "zstd", "ip": "iproute2", "ethtool": "ethtool", "sbattach": "sbsigntool",
+    "mkfs.fat": "dosfstools", "zstd": "zstd", "ip": "iproute2", "ethtool": "ethtool", "sbattach": "sbsigntool",
 }
 
 
@@ -199,6 +199,7 @@ class Guest:
         self.cache, self.keep = cache, keep
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="vbimg-"))
         self.disk = self.folder / "disk.raw"
+        self.stick_image = None
         self.processes = []
 
     def __enter__(self):
@@ -260,6 +261,9 @@ class Guest:
             backend = f"tap,id={name},ifname={tap},script=no,downscript=no" if tap else f"hubport,id={name},hubid={number}"
             device = f"e1000e,netdev={name},mac=52:54:00:76:62:0{number},addr=0x{number + 2},romfile="
             command += ["-netdev", backend, "-device", device]
+        if self.stick_image:
+            command += ["-device", "qemu-xhci,addr=0x10", "-drive", f"if=none,id=stick,format=raw,file={self.stick_image}",
+                        "-device", "usb-storage,drive=stick,removable=on"]
         end = time.time() + 20
         while not control.exists() and time.time() < end:
             time.sleep(0.02)
@@ -316,6 +320,25 @@ class Guest:
                 first, last = int(words[1]), int(words[2])
                 return first * 512, (last - first + 1) * 512
         raise Failed(f"the disk has no partition {name}")
+
+    def stick(self, files):
+        """A USB stick with a FAT file system and files on it, in the box from the next start on; None takes it out."""
+        self.stick_image = None
+        if files is None:
+            return
+        self.stick_image = self.folder / "stick.raw"
+        with open(self.stick_image, "wb") as image:
+            image.truncate(64 << 20)
+        run(["mkfs.fat", "-F", "32", "-n", "STICK", self.stick_image])
+        for name, text in files.items():
+            path = self.folder / f"stick-{name}"
+            path.write_text(text)
+            run(["mcopy", "-o", "-i", self.stick_image, path, f"::{name}"])
+
+    def enlarge(self, mebibytes):
+        """A disk of this size, as the image is written to one."""
+        with open(self.disk, "r+b") as disk:
+            disk.truncate(mebibytes << 20)
 
     def wipe(self, name):
         """Overwrites the first mebibyte of a partition, where its file system begins."""

@@ -11,7 +11,7 @@ import os
 import subprocess
 
 # Of the packages of the lock file, those of which something is in the image; the others are tools of the build.
-SHIPPED = ("linux-image-", "systemd-boot-efi")
+SHIPPED = ("linux-image-", "systemd-boot-efi", "e2fsck-static")
 
 
 def crates(manifest, arguments, package):

@@ -27,10 +27,10 @@ use crate::sys::arena::Arena as SharedMemory;
 ///
 /// # Errors
 /// The configuration, the policy or a port is unfit; nothing was started then.
-pub fn run(config_path: &Path) -> Result<(), Failure> {
+pub fn run(config_path: &Path, resume: bool) -> Result<(), Failure> {
     let config = Config::load(config_path).map_err(|problems| Failure { lines: lines(&problems), code: 2 })?;
     super::patches::Loaded::of(&config)?;
-    let standing = begin(&config)?;
+    let standing = if resume { resumed(&config) } else { None }.map_or_else(|| begin(&config), Ok)?;
     let failed = |what: &str, error: io::Error| Failure::new(1, format!("{what}: {error}"));
     let mut events = Events::new().map_err(|error| failed("signal handlers", error))?;
     let pulse = Pulse::create().map_err(|error| failed("memory shared with the packet process", error))?;
@@ -45,9 +45,12 @@ pub fn run(config_path: &Path) -> Result<(), Failure> {
             // It may still be on its way, or somebody brings it up.
             Err(failure) if again => {
                 failure.lines.iter().for_each(|line| tracing::error!("{line}"));
-                let wait = events.next(RETRY).map_err(|error| failed("signals", error))?;
-                if wait.ends {
-                    return Ok(());
+                let waited = Instant::now();
+                while let Some(left) = RETRY.checked_sub(waited.elapsed()) {
+                    if events.next(left.min(LOOK)).map_err(|error| failed("signals", error))?.ends {
+                        return Ok(());
+                    }
+                    lasting.relay.keep(&pulse, Instant::now());
                 }
                 continue;
             }
@@ -74,7 +77,8 @@ fn take_ports(config: &Config) -> Result<(Prepared, AfPacket, AfPacket), Failure
     let ports = prepare::prepare(&config.ports.plant, &config.ports.robot)
         .map_err(|problems| Failure { lines: problems.iter().map(ToString::to_string).collect(), code: 2 })?;
     let open = |name: &str, mtu: u32| {
-        AfPacket::open(name, Geometry::for_mtu(mtu)).map_err(|error| Failure::new(1, error.to_string()))
+        AfPacket::open(name, Geometry::for_frames(mtu, config.fast_path.ring_frames))
+            .map_err(|error| Failure::new(1, error.to_string()))
     };
     let plant = open(&ports.plant.name, ports.plant.mtu)?;
     let robot = open(&ports.robot.name, ports.robot.mtu)?;
@@ -108,6 +112,30 @@ fn begin(config: &Config) -> Result<Standing, Failure> {
         bypass: before.and_then(|standing| standing.bypass),
         restarts: 0,
     })
+}
+
+/// Mode and policy that were in force last, under a generation above; a mode for a while is over. Where that policy can't be
+/// in force any more, the mode stays with the policy of the configuration, or with an empty one: a box that guarded does not
+/// let everything pass because of it. `None` where nothing was in force: the configuration says then.
+fn resumed(config: &Config) -> Option<Standing> {
+    let last = Standing::load(&config.record.directory)?;
+    let generation = last.generation.saturating_add(1);
+    let mode = last.mode_until.as_ref().map_or(&last.mode, |(back, _)| back).clone();
+    if Mode::named(&mode).is_none() {
+        tracing::error!(mode, "the mode in force last is not known; the configuration's is in force");
+        return None;
+    }
+    match plan::compile(config, &last.policy_name, &last.policy_text, generation) {
+        Ok(_) => Some(Standing { mode, mode_until: None, generation, restarts: 0, ..last }),
+        Err(failure) => {
+            tracing::error!(lines = ?failure.lines, mode, "the policy in force last does not fit; that of the configuration is in force");
+            let own = begin(config).unwrap_or_else(|failure| {
+                tracing::error!(lines = ?failure.lines, mode, "nor does that of the configuration; an empty one is in force");
+                Standing { generation, bypass: last.bypass, ..Standing::empty() }
+            });
+            Some(Standing { mode, ..own })
+        }
+    }
 }
 
 /// Writes down what is in force at the start. On a full disk frames shall pass all the same: what lies there is good
@@ -275,6 +303,7 @@ impl<'k> Keep<'k> {
             .args(["--arena-fd", &fd(Some(self.arena.as_fd()))?])
             .args(["--pulse-fd", &fd(Some(self.pulse.as_fd()))?])
             .args(["--mtu", &self.ports.plant.mtu.to_string()])
+            .args(["--ring-frames", &self.config.fast_path.ring_frames.to_string()])
             .args(["--restarts", &restarts.to_string()])
             .args(["--after", before.name()])
             .spawn()
@@ -472,4 +501,58 @@ fn end(child: &mut Child) -> io::Result<ExitStatus> {
     }
     child.kill()?;
     child.wait()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: &str =
+        "version = 1\nrobot = \"arm\"\n[[allow]]\nid = \"a\"\nfrom = \"10.0.0.2\"\nservice = \"tcp/22\"\n";
+
+    fn config(directory: &Path) -> Config {
+        let text = format!(
+            "mode = \"learn\"\n[ports]\nplant = \"a\"\nrobot = \"b\"\n[[asset]]\nname = \"arm\"\nip = \"10.0.0.1\"\n\
+             side = \"robot\"\n[record]\ndirectory = \"{}\"\n",
+            directory.display()
+        );
+        Config::parse("test", &text).unwrap()
+    }
+
+    #[test]
+    fn what_was_in_force_last_is_resumed_and_a_mode_for_a_while_is_over() {
+        let directory = std::env::temp_dir().join(format!("vambrace-resume-{}", std::process::id()));
+        let config = config(&directory);
+        let _ = std::fs::remove_dir_all(&directory);
+        assert_eq!(resumed(&config), None, "nothing was in force yet");
+        let last = Standing {
+            mode: "enforce".to_owned(),
+            policy_name: "p.toml".to_owned(),
+            policy_text: POLICY.to_owned(),
+            generation: 7,
+            restarts: 3,
+            ..Standing::empty()
+        };
+        last.store(&directory).unwrap();
+        let found = resumed(&config).unwrap();
+        assert_eq!((found.mode.as_str(), found.generation, found.restarts), ("enforce", 8, 0));
+        assert_eq!(found.policy_text, POLICY);
+        // Without, the configuration says.
+        assert_eq!(begin(&config).unwrap().mode, "learn");
+
+        // The clock of the end may be wrong after a power cut: the mode before is back at once.
+        let until = Some(("enforce".to_owned(), u64::MAX));
+        Standing { mode: "shadow".to_owned(), mode_until: until, ..last.clone() }.store(&directory).unwrap();
+        let found = resumed(&config).unwrap();
+        assert_eq!((found.mode.as_str(), found.mode_until), ("enforce", None));
+
+        // A policy for another robot can't be in force any more. The mode stays: nothing passes that was refused before.
+        Standing { policy_text: POLICY.replace("arm", "other"), ..last.clone() }.store(&directory).unwrap();
+        let found = resumed(&config).unwrap();
+        assert_eq!((found.mode.as_str(), found.policy_text.as_str(), found.generation), ("enforce", "", 8));
+        // A mode that there is not says nothing.
+        Standing { mode: "trust".to_owned(), ..last }.store(&directory).unwrap();
+        assert_eq!(resumed(&config), None);
+        std::fs::remove_dir_all(directory).unwrap();
+    }
 }

@@ -84,7 +84,7 @@ pub(super) fn run(args: &ConsoleArgs) -> Exit {
         (None, Some(path)) => {
             return match Config::load(path) {
                 Err(problems) => mistakes(&problems),
-                Ok(config) => match crate::console::run(&config) {
+                Ok(config) => match crate::console::run(&config, path) {
                     Ok(()) => Exit::Fine,
                     Err(error @ ConsoleError::Nothing) => fail(Exit::Usage, &error),
                     Err(error) => fail(Exit::Failed, &error),

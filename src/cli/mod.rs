@@ -3,8 +3,10 @@
 mod bench;
 mod bypass;
 mod capture;
+mod claim;
 mod config;
 mod console;
+mod diagnostics;
 mod doctor;
 mod events;
 mod evidence;
@@ -61,6 +63,8 @@ enum Command {
     Run(run::RunArgs),
     /// The management process: remote API, senders of events, metrics.
     Console(console::ConsoleArgs),
+    /// Become the first engineer of a box that nobody owns yet, by the secret on its console (with --box).
+    Claim(claim::ClaimArgs),
     /// Check, describe or print configurations.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -106,6 +110,9 @@ enum Command {
     Lab(crate::lab::LabCommand),
     /// How fast this machine is as a box, against a kernel bridge.
     Bench(bench::BenchArgs),
+    /// What those need who help: state, configuration, log, events, without secrets.
+    #[command(subcommand)]
+    Diagnostics(diagnostics::DiagnosticsCommand),
     /// Completions for a shell, to be written where it looks for them.
     Completions {
         /// The shell.
@@ -178,6 +185,13 @@ pub fn main() -> ExitCode {
     }
     let Cli { socket, json, quiet, remote, command } = Cli::parse();
     start_log(quiet);
+    // The one command to a box that knows no certificate yet.
+    if let Command::Claim(args) = &command {
+        return match remote.address() {
+            Ok(address) => claim::run(address.as_deref(), args).into(),
+            Err(exit) => exit.into(),
+        };
+    }
     let remote = match remote.resolve() {
         Ok(remote) => remote,
         Err(exit) => return exit.into(),
@@ -186,6 +200,7 @@ pub fn main() -> ExitCode {
     let exit = match command {
         Command::Run(args) => run::run(&args),
         Command::Console(args) => console::run(&args),
+        Command::Claim(args) => claim::run(None, &args),
         Command::Config(command) => config::run(&command),
         Command::Policy(command) => policy::run(&context, &command),
         Command::Patches(command) => patches::run(&context, &command),
@@ -202,6 +217,7 @@ pub fn main() -> ExitCode {
         Command::Capture(args) => capture::run(&context, &args),
         Command::Extcap(args) => capture::extcap::run(&args),
         Command::Bench(args) => bench::run(&context, &args),
+        Command::Diagnostics(command) => diagnostics::run(&context, &command),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { directory } => manual::man(directory.as_deref()),
         Command::Replay(args) => replay::run(&context, &args),

@@ -35,15 +35,16 @@ struct Defaults {
 }
 
 impl RemoteArgs {
+    /// Host and port of the box that is meant; `None` for the one at hand.
+    pub(super) fn address(&self) -> Result<Option<String>, Exit> {
+        let Some(name) = &self.name else { return Ok(None) };
+        let what = format!("--box {name:?}: write a host name or address, and a port if it is not {REMOTE_PORT}");
+        with_port(name, REMOTE_PORT).map_or_else(|| Err(fail(Exit::Usage, &what)), |address| Ok(Some(address)))
+    }
+
     /// The box that is meant; `None` for the one at hand.
     pub(super) fn resolve(self) -> Result<Option<RemoteBox>, Exit> {
-        let Some(name) = self.name else { return Ok(None) };
-        let Some(address) = with_port(&name, REMOTE_PORT) else {
-            return Err(fail(
-                Exit::Usage,
-                &format!("--box {name:?}: write a host name or address, and a port if it is not {REMOTE_PORT}"),
-            ));
-        };
+        let Some(address) = self.address()? else { return Ok(None) };
         let file = home_file();
         let defaults = match &file {
             Some(path) if path.exists() => {

@@ -23,6 +23,8 @@ pub struct Console {
     pub key: Option<PathBuf>,
     /// The authority that issued the users' certificates (PEM).
     pub client_ca: Option<PathBuf>,
+    /// Whether the box may be claimed by who knows the secret that it shows, in the place of the three files above.
+    pub claim: bool,
     /// The account that the process becomes once it has opened what it needs root for.
     pub account: Option<String>,
     /// Folder for what it must remember: how far events were sent.
@@ -48,6 +50,7 @@ impl Default for Console {
             certificate: None,
             key: None,
             client_ca: None,
+            claim: false,
             account: None,
             directory: PathBuf::from("/var/lib/vambrace/console"),
             users: Vec::new(),
@@ -192,6 +195,7 @@ pub(super) fn console(table: &Table<'_>) -> Console {
         certificate: path(table, "certificate"),
         key: path(table, "key"),
         client_ca: path(table, "client_ca"),
+        claim: table.take("claim").and_then(|value| value.boolean()).unwrap_or_default(),
         account: table.take("account").and_then(|value| account(&value)),
         directory: path(table, "directory").unwrap_or(default.directory),
         users: users(table),
@@ -205,7 +209,18 @@ pub(super) fn console(table: &Table<'_>) -> Console {
         }),
     };
     let mend = "write it too, see `vambrace console keygen --help`; there is no secret by default";
-    together(table, "console", &["listen", "certificate", "key", "client_ca"], mend);
+    if console.claim {
+        if let Some(there) = ["certificate", "key", "client_ca"].iter().find(|key| table.has(key)) {
+            let mend = "leave it out, or leave `claim` out";
+            table.problem_at(table.offset(), format!("`console` has `{there}` beside `claim`, which makes it"), mend);
+        }
+        if console.listen.is_none() {
+            let mend = "write an address of the management port and a port, such as \"192.168.1.5:7443\"";
+            table.problem_at(table.offset(), "`console` has `claim` without `listen`", mend);
+        }
+    } else {
+        together(table, "console", &["listen", "certificate", "key", "client_ca"], mend);
+    }
     table.finish();
     console
 }
@@ -400,6 +415,7 @@ mod tests {
         assert_eq!(console.witnesses[0].address, "10.1.1.2:7443");
         assert_eq!(console.metrics.listen.unwrap().port(), 9464);
         assert_eq!(read("").unwrap(), Console::default());
+        assert!(read("claim = true\nlisten = \"10.1.1.1:7443\"\n").unwrap().claim);
     }
 
     #[test]
@@ -408,6 +424,8 @@ mod tests {
         for (text, what) in [
             ("listen = \"10.1.1.1:7443\"\n", "9:1: `console` has `listen` without `certificate`"),
             ("listen = \"10.1.1.1\"\ncertificate = \"c\"\nkey = \"k\"\nclient_ca = \"c\"\n", "no address with a port"),
+            ("claim = true\n", "9:1: `console` has `claim` without `listen`"),
+            ("claim = true\nlisten = \"10.1.1.1:7443\"\nkey = \"k\"\n", "has `key` beside `claim`, which makes it"),
             ("listn = 1\n", "unknown key `listn` in `console`; write `listen`"),
             ("account = \"root\"\n", "shall not stay root"),
             ("[[console.user]]\nname = \"a\"\nrole = \"root\"\ncertificate = \"sha256:1\"\n", "has no \"root\""),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PublicKeyData, SignatureAlgorithm,
 };
 
 use crate::control::tls::fingerprint;
@@ -118,11 +119,25 @@ impl Authority {
     /// # Errors
     /// A name can't stand in a certificate.
     pub fn box_certificate(&self, names: &[String]) -> Result<Issued, KeyError> {
+        self.issue(Self::of_box(names)?)
+    }
+
+    /// The same, in PEM, for a box that keeps its key to itself; `public_key` is its point of P-256.
+    ///
+    /// # Errors
+    /// A name can't stand in a certificate.
+    pub fn certificate_for(&self, names: &[String], public_key: Vec<u8>) -> Result<String, KeyError> {
+        let mut params = Self::of_box(names)?;
+        bound(&mut params);
+        Ok(params.signed_by(&Point(public_key), &self.issuer)?.pem())
+    }
+
+    fn of_box(names: &[String]) -> Result<CertificateParams, KeyError> {
         let mut params = CertificateParams::new(names.to_vec())?;
         let first = names.first().map_or("box", String::as_str);
         params.distinguished_name = named(first).distinguished_name;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        self.issue(params)
+        Ok(params)
     }
 
     /// A certificate for a user.
@@ -136,13 +151,31 @@ impl Authority {
     }
 
     fn issue(&self, mut params: CertificateParams) -> Result<Issued, KeyError> {
-        lasting(&mut params);
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.use_authority_key_identifier_extension = true;
+        bound(&mut params);
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
         let fingerprint = fingerprint(certificate.der());
         Ok(Issued { certificate: certificate.pem(), key: key.serialize_pem(), fingerprint })
+    }
+}
+
+/// What every certificate has that an authority issues.
+fn bound(params: &mut CertificateParams) {
+    lasting(params);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.use_authority_key_identifier_extension = true;
+}
+
+/// A public key of P-256 whose secret half is elsewhere.
+struct Point(Vec<u8>);
+
+impl PublicKeyData for Point {
+    fn der_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &rcgen::PKCS_ECDSA_P256_SHA256
     }
 }
 

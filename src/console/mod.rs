@@ -7,6 +7,9 @@
 
 #[cfg(test)]
 mod certificates;
+pub mod claim;
+mod clock;
+pub mod diagnostics;
 mod evidence;
 pub mod keys;
 mod listen;
@@ -34,10 +37,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use self::claim::{Claims, Place};
+use self::clock::Clock;
+use self::diagnostics::Diagnostics;
 use self::listen::{Bounds, listen};
 use self::mail::Mailer;
 use self::metrics::Metrics;
@@ -49,6 +55,12 @@ use crate::config::{Account, Config};
 
 /// Most connections at once to the remote API: people, scripts, a few that follow events.
 const REMOTE: Bounds = Bounds { all: 32, each: 16 };
+
+/// The same for claims: one person claims a box once.
+const CLAIMS: Bounds = Bounds { all: 4, each: 2 };
+
+/// How often the secret is shown again while nobody has claimed the box: screens scroll.
+const SHOW: Duration = Duration::from_secs(60);
 
 /// The same for metrics: two scrapers and somebody who looks.
 const METRICS: Bounds = Bounds { all: 4, each: 2 };
@@ -98,11 +110,65 @@ fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     std::fs::rename(&fresh, path)
 }
 
-/// Runs until SIGTERM or Ctrl-C.
+/// Runs until SIGTERM or Ctrl-C, or until the box is claimed. `file` is where the configuration was read from.
 ///
 /// # Errors
 /// There is nothing to do, an address or a folder can't be used, or rights can't be given up.
-pub fn run(config: &Config) -> Result<(), ConsoleError> {
+pub fn run(config: &Config, file: &Path) -> Result<(), ConsoleError> {
+    if config.console.claim {
+        let place = Place::below(&config.console.directory).map_err(needs("the claim"))?;
+        return match place.apply(&config.console).map_err(needs("the claim"))? {
+            Some(console) => manage(&Config { console, ..config.clone() }, file),
+            None => wait_for_claim(config, place),
+        };
+    }
+    manage(config, file)
+}
+
+/// Listens for the one who claims the box, and does nothing else. Comes back when the box is claimed, to be started again.
+fn wait_for_claim(config: &Config, place: Place) -> Result<(), ConsoleError> {
+    let Some(address) = config.console.listen else { return Err(ConsoleError::Nothing) };
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(needs("signal handler"))?;
+    }
+    let account =
+        config.console.account.as_deref().map(Account::named).transpose().map_err(needs("console.account"))?;
+    let listener = TcpListener::bind(address).map_err(needs(address.to_string()))?;
+    if let Some(account) = account
+        && rustix::process::geteuid().is_root()
+    {
+        let (records, socket) = (&config.record.directory, &config.control.socket);
+        rights::share(account, records, socket, &config.console.directory).map_err(needs("console.account"))?;
+        place.give(account).map_err(needs("the claim"))?;
+    }
+    rights::give_up(account).map_err(needs("giving up rights"))?;
+    let claims = Claims::new(place, &config.control.socket, Arc::clone(&stop)).map_err(needs("the claim"))?;
+    let invitation = claims.invitation(address);
+    let shown = {
+        let stop = Arc::clone(&stop);
+        let show = move || {
+            let mut last: Option<Instant> = None;
+            while !stop.load(Ordering::Relaxed) {
+                if last.is_none_or(|last| last.elapsed() >= SHOW) {
+                    // Past the log and its levels: whoever may see the console may claim the box.
+                    eprintln!("{invitation}");
+                    last = Some(Instant::now());
+                }
+                thread::sleep(Duration::from_millis(100));
+            }
+        };
+        thread::Builder::new().name("invitation".to_owned()).spawn(show).map_err(needs("thread"))?
+    };
+    let claims = Arc::new(claims);
+    let serve: Arc<dyn Fn(TcpStream, SocketAddr) + Send + Sync> =
+        Arc::new(move |stream, peer| claims.serve(stream, peer));
+    listen(&listener, "claim", CLAIMS, &stop, &serve);
+    let _ = shown.join();
+    Ok(())
+}
+
+fn manage(config: &Config, file: &Path) -> Result<(), ConsoleError> {
     let console = &config.console;
     let sends = !console.syslog.is_empty() || !console.witnesses.is_empty() || console.mail.is_some();
     if console.listen.is_none() && !sends && console.metrics.listen.is_none() {
@@ -130,7 +196,7 @@ pub fn run(config: &Config) -> Result<(), ConsoleError> {
             None
         }
         Some(address) => {
-            let made = match Remote::new(console, socket, records, Arc::clone(&stop)) {
+            let made = match Remote::new(console, socket, records, Diagnostics::new(file), Arc::clone(&stop)) {
                 Ok(Some(remote)) => Ok(remote),
                 Ok(None) => Err("it has no certificates; see `vambrace console keygen --help`".to_owned()),
                 Err(error) => Err(format!("{error}; see `vambrace console keygen --help`")),
@@ -142,8 +208,9 @@ pub fn run(config: &Config) -> Result<(), ConsoleError> {
     // The folder is what all of them need; the rest is each one's own.
     std::fs::create_dir_all(&console.directory).map_err(needs(console.directory.display().to_string()))?;
     let mut senders = Vec::new();
+    let clock = Arc::new(Clock::new(socket));
     for to in &console.syslog {
-        let made = Sender::new(to, records, &console.directory, Arc::clone(&stop));
+        let made = Sender::new(to, records, &console.directory, Arc::clone(&clock), Arc::clone(&stop));
         senders.extend(parts.note(&format!("receiver {}", to.name), made).map(|sender| (to.name.clone(), sender)));
     }
     let mailer = console

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+use super::diagnostics::Diagnostics;
 use super::evidence::{self, Reading};
 use super::lockout::Lockout;
 use super::places::{Place, Places};
@@ -77,6 +78,7 @@ pub(super) struct Remote {
     users: Vec<User>,
     socket: PathBuf,
     records: PathBuf,
+    diagnostics: Diagnostics,
     lockout: Lockout,
     kept: Kept,
     /// Who may fetch evidence, and who may capture.
@@ -98,6 +100,7 @@ impl Remote {
         console: &Console,
         socket: &Path,
         records: &Path,
+        diagnostics: Diagnostics,
         stop: Arc<AtomicBool>,
     ) -> Result<Option<Self>, TlsError> {
         let (Some(certificate), Some(key), Some(ca)) = (&console.certificate, &console.key, &console.client_ca) else {
@@ -108,6 +111,7 @@ impl Remote {
             users: console.users.clone(),
             socket: socket.to_owned(),
             records: records.to_owned(),
+            diagnostics,
             lockout: Lockout::default(),
             kept: Kept::new(&console.directory),
             readers: Places::new(evidence::READERS),
@@ -319,6 +323,18 @@ impl Remote {
                     return Response::failed(FailureKind::Failed, "no place for it");
                 };
                 return reading.part(&self.records, file, *from);
+            }
+            Request::Diagnostics => {
+                // Nothing is handed out that is not recorded.
+                return match self.ask(&request, Some(person)) {
+                    Ok(failed @ Response::Failed { .. }) => failed,
+                    Ok(_) => self.diagnostics.answer(),
+                    // A box that is half dead is what it is for.
+                    Err(error) => {
+                        tracing::warn!(%error, user = person.user, "diagnostics are not recorded");
+                        self.diagnostics.answer()
+                    }
+                };
             }
             Request::UpdateStatus => return self.updates.status(),
             Request::UpdatePart { from, base64 } => return self.updates.part(&mut visit.bundle, *from, base64),

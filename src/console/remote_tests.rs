@@ -27,7 +27,7 @@ impl Handler for Box4 {
         match request {
             Request::Status => Response::Status(Box::new(Status { mode: "enforce".into(), ..Status::default() })),
             Request::Mode { mode, for_seconds } => {
-                Response::Mode(Outcome { from: "learn".into(), to: mode, for_seconds })
+                Response::Mode(Outcome { from: "learn".into(), to: mode, for_seconds, warnings: Vec::new() })
             }
             _ => Response::Done,
         }
@@ -65,7 +65,10 @@ impl Setting {
             ..Console::default()
         };
         let stop = Arc::new(AtomicBool::new(false));
-        let remote = Remote::new(&console, &socket, &directory, Arc::clone(&stop)).unwrap().unwrap();
+        let remote =
+            Remote::new(&console, &socket, &directory, Diagnostics::new(Path::new("/nonexistent")), Arc::clone(&stop))
+                .unwrap()
+                .unwrap();
         let outcomes = Arc::clone(&remote.outcomes);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

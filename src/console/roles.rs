@@ -35,6 +35,8 @@ pub(super) fn may(role: Role, request: &Request) -> Result<(), String> {
         Request::Mode { .. }
         | Request::PolicyApply { .. }
         | Request::PolicyRollback
+        // The configuration says who may come in from where.
+        | Request::Diagnostics
         | Request::LearnStart
         | Request::LearnStop => Role::Engineer,
         // Who may change what runs may change what is allowed.
@@ -86,6 +88,7 @@ mod tests {
             (mode("learn"), [false, false, false, true, false]),
             (mode("nonsense"), [false, false, false, true, false]),
             (apply, [false, false, false, true, false]),
+            (Request::Diagnostics, [false, false, false, true, false]),
             (Request::PolicyRollback, [false, false, false, true, false]),
             (Request::LearnStart, [false, false, false, true, false]),
             (Request::LearnStop, [false, false, false, true, false]),

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use super::*;
 use crate::config::{Console, Role, User};
 use crate::console::certificates::Certificates;
+use crate::console::diagnostics::Diagnostics;
 use crate::console::listen::{Bounds, listen};
 use crate::console::remote::Remote;
 use crate::control::{Caller, Handler, Server};
@@ -200,7 +201,11 @@ fn a_box_pushes_and_another_keeps() {
         ..Console::default()
     };
     let stop = Arc::new(AtomicBool::new(false));
-    let remote = Arc::new(Remote::new(&console, &socket, &records, Arc::clone(&stop)).unwrap().unwrap());
+    let remote = Arc::new(
+        Remote::new(&console, &socket, &records, Diagnostics::new(Path::new("/nonexistent")), Arc::clone(&stop))
+            .unwrap()
+            .unwrap(),
+    );
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let serve: Arc<dyn Fn(TcpStream, SocketAddr) + Send + Sync> =

@@ -88,6 +88,8 @@ pub enum Request {
         /// From which byte on.
         from: u64,
     },
+    /// The configuration and the log, without secrets; only over the remote API.
+    Diagnostics,
     /// How updates of the appliance stand; only over the remote API, where its files are not at hand.
     UpdateStatus,
     /// Bytes of an update bundle; only over the remote API. The first part begins it anew.
@@ -156,6 +158,7 @@ impl Request {
             Self::Capture { only_dropped: false, .. } => "capture".to_owned(),
             Self::Capture { only_dropped: true, .. } => "capture of refused frames".to_owned(),
             Self::EvidenceFiles { .. } | Self::EvidencePart { .. } => "evidence".to_owned(),
+            Self::Diagnostics => "diagnostics".to_owned(),
             Self::UpdateStatus => "update status".to_owned(),
             Self::UpdatePart { .. } => "update bundle".to_owned(),
             Self::Update { order, now: false } => format!("update {}", order.name()),
@@ -225,6 +228,11 @@ pub enum Response {
         /// The bytes, in base64; none at the file's end.
         base64: String,
     },
+    /// Answer to [`Request::Diagnostics`].
+    Diagnostics {
+        /// What the box tells of itself.
+        texts: Vec<DiagnosticText>,
+    },
     /// Answer to [`Request::UpdateStatus`].
     Update(Box<UpdateStatus>),
     /// Answer to [`Request::Update`]: it was left for the updater.
@@ -249,6 +257,15 @@ impl Response {
     pub fn failed(kind: FailureKind, message: impl Into<String>) -> Self {
         Self::Failed { kind, messages: vec![message.into()] }
     }
+}
+
+/// A text for those who help.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiagnosticText {
+    /// Its name, without folders.
+    pub name: String,
+    /// What it says, without secrets.
+    pub text: String,
 }
 
 /// A file of the evidence store.
@@ -286,6 +303,9 @@ pub struct Outcome {
     /// Seconds until it changes back, where it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub for_seconds: Option<u64>,
+    /// What is not as it should be, such as a disk that has not taken it yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// A policy in force.
@@ -374,10 +394,19 @@ pub struct Status {
     /// Whether frames go past the policy.
     #[serde(default)]
     pub bypassed: bool,
+    /// Whether the kernel holds its wall clock for synchronised; absent where it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_synchronised: Option<bool>,
     /// Seconds since the packet process took the wire.
     pub uptime_seconds: u64,
     /// How often the packet process was replaced since the supervisor started.
     pub restarts: u32,
+    /// How the worker waits for frames: `busy`, `adaptive` or `blocking`.
+    #[serde(default)]
+    pub polling: String,
+    /// Milliseconds that the worker slept since the packet process took the wire, with nothing to do.
+    #[serde(default)]
+    pub slept_ms: u64,
     /// How often the kernel carried every frame, since no packet process judged.
     #[serde(default)]
     pub openings: u64,

@@ -19,9 +19,9 @@ mod update;
 
 pub use client::{Captured, Client, ControlError, RequestLine, ResponseLine, read_line};
 pub use message::{
-    ConversationStatus, EvidenceFile, FailureKind, InputStatus, Learned, Learning, Outcome, Person, PolicyText,
-    PortStatus, QuarantineStatus, RecordStatus, Request, Response, RobotStatus, Status, StreamStatus, TimesStatus,
-    TrafficStatus, VERSION, WitnessStatus,
+    ConversationStatus, DiagnosticText, EvidenceFile, FailureKind, InputStatus, Learned, Learning, Outcome, Person,
+    PolicyText, PortStatus, QuarantineStatus, RecordStatus, Request, Response, RobotStatus, Status, StreamStatus,
+    TimesStatus, TrafficStatus, VERSION, WitnessStatus,
 };
 pub use patches::{PatchReport, PatchState, PatchStatus};
 pub use remote::{REMOTE_PORT, RemoteBox};

@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustls::client::WebPkiServerVerifier;
-use rustls::crypto::CryptoProvider;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{ClientConfig, ConnectionCommon, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ConnectionCommon, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use sha2::{Digest, Sha256};
 
 /// Why certificates can't be used.
@@ -111,6 +112,80 @@ pub fn server(certificate: &Path, secret: &Path, client_ca: &Path) -> Result<Arc
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(Arc::new(config))
+}
+
+/// What a server needs whose clients have no certificate yet: its own, and its key in PKCS #8. TLS 1.3 alone.
+///
+/// # Errors
+/// They don't fit.
+pub fn anybody(certificate: Vec<u8>, secret: &[u8]) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&rustls::version::TLS13])?;
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(secret.to_vec()));
+    let mut config = builder.with_no_client_auth().with_single_cert(vec![certificate.into()], key)?;
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
+}
+
+/// What a client needs for a server that no authority has certified yet: that it holds the key of the certificate which it
+/// shows is looked at, and nothing else. Who it is must be proven over the connection. TLS 1.3 alone.
+///
+/// # Errors
+/// The library refuses.
+pub fn unproven() -> Result<Arc<ClientConfig>, rustls::Error> {
+    let provider = provider();
+    let algorithms = provider.signature_verification_algorithms;
+    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13])?;
+    let verifier = Arc::new(HoldsItsKey(algorithms));
+    let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+    config.resumption = rustls::client::Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+/// Takes any certificate whose key the server holds.
+#[derive(Debug)]
+struct HoldsItsKey(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for HoldsItsKey {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("TLS 1.2 is not spoken here".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}
+
+/// SHA-256 of the first certificate in a file, as configurations have it.
+///
+/// # Errors
+/// It holds none.
+pub fn fingerprint_of(path: &Path) -> Result<String, TlsError> {
+    certificates(path)?.first().map(|it| fingerprint(it)).ok_or_else(|| file(path, "holds no certificate in PEM"))
 }
 
 /// Shakes hands over a socket whose reads and writes end soon. The time is asked for at every step: an end that sends a

@@ -1,7 +1,7 @@
 //! The life of a box, from the kernel's first process to its orderly end.
 
 use std::fs;
-use std::os::unix::fs::{chown, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::mpsc::{Receiver, channel};
@@ -12,18 +12,22 @@ use rustix::system::{RebootCommand, reboot};
 
 use crate::disk::{Partition, loaded_from, on_own_disk, partitions};
 use crate::first_boot::{self, CONFIG, Found};
+use crate::latch::{self, Latch};
 use crate::log::Log;
 use crate::modules::{self, Modules};
 use crate::ports::{self, Port};
 use crate::release::{self, Release};
-use crate::rights::{ACCOUNT, CONSOLE};
+use crate::rights::{ACCOUNT, CONSOLE, PASSWD, Role};
 use crate::service::Service;
 use crate::update::watch::Watch;
 use crate::watchdog::Watchdog;
-use crate::{Failure, mounts, power, slots};
+use crate::{Failure, clock, fsck, grow, management, mounts, power, reset, slots};
 
 /// The guard.
 const GUARD: &str = "/usr/bin/vambrace";
+
+/// What programs look accounts up in.
+const ACCOUNTS: &str = "/etc/passwd";
 
 /// This program.
 const INIT: &str = "/init";
@@ -43,12 +47,24 @@ const PORT_PATIENCE: Duration = Duration::from_secs(5);
 /// How often the loop looks around; a child that ended is replaced at most this much later.
 const TURN: Duration = Duration::from_millis(20);
 
+/// The log as the management process hands it to those who help.
+const LOG: &str = "/run/log/vambrace";
+
+/// How often it is brought up to date.
+const SHARE: Duration = Duration::from_secs(5);
+
 /// How long the guard may take to end when it is asked to.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Folders of the data partition, and whether the guard writes in them.
-const FOLDERS: [(&str, bool); 6] =
-    [("config", false), ("evidence", true), ("console", true), ("identity", true), ("update", false), ("log", false)];
+/// Folders of the data partition, whose they are (PID 1's where nobody is named), and who else gets in.
+const FOLDERS: [(&str, Option<u32>, u32); 6] = [
+    ("config", None, 0o755),
+    ("evidence", Some(ACCOUNT), 0o750),
+    ("console", Some(CONSOLE), 0o700),
+    ("identity", Some(ACCOUNT), 0o700),
+    ("update", None, 0o755),
+    ("log", None, 0o755),
+];
 
 /// What PID 1 does. Comes back only if the box can't be turned off.
 #[must_use]
@@ -67,8 +83,8 @@ pub fn run() -> ExitCode {
     if let Err(failure) = mounts::firmware_variables() {
         log.say("init", &failure.to_string());
     }
-    let all = wait_for_disk(&mut modules, &log);
-    let data_lost = mount_data(&all, &log);
+    let all = grown(wait_for_disk(&mut modules, &log), &log);
+    let data_lost = mount_data(&all, &mut watchdog, &log);
     slots::keep_both(&all, loaded_from().as_deref(), &mut |line| log.say("init", &line));
     let ports = wait_for_ports(&mut modules, &log);
     // Before the guard starts: its records and its key bear the name.
@@ -76,7 +92,13 @@ pub fn run() -> ExitCode {
     if let Err(error) = rustix::system::sethostname(name.as_bytes()) {
         log.say("init", &format!("the box can't be named {name}: {error}"));
     }
+    reset_where_ordered(&all, &name, &log);
     let config = configure(&all, &ports, data_lost, &log);
+    let mut latch = own(&all, "esp-a").map(Latch::on);
+    restore_orders(&all, &log);
+    if let Err(error) = fs::write(ACCOUNTS, PASSWD) {
+        log.say("init", &format!("{ACCOUNTS}: {error}"));
+    }
     if let Err(failure) = mounts::root_read_only() {
         log.say("init", &failure.to_string());
     }
@@ -86,12 +108,10 @@ pub fn run() -> ExitCode {
     if power::listen(&pressed) == 0 {
         log.say("init", "there is no power button");
     }
-    let config = config.display().to_string();
-    let mut guard = Service::new("vambrace", INIT.as_ref(), &[GUARD, "run", "--config", &config]);
-    let mut updater = Service::as_root("updater", INIT.as_ref(), &["updater", &config]);
+    let mut services = services(&config, &log);
     let mut updates = watch_updates(&all, &log);
-    let last = supervise([&mut guard, &mut updater], &mut updates, &mut watchdog, &presses, &log);
-    end([&mut guard, &mut updater], last, &mut watchdog, &log)
+    let last = supervise(&mut services, &mut updates, &mut watchdog, &mut latch, &presses, &log);
+    end(&mut services, last, &mut watchdog, &mut latch, &log)
 }
 
 /// `None` where there can be no updates.
@@ -134,13 +154,46 @@ fn own_data(all: &[Partition]) -> Option<PathBuf> {
     own(all, "data")
 }
 
+/// Lets the data partition reach to the end of its disk, where it does not. Gives back the partitions as they are then.
+fn grown(all: Vec<Partition>, log: &Log) -> Vec<Partition> {
+    let Some(disk) = own_data(&all).and(loaded_from()).and_then(|from| on_own_disk(&all, &from, "data")) else {
+        return all;
+    };
+    match grow::partition(&Path::new("/dev").join(&disk.disk), "data") {
+        Ok(0) => all,
+        Ok(bytes) => {
+            log.say("init", &format!("the data partition has grown by {} MiB", bytes / 1024 / 1024));
+            // The kernel has taken all partitions away and shows them again.
+            let begun = Instant::now();
+            loop {
+                let again = partitions();
+                if again.len() >= all.len() || begun.elapsed() > DISK_PATIENCE {
+                    return again;
+                }
+                std::thread::sleep(TURN);
+            }
+        }
+        Err(failure) => {
+            log.say("init", &format!("the data partition stays as large as it is: {failure}"));
+            all
+        }
+    }
+}
+
 /// Mounts the data partition, or memory in its place, and makes its folders. Says whether it is memory.
-fn mount_data(all: &[Partition], log: &Log) -> bool {
+fn mount_data(all: &[Partition], watchdog: &mut Option<Watchdog>, log: &Log) -> bool {
     let slot = loaded_from().and_then(|from| all.iter().find(|it| it.uuid.as_ref() == Some(&from)));
     log.say("init", &format!("started from {}", slot.map_or("a place that is not known", |it| it.name.as_str())));
-    let mounted = own_data(all)
-        .ok_or_else(|| Failure("there is no data partition".to_owned()))
-        .and_then(|device| mounts::data(&device));
+    let mounted = own_data(all).ok_or_else(|| Failure("there is no data partition".to_owned())).and_then(|device| {
+        if let Err(failure) = fsck::check(INIT, &device, log, &mut || feed(watchdog, Instant::now(), log)) {
+            log.say("init", &failure.to_string());
+        }
+        mounts::data(&device)?;
+        if let Err(failure) = grow::file_system(Path::new(mounts::DATA), &device) {
+            log.say("init", &failure.to_string());
+        }
+        Ok(())
+    });
     let lost = match mounted {
         Ok(()) => false,
         Err(failure) => {
@@ -151,11 +204,11 @@ fn mount_data(all: &[Partition], log: &Log) -> bool {
             true
         }
     };
-    for (name, is_guards) in FOLDERS {
+    for (name, owner, mode) in FOLDERS {
         let folder = Path::new(mounts::DATA).join(name);
-        let owner = is_guards.then_some(ACCOUNT);
-        let made =
-            fs::create_dir_all(&folder).and_then(|()| owner.map_or(Ok(()), |id| chown(&folder, owner, Some(id))));
+        let made = fs::create_dir_all(&folder)
+            .and_then(|()| owner.map_or(Ok(()), |id| chown(&folder, owner, Some(id))))
+            .and_then(|()| fs::set_permissions(&folder, fs::Permissions::from_mode(mode)));
         if let Err(error) = made {
             log.say("init", &format!("{}: {error}", folder.display()));
         }
@@ -221,11 +274,12 @@ fn configure(all: &[Partition], ports: &[Port], data_lost: bool, log: &Log) -> P
             Err(failure) => log.say("init", &format!("configuration of {} not taken: {failure}", device.display())),
         }
     }
-    log.say("init", "no configuration: every frame passes, the box learns, nothing listens");
+    log.say("init", "no configuration: every frame passes, the box learns, nothing listens on the data ports");
     let file = PathBuf::from("/run/vambrace.toml");
     let processors = fs::read_dir("/sys/devices/system/cpu").into_iter().flatten().flatten();
     let processors = processors.filter(|it| it.path().join("topology").exists()).count();
-    match first_boot::defaults(ports, processors) {
+    let room = rustix::fs::statvfs(mounts::DATA).map_or(0, |it| it.f_blocks.saturating_mul(it.f_frsize));
+    match first_boot::defaults(ports, processors, room) {
         Some(text) => {
             if let Err(error) = fs::write(&file, text) {
                 log.say("init", &format!("{}: {error}", file.display()));
@@ -250,8 +304,11 @@ fn keep_copy(esp: &Path, folder: &Path) -> Result<(), Failure> {
 fn check(config: &Path, policy: Option<&Path>) -> Result<(), String> {
     let config = config.as_os_str();
     let ask = |args: &[&std::ffi::OsStr]| -> Result<(), String> {
-        let output =
-            Command::new(INIT).arg("launch").arg(GUARD).args(args).output().map_err(|error| error.to_string())?;
+        let output = Command::new(INIT)
+            .args(["launch", Role::Guard.name(), GUARD])
+            .args(args)
+            .output()
+            .map_err(|error| error.to_string())?;
         if output.status.success() {
             return Ok(());
         }
@@ -264,6 +321,65 @@ fn check(config: &Path, policy: Option<&Path>) -> Result<(), String> {
     })
 }
 
+/// Removes what a stick in the box orders to remove, once.
+fn reset_where_ordered(all: &[Partition], name: &str, log: &Log) {
+    let Some(esp) = own(all, "esp-a") else { return };
+    for stick in all.iter().filter(|it| it.removable && it.device != esp) {
+        let found = mounts::with_esp(&stick.device, false, |place| reset::order(place, name));
+        let order = match found {
+            Ok(Some(order)) => order,
+            Ok(None) => continue,
+            // Most sticks have no FAT file system, or one for somebody else: only what is said of an order is told.
+            Err(failure) if failure.0.contains(reset::FILE) => {
+                log.say("init", &failure.to_string());
+                continue;
+            }
+            Err(_) => continue,
+        };
+        let done = mounts::with_esp(&esp, true, |place| {
+            if reset::is_done(place, &order)? {
+                return Ok(false);
+            }
+            reset::carry_out(&order, Path::new(mounts::DATA), place).map(|()| true)
+        });
+        match done {
+            Ok(true) => log.say("init", &format!("reset, as {} orders: {:?}", stick.device.display(), order.what)),
+            Ok(false) => log.say("init", "the stick's order to reset was carried out before; it needs another word"),
+            Err(failure) => log.say("init", &format!("not reset: {failure}")),
+        }
+    }
+}
+
+/// Puts mode and policy in force last back where the data partition has lost them.
+fn restore_orders(all: &[Partition], log: &Log) {
+    match own(all, "esp-a").map(|esp| latch::restore(&esp)) {
+        Some(Ok(true)) => log.say("init", "mode and policy in force last are those that were latched"),
+        Some(Ok(false)) | None => {}
+        Some(Err(failure)) => log.say("init", &format!("what was latched is not read: {failure}")),
+    }
+}
+
+/// The children that a configuration asks for. The guard goes on with what was in force last.
+fn services(config: &Path, log: &Log) -> Vec<Service> {
+    let file = config.display().to_string();
+    let service = |name, role, command: &[&str]| Service::new(name, INIT.as_ref(), role, command);
+    let mut services = vec![service("vambrace", Role::Guard, &[GUARD, "run", "--resume", "--config", &file])];
+    services.push(Service::as_root("updater", INIT.as_ref(), &["updater", &file]));
+    let text = fs::read_to_string(config).unwrap_or_default();
+    if management::has_console(&text) {
+        services.push(service("console", Role::Console, &[GUARD, "console", "--config", &file]));
+    }
+    let servers = management::configured(&text).map(|it| it.ntp).unwrap_or_default();
+    if !servers.is_empty() {
+        let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
+        let command: Vec<&str> = [INIT, clock::COMMAND].into_iter().chain(servers.iter().map(String::as_str)).collect();
+        services.push(service("clock", Role::Clock, &command));
+    } else {
+        log.say("init", "no time server: the clock is the board's");
+    }
+    services
+}
+
 fn set_up(all: &[Port], config: &Path, log: &Log) {
     ports::silence(&mut |line| log.say("init", &line));
     let text = fs::read_to_string(config).unwrap_or_default();
@@ -273,6 +389,19 @@ fn set_up(all: &[Port], config: &Path, log: &Log) {
             Some(Err(failure)) => log.say("init", &failure.to_string()),
             None => log.say("init", &format!("port {wanted} of the configuration is not in this machine")),
         }
+    }
+    // In any case: what is to live there must not live beside the data ports.
+    if let Err(failure) = management::make() {
+        log.say("init", &failure.to_string());
+    }
+    let Some(wanted) = management::configured(&text) else { return };
+    match ports::find(all, &wanted.port).map(|port| management::set_up(port, &wanted)) {
+        Some(Ok(())) => {
+            let address = wanted.address.map_or("no address".to_owned(), |(it, prefix)| format!("{it}/{prefix}"));
+            log.say("init", &format!("management port {} has {address}", wanted.port));
+        }
+        Some(Err(failure)) => log.say("init", &failure.to_string()),
+        None => log.say("init", &format!("management port {} is not in this machine", wanted.port)),
     }
 }
 
@@ -300,21 +429,35 @@ fn memory_in_use() -> Option<u64> {
     Some(kib("MemTotal:")?.saturating_sub(kib("MemAvailable:")?) / 1024)
 }
 
-/// Keeps children running until somebody presses the power button, or an update needs another start.
+/// Keeps the children running until somebody presses the power button, or an update needs another start.
 fn supervise(
-    mut services: [&mut Service; 2],
+    services: &mut [Service],
     updates: &mut Option<Watch>,
     watchdog: &mut Option<Watchdog>,
+    latch: &mut Option<Latch>,
     presses: &Receiver<()>,
     log: &Log,
 ) -> RebootCommand {
     let begun = Instant::now();
-    let mut told_memory = false;
+    let (mut told_memory, mut told_latch) = (false, false);
+    let mut shared: Option<Instant> = None;
     loop {
         let now = Instant::now();
-        reap(&mut services, now, log);
+        reap(services, now, log);
         services.iter_mut().for_each(|service| service.keep(now, log));
         feed(watchdog, now, log);
+        if shared.is_none_or(|last| now.saturating_duration_since(last) >= SHARE) {
+            shared = Some(now);
+            let _ = log.share(Path::new(LOG), CONSOLE);
+        }
+        match latch.as_mut().map(|latch| latch.look(now)) {
+            Some(Err(failure)) if !told_latch => {
+                told_latch = true;
+                log.say("init", &format!("mode and policy are not latched: {failure}"));
+            }
+            Some(Ok(true)) => told_latch = false,
+            _ => {}
+        }
         if !told_memory && now.saturating_duration_since(begun) > Duration::from_secs(10) {
             told_memory = true;
             memory_in_use().into_iter().for_each(|mib| log.say("init", &format!("{mib} MiB of memory in use")));
@@ -331,7 +474,7 @@ fn supervise(
 }
 
 /// Takes in every process that has ended, orphans too.
-fn reap(services: &mut [&mut Service], now: Instant, log: &Log) {
+fn reap(services: &mut [Service], now: Instant, log: &Log) {
     while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
         services.iter_mut().any(|service| service.ended(pid, status, now, log));
     }
@@ -344,16 +487,26 @@ fn feed(watchdog: &mut Option<Watchdog>, now: Instant, log: &Log) {
     }
 }
 
-/// Ends the guard, which closes its evidence, then the file systems, then the power or this run.
-fn end(mut services: [&mut Service; 2], last: RebootCommand, watchdog: &mut Option<Watchdog>, log: &Log) -> ExitCode {
+/// Ends the children, of which the guard closes its evidence, then the file systems, then the power or this run.
+fn end(
+    services: &mut [Service],
+    last: RebootCommand,
+    watchdog: &mut Option<Watchdog>,
+    latch: &mut Option<Latch>,
+    log: &Log,
+) -> ExitCode {
     services.iter().for_each(|service| service.signal(Signal::TERM));
     let asked = Instant::now();
-    while services.iter().any(|service| service.is_running()) && asked.elapsed() < GRACE {
-        reap(&mut services, Instant::now(), log);
+    while services.iter().any(Service::is_running) && asked.elapsed() < GRACE {
+        reap(services, Instant::now(), log);
         feed(watchdog, Instant::now(), log);
         std::thread::sleep(TURN);
     }
     services.iter().for_each(|service| service.signal(Signal::KILL));
+    // The last change may be younger than the last look.
+    if let Some(Err(failure)) = latch.as_mut().map(Latch::look_now) {
+        log.say("init", &format!("mode and policy are not latched: {failure}"));
+    }
     log.say("init", if last == RebootCommand::Restart { "the box starts again" } else { "the box turns itself off" });
     if let Err(error) = log.save(&Path::new(mounts::DATA).join("log/last")) {
         log.say("init", &format!("the log is lost: {error}"));

@@ -98,18 +98,35 @@ fn put(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     file.write_all(bytes).and_then(|()| file.sync_all()).at(&what)
 }
 
-/// The configuration of a box that nobody has configured: the two first ports by PCI address, every frame passes and
-/// nothing listens. The address of the robot stands for one: what learning says of "robot" is empty until it is set.
+/// Address of the management port of a box that nobody has configured. One that is rarely used: the box is claimed from a
+/// laptop that is plugged in there.
+pub const ADDRESS: &str = "192.168.77.1";
+
+/// Share of the data partition that records may take; the rest is for what else lies there.
+const RECORDS: u64 = 2;
+
+/// The configuration of a box that nobody has configured: the two first ports by PCI address, every frame passes, and
+/// nothing listens but, on a third port, for the one who claims the box. The address of the robot stands for one: what
+/// learning says of "robot" is empty until it is set. `room` is that of the data partition, in bytes.
 ///
 /// `None` where there are not two ports.
 #[must_use]
-pub fn defaults(ports: &[Port], processors: usize) -> Option<String> {
-    let [plant, robot, ..] = ports else { return None };
+pub fn defaults(ports: &[Port], processors: usize, room: u64) -> Option<String> {
+    let [plant, robot, others @ ..] = ports else { return None };
     let (core, polling) = if processors > 1 { (1, "busy") } else { (0, "blocking") };
+    let management = others.first().map(|port| format!("management = \"{}\"\n", port.pci)).unwrap_or_default();
+    let console = format!(
+        "[management]\naddress = \"{ADDRESS}/24\"\n\n\
+         [console]\nclaim = true\nlisten = \"{ADDRESS}:7443\"\naccount = \"vambrace-console\"\n\n"
+    );
+    let console = if others.is_empty() { String::new() } else { console };
+    // 8 GiB is what the guard takes where nothing is said; 1 MiB the least that makes sense.
+    let budget = (room / RECORDS).clamp(1 << 20, 8 << 30) >> 20;
     Some(format!(
         "# Safe defaults, made at a boot without a configuration.\n\
          mode = \"learn\"\n\n\
-         [ports]\nplant = \"{}\"\nrobot = \"{}\"\n\n\
+         [ports]\nplant = \"{}\"\nrobot = \"{}\"\n{management}\n{console}\
+         [record]\nsize_budget = \"{budget} MiB\"\n\n\
          [fast_path]\ncores = [{core}]\npolling = \"{polling}\"\n\n\
          [[asset]]\nname = \"robot\"\nip = \"192.168.0.10\"\nside = \"robot\"\n",
         plant.pci, robot.pci
@@ -213,12 +230,18 @@ mod tests {
     fn defaults_learn_and_take_the_first_ports() {
         let port = |pci: &str| Port { pci: pci.into(), name: String::new(), mac: String::new(), index: 0 };
         let ports = ["0000:01:00.0", "0000:02:00.0", "0000:03:00.0"].map(port);
-        let text = defaults(&ports, 2).unwrap();
+        let text = defaults(&ports, 2, 1 << 30).unwrap();
         let table: toml::Table = text.parse().unwrap();
         assert_eq!(table["mode"].as_str(), Some("learn"));
         assert_eq!(crate::ports::configured(&text), ["0000:01:00.0", "0000:02:00.0"]);
-        assert!(table.get("console").is_none(), "something listens");
-        assert!(defaults(&ports, 1).unwrap().contains("cores = [0]\npolling = \"blocking\""));
-        assert_eq!(defaults(&ports[..1], 2), None);
+        assert_eq!(table["record"]["size_budget"].as_str(), Some("512 MiB"));
+        let management = crate::management::configured(&text).unwrap();
+        assert_eq!((management.port.as_str(), management.address.unwrap().1), ("0000:03:00.0", 24));
+        let two = defaults(&ports[..2], 2, 0).unwrap();
+        let table: toml::Table = two.parse().unwrap();
+        assert!(table.get("console").is_none() && table.get("management").is_none(), "something listens");
+        assert_eq!(crate::management::configured(&two), None);
+        assert!(defaults(&ports, 1, 0).unwrap().contains("cores = [0]\npolling = \"blocking\""));
+        assert_eq!(defaults(&ports[..1], 2, 0), None);
     }
 }

@@ -1,18 +1,26 @@
 //! PID 1 of the appliance.
 //!
 //! It supervises and does nothing else: mounts, kernel modules, the ports' link, the configuration of the first boot, the
-//! guard as a child with few rights, the updater as a child with all of them, the watchdog, an orderly end. It opens no socket but one to set links up, and reads
-//! no traffic. Every step that fails is told on the console and the boot goes on without it where the guard can.
+//! guard, the management process and the client of time servers as children with few rights, the updater as a child with all
+//! of them, the watchdog, an orderly end. It opens no socket but those to set links up, and reads no traffic. Every step that
+//! fails is told on the console and the boot goes on without it where the guard can.
 
 pub mod boot;
+pub mod clock;
 pub mod disk;
 pub mod first_boot;
+pub mod fsck;
+pub mod grow;
+pub mod latch;
 pub mod log;
+pub mod management;
 pub mod modules;
 pub mod mounts;
+pub mod netlink;
 pub mod ports;
 pub mod power;
 pub mod release;
+pub mod reset;
 pub mod rights;
 pub mod service;
 pub mod slots;

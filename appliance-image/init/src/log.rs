@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,6 +17,7 @@ pub const LONGEST: usize = 1024;
 pub struct Ring {
     lines: VecDeque<String>,
     bytes: usize,
+    has_new: bool,
 }
 
 impl Ring {
@@ -23,6 +25,7 @@ impl Ring {
     pub fn push(&mut self, line: String) {
         self.bytes = self.bytes.saturating_add(line.len());
         self.lines.push_back(line);
+        self.has_new = true;
         while self.bytes > KEPT {
             let Some(oldest) = self.lines.pop_front() else { break };
             self.bytes = self.bytes.saturating_sub(oldest.len());
@@ -61,6 +64,25 @@ impl Log {
         Ok(())
     }
 
+    /// Writes the lines that are kept into a file in memory that a group may read, if there are new ones.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn share(&self, file: &Path, group: u32) -> std::io::Result<()> {
+        {
+            let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if !std::mem::take(&mut ring.has_new) {
+                return Ok(());
+            }
+        }
+        file.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+        let fresh = file.with_extension("new");
+        self.save(&fresh)?;
+        std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o640))?;
+        std::os::unix::fs::chown(&fresh, None, Some(group))?;
+        std::fs::rename(fresh, file)
+    }
+
     /// Writes the lines that are kept into a file, in place of what was in it.
     ///
     /// # Errors
@@ -97,6 +119,7 @@ fn printable(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
     use super::*;
 
     #[test]
@@ -109,6 +132,19 @@ mod tests {
         assert_eq!(ring.last(2).collect::<Vec<_>>(), ["line 99998", "line 99999"]);
         assert_eq!(ring.bytes, ring.lines.iter().map(String::len).sum::<usize>());
         assert!(ring.bytes > KEPT - 20, "{}", ring.bytes);
+    }
+
+    #[test]
+    fn the_shared_log_is_the_groups_alone_and_written_when_it_grew() {
+        let file = std::env::temp_dir().join(format!("vbimg-log-{}", std::process::id()));
+        let log = Log::default();
+        log.say("test", "one");
+        log.share(&file, rustix::process::getegid().as_raw()).unwrap();
+        assert!(std::fs::read_to_string(&file).unwrap().ends_with("test: one\n"));
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+        std::fs::remove_file(&file).unwrap();
+        log.share(&file, 0).unwrap();
+        assert!(!file.exists(), "nothing was said since");
     }
 
     #[test]

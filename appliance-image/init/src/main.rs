@@ -1,5 +1,5 @@
-//! PID 1, under `launch` the short step between PID 1 and a child with few rights, and under `updater` its child that
-//! alone writes slots.
+//! PID 1, and under `launch` the short step between PID 1 and a child with few rights. Two children are this program too:
+//! under `clock`, the client of time servers; under `updater`, the one that alone writes slots.
 
 use std::process::ExitCode;
 
@@ -10,6 +10,9 @@ fn main() -> ExitCode {
         let failure = vambrace_init::rights::launch(args);
         eprintln!("init: {failure}");
         return ExitCode::FAILURE;
+    }
+    if first.as_deref() == Some(vambrace_init::clock::COMMAND.as_ref()) {
+        return vambrace_init::clock::run(args);
     }
     if first.as_deref() == Some("updater".as_ref())
         && let Some(config) = args.next()

@@ -87,6 +87,27 @@ fn fat(device: &Path, place: &Path, flags: MountFlags) -> Result<(), Failure> {
     mount(device, place, "vfat", BARE.union(flags), c"umask=0077").at(&device.display().to_string())
 }
 
+/// Mounts an EFI system partition for as long as `work` takes, at a place of its own.
+///
+/// # Errors
+/// It is no FAT file system, or what `work` says.
+pub fn with_esp<T>(
+    device: &Path,
+    to_write: bool,
+    work: impl FnOnce(&Path) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let place = Path::new("/run/esp");
+    if to_write {
+        esp_to_write(device, place)?
+    } else {
+        esp(device, place)?
+    }
+    let done = work(place);
+    let unmounted = rustix::mount::unmount(place, rustix::mount::UnmountFlags::empty());
+    let done = done?;
+    unmounted.at("/run/esp").map(|()| done)
+}
+
 /// Nothing writes beside the mounted places from here on.
 ///
 /// # Errors

@@ -3,8 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
-
+use crate::netlink::Netlink;
 use crate::{At, Failure};
 
 /// A network interface with hardware behind it.
@@ -74,13 +73,13 @@ pub fn box_name(ports: &[Port]) -> String {
     format!("vambrace-{}", digits.get(6..).unwrap_or("unknown"))
 }
 
-/// Names of `[ports]` in a configuration: plant, robot, and management where there is one.
+/// The data ports of `[ports]` in a configuration.
 #[must_use]
 pub fn configured(config: &str) -> Vec<String> {
     let Ok(table) = config.parse::<toml::Table>() else { return Vec::new() };
     let ports = table.get("ports").and_then(toml::Value::as_table);
     let named = |key: &str| Some(ports?.get(key)?.as_str()?.to_owned());
-    ["plant", "robot", "management"].into_iter().filter_map(named).collect()
+    ["plant", "robot"].into_iter().filter_map(named).collect()
 }
 
 /// Before a link comes up: the kernel has nothing to say on any port. IPv6 alone would announce itself.
@@ -101,44 +100,7 @@ pub fn silence(tell: &mut dyn FnMut(String)) {
 /// The driver or the kernel refuses.
 pub fn up(port: &Port) -> Result<(), Failure> {
     let what = format!("port {} ({})", port.name, port.pci);
-    // Netlink protocol 0 is that of routes and links.
-    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None).at(&what)?;
-    send(&socket, &set_up(port.index), SendFlags::empty()).at(&what)?;
-    let mut answer = [0_u8; 64];
-    let (length, _) = recv(&socket, &mut answer, RecvFlags::empty()).at(&what)?;
-    match answer.get(..length).and_then(acknowledged) {
-        Some(0) => Ok(()),
-        Some(code) => Err(rustix::io::Errno::from_raw_os_error(code.saturating_neg())).at(&what),
-        None => Err(Failure(format!("{what}: the kernel's answer is no acknowledgement"))),
-    }
-}
-
-/// RTM_NEWLINK with one flag changed. Source: rtnetlink(7).
-fn set_up(index: i32) -> [u8; 32] {
-    const RTM_NEWLINK: u16 = 16;
-    const REQUEST_AND_ACK: u16 = 5;
-    const IFF_UP: u32 = 1;
-    let mut message = [0_u8; 32];
-    let mut put = |at: usize, bytes: &[u8]| {
-        if let Some(place) = message.get_mut(at..at.saturating_add(bytes.len())) {
-            place.copy_from_slice(bytes);
-        }
-    };
-    put(0, &32_u32.to_ne_bytes());
-    put(4, &RTM_NEWLINK.to_ne_bytes());
-    put(6, &REQUEST_AND_ACK.to_ne_bytes());
-    put(8, &1_u32.to_ne_bytes());
-    put(20, &index.to_ne_bytes());
-    put(24, &IFF_UP.to_ne_bytes());
-    put(28, &IFF_UP.to_ne_bytes());
-    message
-}
-
-/// The code of an acknowledgement, 0 for success. Source: netlink(7).
-fn acknowledged(answer: &[u8]) -> Option<i32> {
-    const NLMSG_ERROR: u16 = 2;
-    (u16::from_ne_bytes(*answer.get(4..)?.first_chunk()?) == NLMSG_ERROR)
-        .then(|| Some(i32::from_ne_bytes(*answer.get(16..)?.first_chunk()?)))?
+    Netlink::open().and_then(|kernel| kernel.up(port.index)).at(&what)
 }
 
 #[cfg(test)]
@@ -187,22 +149,6 @@ mod tests {
         let text = "mode = \"learn\"\n[ports]\nplant = \"a\"\nrobot = \"b\"\n";
         assert_eq!(configured(text), ["a", "b"]);
         assert!(configured("[ports").is_empty() && configured("ports = 1").is_empty());
-    }
-
-    #[test]
-    fn messages_to_the_kernel_have_the_bytes_of_rtnetlink() {
-        let message = set_up(7);
-        assert_eq!(
-            message,
-            [32, 0, 0, 0, 16, 0, 5, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0]
-        );
-        let mut answer = [0_u8; 36];
-        answer[4] = 2;
-        answer[16..20].copy_from_slice(&(-19_i32).to_ne_bytes());
-        assert_eq!(acknowledged(&answer), Some(-19));
-        assert_eq!(acknowledged(&answer[..19]), None);
-        answer[4] = 3;
-        assert_eq!(acknowledged(&answer), None);
     }
 
     /// In a namespace of its own, as root: the kernel does what it is asked.

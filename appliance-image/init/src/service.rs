@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, WaitStatus, kill_process};
 
 use crate::log::Log;
+use crate::rights::Role;
 
 /// A child that lived this long was sound: the next one starts at once.
 const SOUND: Duration = Duration::from_secs(10);
@@ -17,6 +18,9 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause: a port may be plugged in at any time.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// Exit code of a program whose configuration is wrong: a person mends that, not another start.
+const WRONG: i32 = 2;
+
 /// A program and its life.
 #[derive(Debug)]
 pub struct Service {
@@ -24,6 +28,9 @@ pub struct Service {
     launcher: OsString,
     launch: bool,
     command: Vec<OsString>,
+    /// Whether it starts again after it said that its configuration is wrong.
+    insists: bool,
+    given_up: bool,
     running: Option<(Pid, Instant)>,
     pause: Pause,
     not_before: Instant,
@@ -43,14 +50,17 @@ impl Pause {
 }
 
 impl Service {
-    /// A service that is not started yet. `launcher` is this program's file.
+    /// A service that is not started yet. `launcher` is this program's file. The guard insists on running whatever it
+    /// says: the robot's network hangs on it.
     #[must_use]
-    pub fn new(name: &'static str, launcher: &OsStr, command: &[&str]) -> Self {
+    pub fn new(name: &'static str, launcher: &OsStr, role: Role, command: &[&str]) -> Self {
         Self {
             name,
             launcher: launcher.to_owned(),
             launch: true,
-            command: command.iter().map(OsString::from).collect(),
+            command: std::iter::once(&role.name()).chain(command).map(OsString::from).collect(),
+            insists: role == Role::Guard,
+            given_up: false,
             running: None,
             pause: Pause::default(),
             not_before: Instant::now(),
@@ -60,12 +70,13 @@ impl Service {
     /// A service that keeps root's rights: a part of this program that PID 1 shall outlive.
     #[must_use]
     pub fn as_root(name: &'static str, program: &OsStr, arguments: &[&str]) -> Self {
-        Self { launch: false, ..Self::new(name, program, arguments) }
+        let command = arguments.iter().map(OsString::from).collect();
+        Self { launch: false, command, ..Self::new(name, program, Role::Guard, &[]) }
     }
 
     /// Starts it if it does not run and its pause is over.
     pub fn keep(&mut self, now: Instant, log: &Log) {
-        if self.running.is_some() || now < self.not_before {
+        if self.running.is_some() || self.given_up || now < self.not_before {
             return;
         }
         let spawned = Command::new(&self.launcher)
@@ -104,6 +115,10 @@ impl Service {
             _ => "for no reason that is known".to_owned(),
         };
         log.say("init", &format!("{} ended {how} after {} s", self.name, lived.as_secs()));
+        if status.exit_status() == Some(WRONG) && !self.insists {
+            self.given_up = true;
+            log.say("init", &format!("{} is not started again until the next boot", self.name));
+        }
         true
     }
 

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::watch::WATCHDOG;
+use crate::rights::Role;
 use crate::{Failure, mounts};
 
 /// This program, and the guard.
@@ -30,7 +31,7 @@ const SAID: u64 = 8192;
 #[must_use]
 pub fn guards() -> Command {
     let mut command = Command::new(INIT);
-    command.args(["launch", GUARD]);
+    command.args(["launch", Role::Guard.name(), GUARD]);
     command
 }
 
