@@ -1,6 +1,8 @@
 //! One policy as the people of a plant say it, enforced on programs that nobody in this project wrote: the operator panel
 //! may load two programs and read; the PLC may write four registers within bounds while no program runs; engineering may
-//! upload one program, until an hour from now.
+//! upload one program, until an hour from now; the ROS computer may move the arm inside an envelope. The last part of the
+//! sentence is checked by the policy's own tests here, and on the wire by `tests/lab_cell.rs`: its library is packaged
+//! nowhere that a test can install it from.
 
 #![cfg(feature = "lab")]
 #![allow(
@@ -53,6 +55,15 @@ fn policy(until: &str) -> String {
     };
     let dashboard = |line: &str| format!("service = \"dashboard\"\ncommand = {line}");
     let program = |text: &str| format!("service = \"urscript\"\ntext = {text:?}");
+    let servoj = |base: f64, timeout: u32| {
+        format!(
+            "service = \"external_control\"\nmode = \"servoj\"\ntarget = [{base:?}, -1.57, 1.57, -1.57, -1.57, 0.0]\n\
+             timeout_ms = {timeout}\nrobot = {{ joints_rad = [0.0, -1.57, 1.57, -1.57, -1.57, 0.0] }}"
+        )
+    };
+    let payload = |mass: f64| {
+        format!("service = \"external_control\"\nfunction = \"set_payload\"\narguments = [{mass:?}, 0.0, 0.0, 0.1]")
+    };
     [
         format!(
             r#"
@@ -97,6 +108,20 @@ service = "urscript"
 program = ["sha256:{}"]
 until = {until}
 
+[[allow]]
+id = "ros-moves"
+from = "ros"
+service = "external_control"
+mode = ["idle", "servoj", "forward"]
+timeout_ms = "20..=200"
+function = ["set_payload"]
+beyond = "clamp"
+[allow.bounds]
+"set_payload.mass" = "0.0..=2.5"
+[allow.envelope]
+position_rad = ["-0.5..=0.5", "-2.2..=0.0", "0.0..=2.5", "-3.2..=0.0", "-3.2..=0.0", "-1.0..=1.0"]
+step_rad = [0.02, 0.02, 0.02, 0.03, 0.03, 0.03]
+
 "#,
             hash(WORK)
         ),
@@ -110,6 +135,14 @@ until = {until}
         test("engineering uploads", "engineering", &program(WORK), "allowed"),
         test("engineering uploads no other", "engineering", &program(OTHER), "refused"),
         test("the plc uploads nothing", "plc", &program(WORK), "refused"),
+        test("ros moves", "ros", &servoj(0.02, 200), "allowed"),
+        test("ros makes no jump", "ros", &servoj(0.021, 200), "refused"),
+        test("ros stays inside", "ros", &servoj(0.6, 200), "refused"),
+        test("ros lets the robot stop", "ros", &servoj(0.0, 0), "refused"),
+        test("ros does no freedrive", "ros", "service = \"external_control\"\nmode = \"freedrive\"", "refused"),
+        test("ros carries a part", "ros", &payload(2.5), "allowed"),
+        test("ros carries no more", "ros", &payload(2.6), "refused"),
+        test("the plc moves nothing", "plc", &servoj(0.0, 200), "refused"),
     ]
     .concat()
 }

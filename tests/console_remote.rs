@@ -359,3 +359,78 @@ fn who_is_kept_out_stands_in_status() {
     assert!(text.contains("\nquarantine odd (10.20.0.22, ") && text.contains("after 2 refused commands"), "{text}");
     assert!(matches!(code, Some(0 | 10)), "{text}");
 }
+
+/// `vambrace top` on a terminal of its own; what it draws, as bytes.
+struct Screen {
+    script: Child,
+    drawn: std::sync::Arc<std::sync::Mutex<Vec<u8>>>,
+}
+
+impl Screen {
+    fn start(afar: &Afar, user: &str) -> Self {
+        let top = as_user(&afar.folder, afar.remote, user, &["top"]);
+        let words = std::iter::once(top.get_program()).chain(top.get_args());
+        let words: Vec<_> = words.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
+        // It draws nothing on a terminal without a size.
+        let command = format!("stty rows 40 columns 160; exec {}", words.join(" "));
+        let mut script = std::process::Command::new("script");
+        script.args(["-qefc", &command, "/dev/null"]).env("TERM", "xterm").env("XDG_CONFIG_HOME", "/nonexistent");
+        let mut script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let drawn = std::sync::Arc::<std::sync::Mutex<Vec<u8>>>::default();
+        let (own, mut from) = (std::sync::Arc::clone(&drawn), script.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            let mut piece = [0; 4096];
+            while let Ok(count @ 1..) = from.read(&mut piece) {
+                own.lock().unwrap().extend_from_slice(&piece[..count]);
+            }
+        });
+        Self { script, drawn }
+    }
+
+    /// Waits until words were drawn, in whatever places and colours; from here on only what comes later counts.
+    fn shows(&self, words: &[&str]) {
+        wait_for(&format!("{words:?} on the screen"), || {
+            let text = String::from_utf8_lossy(&self.drawn.lock().unwrap()).into_owned();
+            words.iter().all(|word| text.contains(word))
+        });
+        self.drawn.lock().unwrap().clear();
+    }
+
+    fn press(&mut self, key: &str) {
+        use std::io::Write;
+        self.script.stdin.as_mut().unwrap().write_all(key.as_bytes()).unwrap();
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _ = self.script.kill();
+        let _ = self.script.wait();
+    }
+}
+
+#[test]
+fn top_shows_a_box_far_away_while_it_is_there_and_when_it_is_gone() {
+    const NAME: &str = "top_shows_a_box_far_away_while_it_is_there_and_when_it_is_gone";
+    if !has_tool(NAME, "script") {
+        return;
+    }
+    let Some(mut afar) = Afar::up(NAME) else { return };
+    let mut screen = Screen::start(&afar, "viewer");
+    screen.shows(&["enforce", "generation", "Wire"]);
+    // What is refused meanwhile comes to the feed, over the console's own connection.
+    screen.press("4");
+    afar.flood(3);
+    screen.shows(&["REFUSED", "ether_type_not_listed"]);
+    // The console goes away: the last picture stays, and says so. It comes back: so does the live one.
+    afar.console = None;
+    screen.shows(&["REACHABLE"]);
+    afar.console = Some(start(&afar.folder, &["console"], &afar.folder.file("console.toml"), "console.log"));
+    screen.shows(&["generation"]);
+    screen.press("q");
+    wait_for("its end", || screen.script.try_wait().unwrap().is_some());
+    assert_eq!(screen.script.wait().unwrap().code(), Some(0));
+    // Who has no certificate of a user sees nothing but a line.
+    let stranger = Screen::start(&afar, "box");
+    wait_for("a refusal", || String::from_utf8_lossy(&stranger.drawn.lock().unwrap()).contains("vambrace: "));
+}

@@ -109,7 +109,7 @@ impl Running {
     }
 
     /// Waits for a status that fits; how long it took.
-    fn waits(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Duration {
+    fn waits(&self, what: &str, mut fits: impl FnMut(&Value) -> bool) -> Duration {
         let started = Instant::now();
         loop {
             let mut command = Command::new(support::vambrace());
@@ -314,4 +314,89 @@ fn grow(records: &Path, bytes: u64) {
     }
     assert_eq!(evidence.error(), None);
     evidence.close();
+}
+
+/// A disk that answers every write with an I/O error once it is broken: a file system on memory that can be sealed.
+struct BreakingDisk {
+    memory: std::os::fd::OwnedFd,
+    at: PathBuf,
+}
+
+impl BreakingDisk {
+    fn mount(at: &Path) -> Option<Self> {
+        use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+        use std::os::fd::AsRawFd;
+        let memory = memfd_create("breaking-disk", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
+        ftruncate(&memory, 64 << 20).unwrap();
+        let image = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), memory.as_raw_fd()));
+        let run = |program: &str, words: &[&str], last: &[&Path]| {
+            Command::new(program).args(words).args(last).stderr(Stdio::null()).status().is_ok_and(|it| it.success())
+        };
+        std::fs::create_dir_all(at).unwrap();
+        // Without a journal, whose end would make the file system one to be read only.
+        let made = run("mkfs.ext4", &["-q", "-F", "-O", "^has_journal"], &[&image])
+            && run("mount", &["-t", "ext4", "-o", "loop,errors=continue"], &[&image, at]);
+        made.then(|| Self { memory, at: at.to_owned() })
+    }
+
+    /// From here on nothing can be written to it.
+    fn breaks(&self) {
+        rustix::fs::fcntl_add_seals(&self.memory, rustix::fs::SealFlags::FUTURE_WRITE).unwrap();
+    }
+}
+
+impl Drop for BreakingDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.at).status();
+    }
+}
+
+#[test]
+fn a_box_on_a_disk_with_io_errors_passes_frames_says_so_and_takes_orders() {
+    const NAME: &str = "a_box_on_a_disk_with_io_errors_passes_frames_says_so_and_takes_orders";
+    if !can_make_namespaces(NAME) || !support::has_tool(NAME, "mkfs.ext4") {
+        return;
+    }
+    let mut running = Running::new("disk-eio", "");
+    let Some(disk) = BreakingDisk::mount(&running.records()) else {
+        support::skipped(NAME, "no loop device to mount a file with");
+        return;
+    };
+    running.start();
+    running.waits("records", |status| !is_degraded(status) && status["records"]["written"].as_u64() > Some(0));
+    let ask = |words: &[&str]| {
+        let mut command = Command::new(support::vambrace());
+        command.arg("--socket").arg(running.directory.join("control.sock")).args(words).output().unwrap()
+    };
+    assert!(ask(&["evidence", "keep"]).status.success());
+
+    disk.breaks();
+    let broken = Instant::now();
+    let told = |status: &Value| {
+        let _ = ask(&["evidence", "keep"]);
+        is_degraded(status)
+    };
+    running.waits("the alarm", told);
+    assert!(broken.elapsed() < Duration::from_secs(10), "{:?}", broken.elapsed());
+    assert!(running.log().contains("Input/output error"), "{}", running.log());
+    running.frames_pass();
+    running.waits("the alarm lasts", told);
+
+    // An order is in force, and whoever gave it hears that a restart would not know of it; so does the status.
+    let answer = ask(&["mode", "shadow", "--for", "1h"]);
+    let said = String::from_utf8_lossy(&[answer.stdout, answer.stderr].concat()).into_owned();
+    assert!(said.contains("no policy is in force"), "{said}");
+    let answer = ask(&["mode", "learn"]);
+    let said = String::from_utf8_lossy(&[answer.stdout, answer.stderr].concat()).into_owned();
+    assert!(answer.status.success() && said.contains("observe -> learn"), "{said}");
+    assert!(said.contains("warning: in force, but not on the disk"), "{said}");
+    running.waits("the order", |status| {
+        let sentences = status["degraded"].as_array().unwrap();
+        let told = |it: &Value| it.as_str().unwrap().contains("standing orders can't be written");
+        status["mode"] == "learn" && sentences.iter().any(told)
+    });
+    running.frames_pass();
+    running.end();
+    drop(running);
+    drop(disk);
 }

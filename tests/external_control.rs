@@ -12,14 +12,15 @@
 mod support;
 
 use dissect::{Step, Toward};
-use external_control::{Action, Freedrive, Motion, Move, Point, Record, Trajectory};
+use external_control::{Action, Freedrive, Motion, Move, Order, Point, Record, Trajectory};
 use sha2::{Digest, Sha256};
 use support::virtual_net::{CUTTING, Cell, GOOD, PLANT, ROBOT, ROUGH, SECOND_NS, WILD, rules};
 use vambrace::command::{Command, External, Service};
 use vambrace::engine::{Mode, Rules};
+use vambrace::event::Reason;
 use vambrace::learn::{Observations, ProposalOptions, Seen};
 use vambrace::nic::impairment::Rates as Cable;
-use vambrace::policy::Ask;
+use vambrace::policy::{Ask, Asset, Moment, Policy};
 use vambrace::robot::{Rates, State};
 
 const REVERSE: u16 = 50_001;
@@ -248,6 +249,96 @@ fn only_named_functions_are_called() {
     assert_eq!(cell.refusals().values().sum::<u64>(), 6, "{:?}", cell.refusals());
 }
 
+/// A call with its arguments as the record has them.
+fn call(function: i32, arguments: &[i32]) -> Vec<u8> {
+    let integers = std::iter::once(function).chain(arguments.iter().copied()).chain(std::iter::repeat(0));
+    integers.take(28).flat_map(i32::to_be_bytes).collect()
+}
+
+/// What is carried changes how the arm moves: a function alone is not what a rule has to let go.
+#[test]
+fn arguments_of_functions_are_bounded() {
+    let rule = "version = 1\nrobot = \"robot\"\n[[allow]]\nid = \"ext\"\nfrom = \"plc\"\nservice = \"external_control\"\n\
+        function = [\"set_payload\", \"set_tool_voltage\", \"ft_rtde_input_enable\", \"zero_ft_sensor\"]\n[allow.bounds]\n\
+        \"set_payload.mass\" = \"0.0..=2.5\"\n\"set_payload.cog\" = { list = [\"-0.1..=0.1\", \"-0.1..=0.1\", \"0.0..=0.3\"] }\n\
+        \"set_tool_voltage.voltage\" = [0, 24]\n\"ft_rtde_input_enable.enabled\" = false\n";
+    let mut cell = connected(rule, COMMAND, CUTTING, 4);
+    let sent: [(Vec<u8>, bool); 14] = [
+        (call(1, &[2_500_000, 0, 0, 300_000]), true),
+        (call(1, &[2_500_001, 0, 0, 0]), false),
+        (call(1, &[-1, 0, 0, 0]), false),
+        (call(1, &[1_000_000, 0, -100_001, 0]), false),
+        (call(1, &[1_000_000, 100_000, -100_000, -1]), false),
+        (call(1, &[i32::MIN, 0, 0, 0]), false),
+        (call(2, &[24_000_000]), true),
+        (call(2, &[0]), true),
+        (call(2, &[12_000_000]), false),
+        // Whatever is not 0 switches it on.
+        (call(8, &[-7]), false),
+        (call(8, &[0, 9_000_000]), true),
+        // What a function does not read is not judged.
+        (call(0, &[5, 5, 5]), true),
+        (call(9, &[0, 0, -9_810_000]), false),
+        (call(13, &[0]), false),
+    ];
+    sent.iter().for_each(|(bytes, _)| cell.client_mut().send(bytes));
+    let wanted: Vec<u8> = sent.iter().filter(|(_, goes)| *goes).flat_map(|(bytes, _)| bytes.clone()).collect();
+    cell.run_until(60 * SECOND_NS, |cell| cell.server().received().len() >= wanted.len()).unwrap();
+    cell.run_for(SECOND_NS);
+    assert!(cell.server().received() == wanted, "{:?}", cell.refusals());
+
+    // A deny rule speaks of what lies inside its bounds.
+    let deny = "[[deny]]\nservice = \"external_control\"\n[deny.bounds]\n\"set_payload.mass\" = \"2.0..\"\n";
+    let denied = rules(Mode::Enforce, &format!("{rule}{deny}"));
+    let read = |function, arguments: &[i32]| {
+        let bytes = call(function, arguments).leak();
+        let Ok(Step::Whole { unit, .. }) = Record::step(bytes, 28) else { panic!("28 integers") };
+        External::Order(Order::read(&unit).unwrap())
+    };
+    let units = [read(1, &[1_999_999]), read(1, &[2_000_000]), read(2, &[24_000_000])].map(|unit| (1, unit));
+    assert_eq!(judged(&denied, units.into_iter()), [None, Some(Reason::DeniedByRule), None]);
+
+    // What was called while learning is what is proposed.
+    let seen =
+        [read(1, &[500_000, 0, 0, 100_000]), read(1, &[1_200_000, 0, 0, 150_000]), read(8, &[1, 3]), read(0, &[])];
+    let text = proposal(&seen);
+    assert!(text.contains("\"set_payload.mass\" = \"0.5..=1.2\""), "{text}");
+    let learned = rules(Mode::Enforce, &text);
+    assert_eq!(refused(&learned, seen.into_iter()), 0, "{text}");
+    let others = [read(1, &[1_200_001, 0, 0, 100_000]), read(1, &[500_000, 1, 0, 100_000]), read(8, &[0, 3])];
+    assert_eq!(refused(&learned, others.into_iter()), 3, "{text}");
+}
+
+#[test]
+fn mistakes_in_bounds_of_functions_are_told_with_their_mending() {
+    let asset = |name: &str, address: std::net::Ipv4Addr, is_robot| Asset {
+        name: name.into(),
+        address: address.into(),
+        is_robot,
+    };
+    let assets = [asset("robot", ROBOT, true), asset("plc", PLANT, false)];
+    let problems = |lines: &str| {
+        let text = format!(
+            "version = 1\nrobot = \"robot\"\n[[allow]]\nfrom = \"plc\"\nservice = \"external_control\"\n\
+             function = [\"set_payload\"]\n[allow.bounds]\n{lines}\n"
+        );
+        let moment = Moment { wall_ns: 0, monotonic_ns: 1 };
+        Policy::compile("policy.toml", &text, &assets, 1, moment).unwrap_err().to_string()
+    };
+    for (line, what) in [
+        ("\"set_payload.mass\" = \"much\"", "no number and no range"),
+        ("\"set_payload.mas\" = 1", "write \"set_payload.mass\""),
+        ("\"set_paylod.mass\" = 1", "write \"set_payload.mass\""),
+        ("set_payload = 1", "names no argument"),
+        ("\"set_payload.cog\" = { list = [0, 0] }", "are not the ranges of 3 numbers"),
+        ("\"set_gravity.gravity\" = { list = [0, 0, 9.8] }", "is not in `function`"),
+        ("\"zero_ft_sensor.x\" = 1", "it takes none"),
+    ] {
+        let told = problems(line);
+        assert!(told.contains(what), "{line}: {told}");
+    }
+}
+
 /// A point of a trajectory, a motion of joints within two seconds.
 fn point(joint: i32) -> Vec<u8> {
     let mut integers = [0_i32; 21];
@@ -321,14 +412,16 @@ fn taught() -> Vec<Motion> {
     (0..400).map(|n: i32| servoj([0, 1, 2, 3, 4, 5].map(|joint| (n - 200).abs() * (joint + 1) * 100))).collect()
 }
 
-/// How many of `units` are refused, one every 2 ms, where the arm is near its middle.
-fn refused(rules: &Rules, units: impl Iterator<Item = External<'static>>) -> usize {
+/// What is said of `units`, each after a wait in milliseconds, where the arm is near its middle.
+fn judged(rules: &Rules, units: impl Iterator<Item = (u64, External<'static>)>) -> Vec<Option<Reason>> {
     let mut state = State::default();
-    state.see_joints([0.02, 0.04, 0.06, 0.08, 0.1, 0.12], SECOND_NS);
     let mut rates = Rates::new();
     let policy = &rules.policy;
-    let mut refused = 0;
-    for (now_ns, unit) in (SECOND_NS..).step_by(2_000_000).zip(units) {
+    let mut now_ns = SECOND_NS;
+    let mut judged = Vec::new();
+    for (wait_ms, unit) in units {
+        now_ns += wait_ms * 1_000_000;
+        state.see_joints([0.02, 0.04, 0.06, 0.08, 0.1, 0.12], now_ns);
         let command = Command::External(unit);
         let client = policy.client(PLANT.into());
         let ask = Ask {
@@ -343,11 +436,15 @@ fn refused(rules: &Rules, units: impl Iterator<Item = External<'static>>) -> usi
         let verdict = policy.decide(&ask, &mut rates);
         if verdict.is_allowed() {
             state.track = policy.track(&verdict, &unit, &state, now_ns);
-        } else {
-            refused += 1;
         }
+        judged.push((!verdict.is_allowed()).then_some(verdict.reason));
     }
-    refused
+    judged
+}
+
+/// How many of `units` are refused, one every 2 ms.
+fn refused(rules: &Rules, units: impl Iterator<Item = External<'static>>) -> usize {
+    judged(rules, units.map(|unit| (2, unit))).into_iter().flatten().count()
 }
 
 /// What is proposed once the computer at the plant's address sent `units`.
@@ -362,28 +459,161 @@ fn proposal(units: &[External<'_>]) -> String {
     })
 }
 
+fn forward(forward: Trajectory) -> External<'static> {
+    External::Motion(Motion { timeout_ms: 20, action: Action::Forward(forward) })
+}
+
+/// A point of this kind that all joints are to reach within milliseconds, as newer programs read it.
+fn to(kind: i32, joint: i32, duration_ms: i32) -> External<'static> {
+    let mut bytes = point(joint);
+    bytes[72..76].copy_from_slice(&(duration_ms * 1000).to_be_bytes());
+    bytes[80..].copy_from_slice(&kind.to_be_bytes());
+    let bytes = bytes.leak();
+    let Ok(Step::Whole { unit, .. }) = Record::step(bytes, 21) else { panic!("21 integers") };
+    External::Point(Point::read(&unit).unwrap())
+}
+
 /// A computer that sends trajectories alone, as planners do, leaves no set-points to learn from.
 #[test]
-fn learned_points_are_bounded_by_where_they_led() {
-    let start = External::Motion(Motion { timeout_ms: 20, action: Action::Forward(Trajectory::Start { points: 2 }) });
-    let read = |kind: i32, joint: i32| {
-        let mut bytes = point(joint);
-        bytes[80..].copy_from_slice(&kind.to_be_bytes());
-        let Ok(Step::Whole { unit, .. }) = Record::step(&bytes, 21) else { panic!("21 integers") };
-        External::Point(Point::read(&unit).unwrap())
-    };
-    let joints = [start, read(0, -100_000), read(0, 300_000)];
+fn learned_points_are_bounded_by_where_they_led_and_how_fast() {
+    let start = forward(Trajectory::Start { points: 3 });
+    let joints = [start, to(0, -100_000, 2000), to(0, 300_000, 2000), to(0, 0, 1000)];
     let text = proposal(&joints);
     let compiled = rules(Mode::Enforce, &text);
     assert_eq!(refused(&compiled, joints.into_iter()), 0, "{text}");
-    assert_eq!(refused(&compiled, [read(0, 200_000)].into_iter()), 0, "between the ends: {text}");
-    assert_eq!(refused(&compiled, [read(0, 310_000), read(0, -2_000_000)].into_iter()), 2, "{text}");
-    assert!(text.contains("speed_rad_s"), "that nothing bounds how fast they are reached is said: {text}");
-    // Where poses were seen too, joints alone can't bound what was seen, and it is said that nothing does.
-    let mixed = [start, read(0, 100_000), read(1, 300_000)];
+    assert_eq!(refused(&compiled, [start, to(0, 200_000, 2000)].into_iter()), 0, "between the ends: {text}");
+    let beyond = [start, to(0, 310_000, 2000), to(0, -2_000_000, 2000)];
+    assert_eq!(refused(&compiled, beyond.into_iter()), 2, "{text}");
+    let hasty = [start, to(0, -100_000, 2000), to(0, 300_000, 1000)];
+    assert_eq!(refused(&compiled, hasty.into_iter()), 1, "0.3 rad/s were seen: {text}");
+    assert!(text.contains("speed_rad_s = [0.300001, "), "{text}");
+    // Where poses were seen too, how fast joints turn can't be told; both are bounded by where they led.
+    let mixed = [start, to(0, 100_000, 2000), to(1, 300_000, 2000)];
     let text = proposal(&mixed);
-    assert_eq!(refused(&rules(Mode::Enforce, &text), mixed.into_iter()), 0, "{text}");
-    assert!(!text.contains("position_rad = ") && text.contains("not bounded"), "{text}");
+    let compiled = rules(Mode::Enforce, &text);
+    assert_eq!(refused(&compiled, mixed.into_iter()), 0, "{text}");
+    assert_eq!(refused(&compiled, [start, to(0, 110_000, 2000), to(1, 310_000, 2000)].into_iter()), 2, "{text}");
+    assert!(!text.contains("speed_rad_s = ") && text.contains("not bounded"), "{text}");
+    // A point that is a pose to one program and joints to another is bounded as neither.
+    let either = [start, to(2, 100_000, 2000)];
+    let text = proposal(&either);
+    assert_eq!(refused(&rules(Mode::Enforce, &text), either.into_iter()), 0, "{text}");
+    assert!(!text.contains("envelope = ") && text.contains("not bounded"), "{text}");
+}
+
+#[test]
+fn learned_poses_are_bounded_by_where_they_led_and_by_their_steps() {
+    let pose = |x: i32, turn: i32| {
+        let target = [x, 200_000, 300_000, turn, 0, 0];
+        External::Motion(Motion { timeout_ms: 20, action: Action::Move(Move::Pose, target) })
+    };
+    let seen: Vec<_> = (0..50).map(|n| pose(n * 1000, n * 2000)).collect();
+    let text = proposal(&seen);
+    for key in ["x = \"-1e-6..=0.049001\"", "pose_step_m = 0.001001", "pose_turn_rad = 0.00200"] {
+        assert!(text.contains(key), "{key}: {text}");
+    }
+    let compiled = rules(Mode::Enforce, &text);
+    let judged = |poses: &[External<'static>]| {
+        let mut units = vec![pose(0, 0)];
+        units.extend_from_slice(poses);
+        // The first is measured from where the tool is, which nobody told.
+        judged_from_pose(&compiled, &units)
+    };
+    assert_eq!(judged(&seen[1..]), 0, "{text}");
+    assert_eq!(judged(&[pose(1100, 0)]), 1);
+    assert_eq!(judged(&[pose(1000, 2100)]), 1);
+    assert_eq!(judged(&[pose(-100, 0)]), 1);
+}
+
+/// How many of `units` are refused after the first, which stands where the tool is.
+fn judged_from_pose(rules: &Rules, units: &[External<'static>]) -> usize {
+    let mut state = State::default();
+    let External::Motion(Motion { action: Action::Move(Move::Pose, at), .. }) = units[0] else { panic!("a pose") };
+    state.see_pose(at.map(|value| f64::from(value) / 1e6), SECOND_NS);
+    let mut refused = 0;
+    for (now_ns, unit) in (SECOND_NS..).step_by(2_000_000).zip(units) {
+        let command = Command::External(*unit);
+        let ask = Ask {
+            client: rules.policy.client(PLANT.into()),
+            opened: Toward::Plant,
+            command: &command,
+            state: &state,
+            inputs: &vambrace::robot::Inputs::new(),
+            connection: 1,
+            now_ns,
+        };
+        let verdict = rules.policy.decide(&ask, &mut Rates::new());
+        if verdict.is_allowed() {
+            state.track = rules.policy.track(&verdict, unit, &state, now_ns);
+        } else {
+            refused += 1;
+        }
+    }
+    refused
+}
+
+/// A point is judged by the way from the one before it. Whatever makes the robot begin elsewhere, or throw points away,
+/// would make a slow one fast.
+#[test]
+fn no_trick_with_trajectories_makes_a_point_faster_than_it_was_judged() {
+    let speed = "speed_rad_s = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]\n";
+    let compiled = rules(Mode::Enforce, &format!("{}{speed}", policy("")));
+    let (no, yes) = (Some(Reason::Unproven), None);
+    let fast = Some(Reason::ValueNotAllowed);
+    let judge = |units: &[(u64, External<'static>)]| judged(&compiled, units.iter().copied());
+    let start = |points| forward(Trajectory::Start { points });
+    let idle = External::Motion(Motion { timeout_ms: 20, action: Action::Idle });
+    let cancel = forward(Trajectory::Cancel);
+    // As honest clients do, over and over; the second trajectory is measured from where RTDE says that the arm is.
+    let honest =
+        [(2, start(2)), (2, to(0, 1_000_000, 2000)), (2, to(0, 1_100_000, 200)), (2, forward(Trajectory::Keep))];
+    assert_eq!(judge(&[honest, honest].concat()), [yes; 8]);
+    assert_eq!(judge(&[(2, start(2)), (2, to(0, 1_000_000, 2000)), (2, to(0, 1_100_000, 50))]), [yes, yes, fast]);
+    // Points that wait for a trajectory to come.
+    assert_eq!(judge(&[(2, to(0, 1_000_000, 2000)), (2, start(1))]), [no, yes]);
+    // More points than were told: the rest would wait for the next trajectory, wherever that begins.
+    let far = [(2, start(1)), (2, to(0, 1_000_000, 2000)), (2, to(0, 1_100_000, 200))];
+    assert_eq!(judge(&far), [yes, yes, no]);
+    // A trajectory that was left: the next point is not reached from its last one.
+    let left = [(2, start(9)), (2, to(0, 1_900_000, 4000)), (2, idle), (2, to(0, 1_900_000, 100))];
+    assert_eq!(judge(&left), [yes, yes, yes, no]);
+    let moved = [(2, start(1)), (2, to(0, 1_900_000, 4000)), (500, idle), (2, start(1)), (2, to(0, 1_900_000, 100))];
+    assert_eq!(judge(&moved), [yes, yes, yes, yes, fast]);
+    // One that lacks points, by its end or by the next one: the robot would throw the first points of that away.
+    for end in [cancel, idle, External::Motion(Motion { timeout_ms: 20, action: Action::Stop })] {
+        let lacking = [(2, start(2)), (2, to(0, 100_000, 2000)), (2, end), (2, start(2)), (1100, start(2))];
+        assert_eq!(judge(&lacking), [yes, yes, yes, no, yes]);
+    }
+    assert_eq!(judge(&[(2, start(5)), (2, start(2)), (900, start(2)), (200, start(2))]), [yes, no, no, yes]);
+    // As long as it goes on it lacks them.
+    let kept: Vec<_> =
+        std::iter::once((2, start(5))).chain((0..30).map(|_| (100, forward(Trajectory::Keep)))).collect();
+    assert_eq!(judge(&[&kept[..], &[(100, start(1))]].concat()).last(), Some(&no));
+    // A stream says at its end how many there were.
+    let stream = |told| {
+        let end = forward(Trajectory::StreamEnd { points: told });
+        [
+            (2, forward(Trajectory::StreamStart)),
+            (2, to(0, 100_000, 2000)),
+            (2, to(0, 200_000, 2000)),
+            (2, end),
+            (2, start(1)),
+        ]
+    };
+    assert_eq!(judge(&stream(2)), [yes; 5]);
+    assert_eq!(judge(&stream(3)), [yes, yes, yes, yes, no]);
+    assert_eq!(
+        judge(&[(2, start(5)), (2, forward(Trajectory::StreamEnd { points: 0 })), (2, start(1))]),
+        [yes, yes, no]
+    );
+    // Numbers at the ends of what can be sent.
+    assert_eq!(
+        judge(&[(2, start(-1)), (2, to(0, 100_000, 2000)), (2, start(i32::MAX)), (2, to(0, 100_000, 2000))]),
+        [yes, no, yes, yes]
+    );
+    // Where no speed is bounded, none of it matters.
+    let unbounded = rules(Mode::Enforce, &policy(""));
+    assert_eq!(judged(&unbounded, far.into_iter()), [yes; 3]);
 }
 
 #[test]

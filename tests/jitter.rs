@@ -317,6 +317,12 @@ fn on_a_wire_a_client_that_pauses_and_a_box_that_is_held_up_are_told_apart() {
     let told = line.vambrace.waits_for("the client's pause", is_late, |event| event["notice"]["whose"] == "client");
     let sentence = told["notice"]["sentence"].as_str().unwrap();
     assert!(sentence.starts_with("The modbus stream from plc (10.20.0.21) to robot (10.20.0.40) came "), "{sentence}");
+    // Before that the silence was told of, while it lasted: 40 ms are two beats, and the pause is 90 ms.
+    let is_silent = |event: &Value| event["notice"]["kind"] == "silent";
+    let silent = line.vambrace.waits_for("the silence", is_silent, |event| event["notice"]["toward"] == "robot");
+    assert!(silent["notice"]["event_id"].as_u64().unwrap() < told["notice"]["event_id"].as_u64().unwrap());
+    let long = silent["notice"]["silent_us"].as_u64().unwrap();
+    assert!((20_000..80_000).contains(&long) && silent["notice"]["over"] == false, "{silent}");
     assert!(
         sentence.ends_with("it was late when it reached the plant port, plc (10.20.0.21) sent it late."),
         "{sentence}"
@@ -545,4 +551,24 @@ fn top_shows_a_running_box_on_a_terminal_and_gives_the_terminal_back() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(said.lines().count(), 1);
     assert!(said.contains("vambrace status"), "{said}");
+}
+
+#[test]
+fn a_silence_is_told_of_while_it_lasts_also_by_a_worker_that_sleeps() {
+    if !can_make_namespaces("a_silence_is_told_of_while_it_lasts_also_by_a_worker_that_sleeps") {
+        return;
+    }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let line = Line::up("silence", None);
+    let mut stream = line.connect();
+    // A cycle of 20 ms, and then nothing at all: the connection stays open. What a busy machine makes silent before that
+    // is as good.
+    line.cycle(&mut stream, Duration::from_millis(20), 150, |_| Duration::ZERO);
+    let silent = |event: &Value| event["notice"]["kind"] == "silent" && event["notice"]["toward"] == "robot";
+    let told = line.vambrace.waits_for("the silence", silent, |event| event["notice"]["over"] == false);
+    let (long, usual) = (told["notice"]["silent_us"].as_u64().unwrap(), told["notice"]["period_us"].as_u64().unwrap());
+    // Two beats, a look each millisecond, and what a busy machine adds.
+    assert!((2 * usual..3 * usual).contains(&long) && (19_000..60_000).contains(&usual), "{told}");
+    let sentence = told["notice"]["sentence"].as_str().unwrap();
+    assert!(sentence.contains("is silent: nothing reached the plant port for "), "{sentence}");
 }

@@ -156,6 +156,13 @@ fn through_the_box_the_arm_swings_on_and_what_lies_beyond_is_clamped() {
     // One late beat may be the machine's: other tests run beside this one.
     assert!(others().count() > 15 && missed.len() <= 1, "{missed:?}");
 
+    // Who asks why the robot said that an input is in use finds its owner.
+    let status = cell.operate(&["status"]).unwrap();
+    assert!(
+        status.lines().any(|line| line.starts_with("input ") && line.contains(" is owned by 10.20.0.")),
+        "{status}"
+    );
+
     // An incident: nothing is written any more until somebody says that it is over.
     let writes = |cell: &mut Cell| {
         let actions = json(cell.process("controller").unwrap());

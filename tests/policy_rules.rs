@@ -131,6 +131,11 @@ fn script_functions_assignments_and_targets() {
     assert_eq!(cell.script("movel(p[0,0,0,0,0,0])"), Reason::CommandNotAllowed);
     assert_eq!(cell.script("movej(get_inverse_kin(p[0,0,0,0,0,0]))"), Reason::CommandNotAllowed, "calls inside calls");
     assert_eq!(cell.script("digital_out[3]=True"), Reason::CommandNotAllowed);
+    assert_eq!(
+        cell.script("tool_digital_out[0] = True"),
+        Reason::CommandNotAllowed,
+        "one of the same family, if there is one"
+    );
     assert_eq!(cell.script("power on"), Reason::KindNotAllowed);
     assert_eq!(cell.script("socket_open(\"10.20.0.30\", 4000)"), Reason::Allowed);
     assert_eq!(cell.script("socket_open(\"10.20.0.30\", 4001)"), Reason::TargetNotAllowed);
@@ -324,6 +329,30 @@ fn ports_and_connections_that_the_robot_opens() {
     assert_eq!(admit("plc", Service::Tcp(80), Toward::Robot), Reason::DeniedByRule);
     assert_eq!(admit("plc", Service::Dashboard, Toward::Robot), Reason::DeniedByRule, "denied as a whole");
     assert_eq!(admit("plc", Service::Rtde, Toward::Robot), Reason::Allowed);
+}
+
+/// What is said inside TLS is not read, so that the endpoint is all that a rule can name.
+#[test]
+fn modbus_in_tls_is_open_by_endpoint_alone() {
+    let policy = compile(
+        "[[allow]]\nid = \"tls\"\nfrom = \"hmi\"\nservice = \"tcp/802\"\n\
+         [[allow]]\nid = \"plain\"\nfrom = \"plc\"\nservice = \"modbus\"\n",
+    );
+    let admit = |from: &str, service, opened| {
+        let from = assets().iter().find(|asset| asset.name == from).unwrap().address;
+        policy.admit(policy.client(from), service, opened, 0).reason
+    };
+    assert_eq!(Service::of_tcp_port(802), Service::Tcp(802));
+    assert_eq!(admit("hmi", Service::Tcp(802), Toward::Robot), Reason::Allowed);
+    assert_eq!(admit("hmi", Service::Modbus, Toward::Robot), Reason::NoServiceRule, "not without TLS");
+    assert_eq!(admit("hmi", Service::Udp(802), Toward::Robot), Reason::NoServiceRule);
+    assert_eq!(admit("hmi", Service::Tcp(802), Toward::Plant), Reason::EgressNotAllowed);
+    assert_eq!(admit("plc", Service::Modbus, Toward::Robot), Reason::Allowed);
+    assert_eq!(admit("plc", Service::Tcp(802), Toward::Robot), Reason::NoServiceRule, "nor inside it");
+    assert_eq!(
+        policy.admit(policy.client(address("10.20.0.99")), Service::Tcp(802), Toward::Robot, 0).reason,
+        Reason::NoRuleForClient
+    );
 }
 
 #[test]

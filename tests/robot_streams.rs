@@ -150,6 +150,27 @@ fn a_rule_decides_by_the_stream_of_every_port() {
     }
 }
 
+/// Ports 30011 to 30013 send what 30001 to 30003 do and take no script: nothing goes there, whatever a rule allows, and
+/// what the robot says still decides.
+#[test]
+fn a_port_that_only_sends_takes_no_byte() {
+    for port in [30011, 30012, 30013] {
+        for bytes in [&b"set_digital_out(0, True)\n"[..], b"power on\n", b"\n", b" ", b"stop program\n"] {
+            let policy = "version = 1\nrobot = \"robot\"\n[[allow]]\nfrom = \"plc\"\nservice = \"urscript\"\n";
+            let mut cell = Cell::connected(rules(Mode::Enforce, policy), GOOD, 1, port, None);
+            robot_sends(&mut cell, &robot_state(true), "before");
+            cell.client_mut().send(bytes);
+            cell.run_for(3 * SECOND_NS);
+            assert_eq!(cell.server().received(), b"", "{port}: {bytes:?}");
+            assert!(!cell.server().is_established() && !cell.client().is_established(), "{port}: {bytes:?}");
+            // The same text goes where scripts are taken.
+            let mut cell = Cell::connected(rules(Mode::Enforce, policy), GOOD, 1, port - 10, None);
+            cell.client_mut().send(b"set_digital_out(0, True)\n");
+            cell.run_until(SECOND_NS, |cell| cell.server().received() == b"set_digital_out(0, True)\n").unwrap();
+        }
+    }
+}
+
 #[test]
 fn packages_larger_than_any_buffer_neither_stall_nor_end_a_connection() {
     for mode in [Mode::Observe, Mode::Enforce] {

@@ -25,7 +25,7 @@ use support::wire::{PLANT, ROBOT, Wire};
 use support::{can_make_namespaces, has_tool};
 
 /// The units, and the most exposure that they may leave, in tenths. What is left is in `src/manual/service-units.md`.
-const UNITS: [(&str, u32); 2] = [("vambrace.service", 19), ("vambrace-console.service", 15)];
+const UNITS: [(&str, u32); 2] = [("vambrace.service", 19), ("vambrace-console.service", 10)];
 
 fn path(unit: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("appliance-image").join(unit)
@@ -126,7 +126,7 @@ fn called(trace: &Path, program: &Path) -> BTreeSet<String> {
 
 /// The program under the account, groups, capabilities, limit and mask of its unit, traced into a file. Accounts of the
 /// machine stand in for the units' own.
-fn under(unit: &str, uid: u32, groups: &str, trace: &Path) -> Command {
+fn under(unit: &str, (uid, gid): (u32, u32), trace: &Path) -> Command {
     let rights = value(unit, "CapabilityBoundingSet").to_lowercase().replace("cap_", "+");
     let rights: String = rights.split_whitespace().map(|right| format!(",{right}")).collect();
     let ambient = if values(unit, "AmbientCapabilities").is_empty() { String::new() } else { rights.clone() };
@@ -138,14 +138,13 @@ fn under(unit: &str, uid: u32, groups: &str, trace: &Path) -> Command {
         format!("if (ulimit -l {limit}) 2>/dev/null; then ulimit -l {limit}; fi && ")
     });
     command.arg("-c").arg(format!("umask {} && {limit}exec \"$@\"", value(unit, "UMask"))).arg("sh");
+    if let Some(cores) = values(unit, "CPUAffinity").last() {
+        command.args(["taskset", "--cpu-list", cores]);
+    }
     // The tracer is the grandchild: signals reach the program.
     command.args(["strace", "-D", "-f", "-qq", "-o"]).arg(trace).args(["setpriv", "--reuid", &uid.to_string()]);
-    command.args(["--regid", &uid.to_string()]);
-    if groups.is_empty() {
-        command.arg("--clear-groups");
-    } else {
-        command.args(["--groups", groups]);
-    }
+    assert!(values(unit, "SupplementaryGroups").is_empty());
+    command.args(["--regid", &gid.to_string(), "--clear-groups"]);
     command.arg(format!("--inh-caps=-all{ambient}")).arg(format!("--ambient-caps=-all{ambient}"));
     command.arg(format!("--bounding-set=-all{rights}")).arg("--no-new-privs").arg(support::vambrace());
     command
@@ -171,9 +170,9 @@ impl Services {
         keygen(&folder, &["ca"]);
         keygen(&folder, &["box", "127.0.0.1"]);
         let users = keygen(&folder, &["user", "eva", "--role", "engineer"]);
-        // As the manual has it: the key for the console's group.
-        chown(folder.file("keys/box.key"), None, Some(CONSOLE)).unwrap();
-        std::fs::set_permissions(folder.file("keys/box.key"), PermissionsExt::from_mode(0o640)).unwrap();
+        // As the manual has it: the key for the console alone.
+        chown(folder.file("keys/box.key"), Some(CONSOLE), None).unwrap();
+        std::fs::set_permissions(folder.file("keys/box.key"), PermissionsExt::from_mode(0o400)).unwrap();
         let (remote, metrics, own) = (free(), free(), folder.0.display());
         let text = format!(
             "mode = \"enforce\"\n[ports]\nplant = \"{PLANT}\"\nrobot = \"{ROBOT}\"\n[fast_path]\npolling = \"blocking\"\n\
@@ -201,7 +200,7 @@ impl Services {
     }
 
     fn run(&self, name: &str) -> Ending {
-        let traced = under("vambrace.service", GUARD, "", &self.folder.file(&format!("{name}.trace")));
+        let traced = under("vambrace.service", (GUARD, GUARD), &self.folder.file(&format!("{name}.trace")));
         // The namespace of the ports is entered with root's rights, before any are put off.
         let mut command = self.wire.inside.command("sh");
         command.args(["-c", "exec \"$@\"", "sh"]).arg(traced.get_program()).args(traced.get_args());
@@ -217,8 +216,7 @@ impl Services {
     }
 
     fn start_console(&self) -> Ending {
-        let mut command =
-            under("vambrace-console.service", CONSOLE, &GUARD.to_string(), &self.folder.file("console.trace"));
+        let mut command = under("vambrace-console.service", (CONSOLE, GUARD), &self.folder.file("console.trace"));
         command.args(["console", "--config"]).arg(self.folder.file("vambrace.toml")).stdout(Stdio::null());
         let log = std::fs::File::create(self.folder.file("console.log")).unwrap();
         let console = Ending(command.stderr(log).spawn().unwrap());

@@ -372,3 +372,75 @@ fn the_service_manager_hears_that_the_worker_moves() {
     waits_for(&vambrace, "replaced", 1);
     let _ = std::fs::remove_file(&path);
 }
+
+/// A field of `/proc/PID/status`, in KiB.
+fn kib(pid: Pid, field: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn the_memory_of_connections_is_locked_where_the_limit_lets_it_and_the_wire_works_where_not() {
+    const NAME: &str = "the_memory_of_connections_is_locked_where_the_limit_lets_it_and_the_wire_works_where_not";
+    if !can_make_namespaces(NAME) {
+        return;
+    }
+    let line = Line::new("vblock");
+    let arena = u64::try_from(vambrace::engine::Arena::SIZE / 1024).unwrap();
+    {
+        let vambrace = Restarted::start_in_memory(&line.inside, "lock", talks::POLICY, "");
+        let pid = vambrace.packet_process().unwrap();
+        assert!(kib(pid, "VmLck") >= arena, "{} of {arena} KiB", kib(pid, "VmLck"));
+        assert!(!vambrace.log().contains("not locked"), "{}", vambrace.log());
+        // A successor locks it as well.
+        kill_process(pid, Signal::KILL).unwrap();
+        let successor = successor(&vambrace, pid);
+        let started = Instant::now();
+        while kib(successor, "VmLck") < arena {
+            assert!(started.elapsed() < Duration::from_secs(10), "{}", vambrace.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    // Without the right to lock as much as one likes, and with a limit that is far too low.
+    let words = ["prlimit", "--memlock=65536:65536", "setpriv", "--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock"];
+    let vambrace = Restarted::start_by(&line.inside, "unlocked", talks::POLICY, &words);
+    let [toward_robot, _toward_plant] = probes(&line);
+    assert!(toward_robot.back_after(Instant::now()).is_some(), "{}", vambrace.log());
+    assert!(kib(vambrace.packet_process().unwrap(), "VmLck") < arena);
+    let told = "is not locked and may be paged out; give it LimitMEMLOCK=256M";
+    assert!(vambrace.log().contains(told), "{}", vambrace.log());
+}
+
+#[test]
+fn an_adaptive_worker_rests_where_nothing_comes_and_says_so() {
+    if !can_make_namespaces("an_adaptive_worker_rests_where_nothing_comes_and_says_so") {
+        return;
+    }
+    let line = Line::new("vbrest");
+    let more = "[fast_path]\npolling = \"adaptive\"\n";
+    let vambrace = Restarted::start_in_memory(&line.inside, "rest", talks::POLICY, more);
+    let asleep = |over: Duration| {
+        let before = vambrace.status();
+        std::thread::sleep(over);
+        let after = vambrace.status();
+        assert_eq!((&after["polling"], &after["restarts"]), (&"adaptive".into(), &0.into()), "{}", vambrace.log());
+        let slept = after["slept_ms"].as_u64().unwrap() - before["slept_ms"].as_u64().unwrap();
+        slept as f64 / over.as_secs_f64() / 1000.0
+    };
+    std::thread::sleep(Duration::from_millis(500));
+    let quiet = asleep(Duration::from_secs(2));
+    // Probes each few milliseconds: less than its spin.
+    let probes = probes(&line);
+    assert!(probes[0].back_after(Instant::now()).is_some());
+    let busy = asleep(Duration::from_secs(2));
+    println!("asleep {:.0} % of its time without frames, {:.0} % with probes", quiet * 100.0, busy * 100.0);
+    assert!(quiet > 0.8 && busy < 0.3, "{quiet} {busy}");
+    assert!(line_of(&vambrace, "worker").contains("polls adaptive, asleep "));
+}
+
+/// The line of `status` for people that begins with a word.
+fn line_of(vambrace: &Restarted, word: &str) -> String {
+    let text = String::from_utf8(vambrace.ask(&["status"]).stdout).unwrap();
+    text.lines().find(|line| line.starts_with(word)).unwrap_or_else(|| panic!("{text}")).to_owned()
+}

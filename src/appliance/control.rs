@@ -13,6 +13,7 @@ use super::learner::{Frames, Learner};
 use super::patches::{Job, Keeper, Limits, Loaded, try_all};
 use super::plan;
 use super::pulse::{Bypass, Pulse};
+use super::scribe::{Scribe, Ticket};
 use super::standing::{Bypassed, Standing};
 use crate::config::{Account, BypassDriver, Config};
 use crate::control::{
@@ -37,6 +38,8 @@ pub(super) struct Orders {
     names: Arc<Names>,
     pulse: Arc<Pulse>,
     begun: Instant,
+    /// How long workers of earlier packet processes slept.
+    slept_before_ns: u64,
     patches: Arc<Keeper>,
     looked: Mutex<Option<Instant>>,
     /// Uid of the management process, where it has an account of its own.
@@ -50,6 +53,8 @@ pub(super) struct Orders {
     trying: Mutex<Option<Instant>>,
     /// What the bypass did last, as far as it is recorded.
     bypassed: Mutex<Bypass>,
+    /// Writes what is in force to the disk; who holds `state` gives it, and waits for it without.
+    scribe: Scribe,
     state: Mutex<State>,
 }
 
@@ -67,6 +72,12 @@ const SENTENCES: usize = 16;
 
 /// Time between two looks whether other virtual patches are to be in force.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// How long an order that must outlive a power cut is kept waiting for the disk. It is in force meanwhile.
+const DISK: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
+
+/// How long the packet process waits for the disk when it ends: less than until it is killed.
+const DISK_AT_END: Duration = Duration::from_secs(2);
 
 /// How long the driver of the bypass may take: its command has two seconds.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -104,7 +115,8 @@ impl Orders {
         records: Arc<RecordCounters>,
         ports: [String; 2],
         names: Arc<Names>,
-    ) -> Arc<Self> {
+        write: impl FnMut(&Standing) -> std::io::Result<()> + Send + 'static,
+    ) -> std::io::Result<Arc<Self>> {
         if let Some(trouble) = &pack.trouble {
             tracing::error!("{trouble}");
         }
@@ -118,6 +130,7 @@ impl Orders {
             records,
             ports,
             names,
+            slept_before_ns: pulse.slept_ns(),
             pulse,
             begun: Instant::now(),
             patches,
@@ -127,6 +140,7 @@ impl Orders {
             applying: Mutex::default(),
             trying: Mutex::default(),
             bypassed: Mutex::new(Bypass::Off),
+            scribe: Scribe::start(write)?,
             state: Mutex::new(State { deadline, standing, own, learner: None, learned: None, before_learning: None }),
         });
         orders.begin_patches(version);
@@ -134,7 +148,7 @@ impl Orders {
             let mut state = orders.state();
             state.learner = Learner::start(Arc::clone(&orders.frames), orders.shared.rules.load_full()).ok();
         }
-        orders
+        Ok(orders)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -150,10 +164,15 @@ impl Orders {
         self.shared.rules.load_full()
     }
 
-    fn write(&self, standing: &Standing) {
-        if let Err(error) = standing.store(&self.config.record.directory) {
-            tracing::error!(%error, "standing orders could not be written: a restart goes back to the ones before");
-        }
+    /// Waits until orders are on the disk, for as long as somebody may be kept waiting; the warning where they are not.
+    fn settle(&self, ticket: Ticket) -> Option<String> {
+        let error = self.scribe.wait(ticket, DISK).err()?;
+        Some(format!("in force, but not on the disk, so that a restart may go back to what was before: {error}"))
+    }
+
+    /// Gives the disk what it has not taken yet, at the end.
+    pub(super) fn finish(&self) {
+        self.scribe.end(DISK_AT_END);
     }
 
     /// Says what of the pack is in force from the start, and tries it.
@@ -187,7 +206,7 @@ impl Orders {
             let generation = state.standing.generation.saturating_add(1);
             state.standing.generation = generation;
             self.put_tightened(&state.own, generation);
-            self.write(&state.standing);
+            self.scribe.give(&state.standing);
             tracing::info!(version = ?self.patches.version(), generation, "other virtual patches are in force");
         }
     }
@@ -268,12 +287,20 @@ impl Orders {
         let mut state = self.state();
         let now = seconds_now();
         let until = now.saturating_add(for_seconds.unwrap_or(0));
-        state.standing.bypass = Some(Bypassed { since: now, until, uid });
+        let ordered = Bypassed { since: now, until, uid };
+        let before = state.standing.bypass.replace(ordered.clone());
+        let ticket = self.scribe.give(&state.standing);
+        drop(state);
         // Unlike a mode, an order that is not on the disk would not end after a power cut.
-        if let Err(error) = state.standing.store(&self.config.record.directory) {
+        if let Err(error) = self.scribe.wait(ticket, DISK) {
+            let mut state = self.state();
+            // A disk that takes it later gets what was before right behind it.
+            if state.standing.bypass.as_ref() == Some(&ordered) {
+                state.standing.bypass = before;
+                self.scribe.give(&state.standing);
+            }
             return Response::failed(FailureKind::Failed, format!("the order could not be written: {error}"));
         }
-        drop(state);
         self.pulse.order_bypass();
         let wanted = if for_seconds.is_some() { Bypass::On } else { Bypass::Off };
         let asked = Instant::now();
@@ -307,7 +334,8 @@ impl Orders {
         }
     }
 
-    fn change_mode(&self, state: &mut State, mode: Mode, back: Option<(String, u64)>, uid: u32) -> Mode {
+    /// Puts a mode in force; says which was before, and the number under which the disk gets it.
+    fn change_mode(&self, state: &mut State, mode: Mode, back: Option<(String, u64)>, uid: u32) -> (Mode, Ticket) {
         let rules = self.rules();
         let before = rules.mode;
         if mode == Mode::Learn && before != Mode::Learn {
@@ -319,10 +347,10 @@ impl Orders {
         state.standing.mode = mode.name().to_owned();
         state.standing.mode_until = back;
         state.deadline = deadline(&state.standing);
-        self.write(&state.standing);
+        let ticket = self.scribe.give(&state.standing);
         let _ = self.shared.notices.push(Notice::Mode { from: before.name(), to: mode.name(), uid });
         tracing::info!(from = before.name(), to = mode.name(), uid, "mode changed");
-        before
+        (before, ticket)
     }
 
     fn mode(&self, name: &str, for_seconds: Option<u64>, uid: u32) -> Response {
@@ -341,12 +369,14 @@ impl Orders {
         // A mode that is in force for a while ends with it: what comes after is what came before.
         let after = state.standing.mode_until.as_ref().map_or_else(|| now.name().to_owned(), |(mode, _)| mode.clone());
         let back = for_seconds.map(|seconds| (after, seconds_now().saturating_add(seconds)));
-        let from = self.change_mode(&mut state, mode, back, uid);
-        Response::Mode(Outcome { from: from.name().to_owned(), to: mode.name().to_owned(), for_seconds })
+        let (from, ticket) = self.change_mode(&mut state, mode, back, uid);
+        drop(state);
+        let warnings = self.settle(ticket).into_iter().collect();
+        Response::Mode(Outcome { from: from.name().to_owned(), to: mode.name().to_owned(), for_seconds, warnings })
     }
 
     fn apply(&self, text: String, name: String, uid: u32) -> Response {
-        let _applying = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
+        let applying = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
         let generation = self.state().standing.generation.saturating_add(1);
         // Seconds, for a large policy with its tests: other orders go on.
         let policy = match plan::compile(&self.config, &name, &text, generation) {
@@ -365,11 +395,13 @@ impl Orders {
         state.own = Arc::clone(&policy);
         let _ = self.shared.notices.push(Notice::Policy { generation, digest: policy.digest(), uid });
         self.put_tightened(&policy, generation);
-        self.write(&state.standing);
+        let ticket = self.scribe.give(&state.standing);
         let text = policy_text(&state.standing, &policy, false);
         let mut warnings = self.patches.loaded().pack.doubts(&state.standing.policy_name, &policy, plan::now().wall_ns);
-        // It is in force already; others need not wait while its rules are compared.
+        // It is in force already; others need not wait while its rules are compared and the disk takes it.
         drop(state);
+        drop(applying);
+        warnings.extend(self.settle(ticket));
         warnings.extend(policy.warnings(plan::now().monotonic_ns).iter().map(ToString::to_string));
         Response::Policy(PolicyText { warnings, ..text })
     }
@@ -404,7 +436,9 @@ impl Orders {
         state.learned = None;
         if before != Mode::Learn {
             state.before_learning = Some(before);
-            self.change_mode(&mut state, Mode::Learn, None, uid);
+            let (_, ticket) = self.change_mode(&mut state, Mode::Learn, None, uid);
+            drop(state);
+            let _ = self.settle(ticket);
         }
         Response::Learn(Learning { running: true, ..Learning::default() })
     }
@@ -434,11 +468,13 @@ impl Orders {
                 denials: crate::learn::denials(&state.standing.policy_text),
             });
         }
+        state.learned = Some(learning.clone());
         if self.rules().mode == Mode::Learn {
             let back = state.before_learning.take().unwrap_or(Mode::Observe);
-            self.change_mode(&mut state, back, None, uid);
+            let (_, ticket) = self.change_mode(&mut state, back, None, uid);
+            drop(state);
+            let _ = self.settle(ticket);
         }
-        state.learned = Some(learning.clone());
         Response::Learn(learning)
     }
 

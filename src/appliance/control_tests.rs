@@ -11,6 +11,8 @@ use crate::engine::Held;
 struct Setting {
     orders: Arc<Orders>,
     directory: std::path::PathBuf,
+    /// Held, nothing gets to the disk.
+    disk: Arc<Mutex<()>>,
 }
 
 impl Setting {
@@ -20,11 +22,14 @@ impl Setting {
         std::fs::create_dir_all(&directory).unwrap();
         let text = format!(
             "mode = \"{mode}\"\n[ports]\nplant = \"a\"\nrobot = \"b\"\n[record]\ndirectory = \"{}\"\n\
+             [bypass]\ndriver = \"command\"\ncommand = [\"/bin/true\"]\n\
              [[asset]]\nname = \"robot\"\nip = \"10.20.0.40\"\nside = \"robot\"\n\
              [[asset]]\nname = \"plc\"\nip = \"10.20.0.21\"\nside = \"plant\"\n",
             directory.display()
         );
         let config = Config::parse("test", &text).unwrap();
+        let disk = Arc::new(Mutex::new(()));
+        let (slow, folder) = (Arc::clone(&disk), directory.clone());
         let standing = Standing {
             mode: mode.to_owned(),
             mode_until: None,
@@ -47,8 +52,13 @@ impl Setting {
             Arc::default(),
             ["a".to_owned(), "b".to_owned()],
             names,
-        );
-        Self { orders, directory }
+            move |standing| {
+                let _slow = slow.lock().unwrap();
+                standing.store(&folder)
+            },
+        )
+        .unwrap();
+        Self { orders, directory, disk }
     }
 
     fn ask(&self, request: Request) -> Response {
@@ -186,4 +196,52 @@ fn who_is_kept_out_is_told_with_since_when_why_and_until_when() {
         "{}",
         held.sentence
     );
+}
+
+#[test]
+fn orders_that_wait_for_a_slow_disk_are_in_force_and_hold_up_no_other() {
+    let setting = Setting::new("slow-disk", "enforce");
+    let held = setting.disk.lock().unwrap();
+    let ask = |request: Request| {
+        let orders = Arc::clone(&setting.orders);
+        std::thread::spawn(move || orders.handle(request, &Caller { uid: 0, person: None }))
+    };
+    let text = format!("{POLICY}# another\n");
+    let applying = ask(Request::PolicyApply { text: text.clone(), name: "other.toml".to_owned() });
+    let begun = Instant::now();
+    while setting.orders.rules().policy.generation() < 2 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it is in force before the disk has it");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // The next one, and what only asks, is answered or in force meanwhile.
+    let shadowing = ask(Request::Mode { mode: "shadow".to_owned(), for_seconds: None });
+    let mut longest = Duration::ZERO;
+    while setting.orders.rules().mode != Mode::Shadow {
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    for request in [Request::Status, Request::PolicyShow, Request::LearnStatus, Request::KeepFrames] {
+        let asked = Instant::now();
+        let _ = setting.ask(request);
+        longest = longest.max(asked.elapsed());
+    }
+    setting.orders.end_timed_mode();
+    setting.orders.look_after_patches();
+    assert!(longest < Duration::from_secs(1) && !applying.is_finished() && !shadowing.is_finished(), "{longest:?}");
+    assert_eq!(Standing::load(&setting.directory), None, "nothing is on the disk");
+
+    // Whoever waits too long is told, and status tells everybody.
+    let Response::Mode(outcome) = shadowing.join().unwrap() else { panic!() };
+    assert!(outcome.warnings.concat().contains("not on the disk"), "{outcome:?}");
+    assert!(setting.status().degraded.iter().any(|it| it.contains("wait for the disk")));
+    // A bypass that the disk has not is none, and does not become one later.
+    let refused = failure(setting.ask(Request::Bypass { for_seconds: Some(600) }));
+    assert!(refused.contains("could not be written"), "{refused}");
+    drop(held);
+    let Response::Policy(policy) = applying.join().unwrap() else { panic!() };
+    assert!(policy.warnings.concat().contains("not on the disk"), "{policy:?}");
+    setting.orders.finish();
+    let known = Standing::load(&setting.directory).unwrap();
+    assert_eq!((known.mode.as_str(), known.policy_text, known.bypass), ("shadow", text, None));
+    assert!(!setting.status().degraded.iter().any(|it| it.contains("disk")));
 }

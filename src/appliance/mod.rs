@@ -7,6 +7,7 @@
 //!                        ├─ worker, pinned: both ports, the pipeline
 //!                        ├─ recorder: event files
 //!                        ├─ control: mode, policy, learning, status
+//!                        ├─ scribe: writes what was ordered to the disk
 //!                        ├─ patches, at times: known attacks tried against the policy in force
 //!                        ├─ learner, while learning: copies of frames through an engine of its own
 //!                        └─ capture, while somebody captures: copies of frames for readers
@@ -26,6 +27,7 @@ pub mod patches;
 mod plan;
 mod pulse;
 mod relay;
+mod scribe;
 mod service_manager;
 mod standing;
 mod supervisor;

@@ -46,6 +46,9 @@ pub struct Handed {
     /// MTU of the ports, which the rings were made for.
     #[arg(long)]
     pub mtu: u32,
+    /// Frames that each ring was made for: the file may say something else by now.
+    #[arg(long)]
+    pub ring_frames: u32,
     /// How many packet processes came before it.
     #[arg(long, default_value_t = 0)]
     pub restarts: u32,
@@ -57,8 +60,9 @@ pub struct Handed {
 /// Events and copies of frames that wait for the recorder: some seconds of a busy cell.
 const QUEUE: (usize, usize) = (16_384, 512);
 
-/// Longest sleep of a worker that polls blocking: how late timers and orders are seen at most.
-const LONGEST_SLEEP: Duration = Duration::from_millis(10);
+/// How long an adaptive worker goes on asking after a frame: the longest beat of a controller is 8 ms (CB3, 125 Hz), so
+/// that a stream of its own never meets the sleep.
+const SPIN: Duration = Duration::from_millis(10);
 
 struct SystemClock;
 
@@ -105,7 +109,7 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
     // The supervisor took it; where its file was changed since, the wire is not to be lost for that.
     let pack = Loaded::of_or_built_in(&config);
 
-    let geometry = Geometry::for_mtu(handed.mtu);
+    let geometry = Geometry::for_frames(handed.mtu, handed.ring_frames);
     let port = |fd: i32| -> Result<AfPacket, Failure> {
         let fd = sys::inherited(fd).map_err(|error| Failure::new(1, format!("inherited socket: {error}")))?;
         AfPacket::attach(fd, geometry, None).map_err(|error| Failure::new(1, error.to_string()))
@@ -116,6 +120,11 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
     let shared_memory = sys::inherited(handed.arena_fd)
         .and_then(sys::arena::Arena::from_fd)
         .map_err(|error| memory("inherited arena", error))?;
+    // A state that was paged out would make a frame wait for a disk. What is not to be had costs no wire.
+    if let Err(error) = shared_memory.lock() {
+        let limit = "give it LimitMEMLOCK=256M, as its service unit does";
+        tracing::warn!(%error, "the memory of connections is not locked and may be paged out; {limit}");
+    }
     let pulse = sys::inherited(handed.pulse_fd).and_then(Pulse::from_fd);
     let pulse = Arc::new(pulse.map_err(|error| memory("memory shared with the supervisor", error))?);
     let mut seed = [0; 8];
@@ -188,6 +197,7 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
         let _ = shared.notices.push(Notice::Replaced { how, restarts: handed.restarts });
     }
 
+    let directory = config.record.directory.clone();
     let orders = Orders::new(
         &config,
         Begun { standing, own, pack, version },
@@ -196,7 +206,9 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
         recorder.counters(),
         port_names,
         names,
-    );
+        move |standing| standing.store(&directory),
+    )
+    .map_err(|error| memory("thread that writes orders", error))?;
     let server = crate::control::Server::start(&config.control.socket, orders.clone())
         .map_err(|error| Failure::new(1, format!("control socket {}: {error}", config.control.socket.display())))?;
 
@@ -215,6 +227,7 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
     let ended = AtomicFlags::register().map_err(|error| memory("signal handlers", error))?;
     let polling = match config.fast_path.polling {
         crate::config::Polling::Busy => Polling::Busy,
+        crate::config::Polling::Adaptive => Polling::Adaptive { spin: SPIN },
         crate::config::Polling::Blocking => Polling::Blocking,
     };
     let keeper = Keeper::start(Arc::clone(&orders), Arc::clone(&ended.reload), handed.config.clone())
@@ -229,6 +242,7 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
     worker.finish();
     keeper.stop();
     drop(server);
+    orders.finish();
     recorder.stop();
     Ok(())
 }
@@ -305,8 +319,11 @@ fn work<C: Clock, T: crate::engine::Tap>(
         }
         let ports = worker.ports();
         let ports: [&dyn FramePort; 2] = [ports.0, ports.1];
+        let begun_ns = clock.monotonic_ns();
         // A failed wait is a busy turn: frames matter more than rest.
-        let _ = idle.pause(&ports, clock.monotonic_ns(), LONGEST_SLEEP);
+        if idle.pause(&ports, begun_ns, worker.rest()).unwrap_or(false) {
+            pulse.slept(clock.monotonic_ns().saturating_sub(begun_ns));
+        }
     }
 }
 

@@ -35,6 +35,7 @@ const OPENED_MS: usize = 2;
 const OPENINGS: usize = 3;
 const BYPASS_ORDERS: usize = 4;
 const BYPASS_STATE: usize = 5;
+const SLEPT_NS: usize = 6;
 
 /// Shared by the supervisor and its packet process of the moment.
 #[derive(Debug)]
@@ -65,6 +66,17 @@ impl Pulse {
     /// How often it went round, over all packet processes.
     pub(super) fn turns(&self) -> u64 {
         self.word(TURNS).load(Ordering::Relaxed)
+    }
+
+    /// The worker slept for so long, with empty rings.
+    #[inline]
+    pub(super) fn slept(&self, ns: u64) {
+        self.word(SLEPT_NS).fetch_add(ns, Ordering::Relaxed);
+    }
+
+    /// How long it slept in all, over all packet processes, nanoseconds.
+    pub(super) fn slept_ns(&self) -> u64 {
+        self.word(SLEPT_NS).load(Ordering::Relaxed)
     }
 
     /// How far the packet process is.

@@ -1,5 +1,8 @@
 //! Hardware that leads frames past the box, and when it does.
 
+mod gpio;
+mod watchdog;
+
 use std::io;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -23,6 +26,15 @@ pub(super) trait Relay {
     /// # Errors
     /// The hardware did not obey; what frames do is not known.
     fn set(&mut self, past: bool) -> io::Result<()>;
+
+    /// Does what the hardware needs to stay as it was set; called some fifty times a second.
+    ///
+    /// # Errors
+    /// As of `set`.
+    fn keep(&mut self, now: Instant) -> io::Result<()> {
+        let _ = now;
+        Ok(())
+    }
 }
 
 /// No hardware: frames always come to the box.
@@ -69,6 +81,8 @@ fn relay(config: &config::Bypass) -> Box<dyn Relay> {
     match config.driver {
         config::BypassDriver::None => Box::new(Null),
         config::BypassDriver::Command => Box::new(External { command: config.command.clone() }),
+        config::BypassDriver::Gpio => Box::new(gpio::Gpio::new(config.device.clone(), config.line, config.active_low)),
+        config::BypassDriver::Watchdog => Box::new(watchdog::Watchdog::new(config.device.clone())),
     }
 }
 
@@ -89,6 +103,16 @@ impl Keeper {
         Self { relay: relay(config), state: None, until: None, deadline: None, orders: u64::MAX, looked: None }
     }
 
+    /// Keeps the hardware as it is.
+    pub(super) fn keep(&mut self, pulse: &Pulse, now: Instant) {
+        if let Err(error) = self.relay.keep(now)
+            && self.state.take().is_some()
+        {
+            tracing::error!(%error, "the bypass did not obey; it is tried again each second");
+            pulse.set_bypass(Bypass::Failed);
+        }
+    }
+
     /// Does what is due: new orders, the end of a bypass, another try of a driver that failed.
     pub(super) fn look(
         &mut self,
@@ -97,6 +121,7 @@ impl Keeper {
         wall_seconds: u64,
         load: impl FnOnce() -> Option<Standing>,
     ) {
+        self.keep(pulse, now);
         let orders = pulse.bypass_orders();
         let is_new = orders != self.orders;
         if !is_new && self.looked.is_some_and(|looked| now.saturating_duration_since(looked) < LOOK) {
@@ -210,6 +235,30 @@ mod tests {
         keeper.look(&pulse, begun + LOOK, 1, || standing(None));
         keeper.look(&pulse, begun + LOOK * 2, 1, || standing(None));
         assert_eq!((said.borrow().len(), pulse.bypass()), (3, Bypass::Off));
+    }
+
+    #[test]
+    fn hardware_that_fails_while_it_is_kept_is_told_of_and_set_anew() {
+        let device = std::env::temp_dir().join(format!("vambrace-kept-{}", std::process::id()));
+        std::fs::write(&device, "").unwrap();
+        let (pulse, begun) = (Pulse::create().unwrap(), Instant::now());
+        let driver = config::BypassDriver::Watchdog;
+        let mut keeper = Keeper::new(&config::Bypass { driver, device: device.clone(), ..config::Bypass::default() });
+        keeper.look(&pulse, begun, 1, || standing(None));
+        assert_eq!((pulse.bypass(), std::fs::metadata(&device).unwrap().len()), (Bypass::Off, 1));
+        // Every write to it fails from here on: no space is left there, ever.
+        std::fs::remove_file(&device).unwrap();
+        std::os::unix::fs::symlink("/dev/full", &device).unwrap();
+        keeper.relay = relay(&config::Bypass { driver, device: device.clone(), ..config::Bypass::default() });
+        assert!(keeper.relay.set(false).is_err());
+        keeper.keep(&pulse, Instant::now() + LOOK);
+        assert_eq!(pulse.bypass(), Bypass::Failed);
+        std::fs::remove_file(&device).unwrap();
+        std::fs::write(&device, "").unwrap();
+        keeper.look(&pulse, Instant::now() + LOOK * 3, 1, || unreachable!());
+        assert_eq!(pulse.bypass(), Bypass::Off);
+        assert!(std::fs::metadata(&device).unwrap().len() > 0);
+        std::fs::remove_file(&device).unwrap();
     }
 
     #[test]

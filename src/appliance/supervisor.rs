@@ -45,9 +45,12 @@ pub fn run(config_path: &Path, resume: bool) -> Result<(), Failure> {
             // It may still be on its way, or somebody brings it up.
             Err(failure) if again => {
                 failure.lines.iter().for_each(|line| tracing::error!("{line}"));
-                let wait = events.next(RETRY).map_err(|error| failed("signals", error))?;
-                if wait.ends {
-                    return Ok(());
+                let waited = Instant::now();
+                while let Some(left) = RETRY.checked_sub(waited.elapsed()) {
+                    if events.next(left.min(LOOK)).map_err(|error| failed("signals", error))?.ends {
+                        return Ok(());
+                    }
+                    lasting.relay.keep(&pulse, Instant::now());
                 }
                 continue;
             }
@@ -74,7 +77,8 @@ fn take_ports(config: &Config) -> Result<(Prepared, AfPacket, AfPacket), Failure
     let ports = prepare::prepare(&config.ports.plant, &config.ports.robot)
         .map_err(|problems| Failure { lines: problems.iter().map(ToString::to_string).collect(), code: 2 })?;
     let open = |name: &str, mtu: u32| {
-        AfPacket::open(name, Geometry::for_mtu(mtu)).map_err(|error| Failure::new(1, error.to_string()))
+        AfPacket::open(name, Geometry::for_frames(mtu, config.fast_path.ring_frames))
+            .map_err(|error| Failure::new(1, error.to_string()))
     };
     let plant = open(&ports.plant.name, ports.plant.mtu)?;
     let robot = open(&ports.robot.name, ports.robot.mtu)?;
@@ -299,6 +303,7 @@ impl<'k> Keep<'k> {
             .args(["--arena-fd", &fd(Some(self.arena.as_fd()))?])
             .args(["--pulse-fd", &fd(Some(self.pulse.as_fd()))?])
             .args(["--mtu", &self.ports.plant.mtu.to_string()])
+            .args(["--ring-frames", &self.config.fast_path.ring_frames.to_string()])
             .args(["--restarts", &restarts.to_string()])
             .args(["--after", before.name()])
             .spawn()

@@ -163,7 +163,7 @@ fn round_trips(args: &BenchArgs, machine: &Machine, stop: &Stop) -> Result<Vec<W
     let lane = Lane::new(1, middle)?;
     let [traffic, worker] = machine.cores_of_both();
     // Where both share a core, a box that never sleeps would leave the traffic none.
-    let pollings: &[&str] = if traffic == worker { &["blocking"] } else { &["busy", "blocking"] };
+    let pollings: &[&str] = if traffic == worker { &["blocking"] } else { &["busy", "adaptive", "blocking"] };
     let mut ways: Vec<Way> = vec![("kernel bridge".to_owned(), Vec::new())];
     ways.extend(pollings.iter().map(|polling| (format!("vambrace, {polling}"), Vec::new())));
     let count = RATE.saturating_mul(usize::from(args.seconds));

@@ -31,6 +31,7 @@ pub(super) fn run(context: &Context, args: &ModeArgs) -> Exit {
     let request = Request::Mode { mode: args.mode.clone(), for_seconds: args.r#for.map(|time| time.as_secs()) };
     match ask(context, &request) {
         Ok(Response::Mode(outcome)) if context.json => {
+            outcome.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
             println!(
                 "{}",
                 serde_json::json!({"from": outcome.from, "to": outcome.to, "for_seconds": outcome.for_seconds})
@@ -40,6 +41,7 @@ pub(super) fn run(context: &Context, args: &ModeArgs) -> Exit {
         Ok(Response::Mode(outcome)) => {
             let end = outcome.for_seconds.map_or(String::new(), |seconds| format!(" for {seconds} s"));
             println!("{} -> {}{end}", outcome.from, outcome.to);
+            outcome.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
             Exit::Fine
         }
         Ok(_) => super::fail(Exit::Failed, &"the appliance answered something else"),

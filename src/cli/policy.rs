@@ -18,7 +18,7 @@ pub(super) enum PolicyCommand {
     Check(FileArgs),
     /// Compiles a policy and shows each of its tests.
     Test(FileArgs),
-    /// Prints a commented policy to begin with: named peers may read, nothing may move.
+    /// Prints a commented policy to begin with: named peers may read and stop, nothing may move.
     Template {
         /// Kind of controller.
         #[arg(long, value_name = "PROFILE", value_parser = controller, default_value = "ur-e-series")]

@@ -169,7 +169,14 @@ fn external_control(rule: &mut String, command: &Value) -> Result<(), &'static s
             let _ = writeln!(rule, "program = [{}]", quoted(command["program"].as_str().unwrap_or_default()));
         }
         Some("command") => {
-            let _ = writeln!(rule, "function = [{}]", quoted(command["function"].as_str().unwrap_or_default()));
+            let name = command["function"].as_str().unwrap_or_default();
+            let _ = writeln!(rule, "function = [{}]", quoted(name));
+            let integers = (0..).map_while(|place| i32::try_from(command[format!("a{place}")].as_i64()?).ok());
+            if let Some(bounds) = crate::policy::order_bounds(name, &integers.collect::<Vec<_>>())
+                && !bounds.is_empty()
+            {
+                let _ = write!(rule, "[allow.bounds]\n{bounds}");
+            }
         }
         Some("trajectory") => rule.push_str("mode = [\"forward\"]\n"),
         _ => {

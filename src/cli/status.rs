@@ -90,9 +90,21 @@ fn print(status: &Status) {
         let error = witness.error.as_ref().map_or(String::new(), |error| format!(" ({error})"));
         println!("witness    {}: last checkpoint {took}{error}", witness.path);
     }
+    println!("worker     {}", worker(status));
     println!("up         {} s, packet process replaced {} times", status.uptime_seconds, status.restarts);
     for sentence in &status.degraded {
         println!("DEGRADED   {sentence}");
+    }
+}
+
+/// How the worker waits for frames, and how much of its time it slept.
+fn worker(status: &Status) -> String {
+    let share = status.slept_ms.checked_div(status.uptime_seconds.saturating_mul(10)).unwrap_or(0).min(100);
+    match status.polling.as_str() {
+        // One that is older does not say.
+        "" => "waits in a way that it does not tell".to_owned(),
+        "busy" => "polls busy, never asleep".to_owned(),
+        polling => format!("polls {polling}, asleep {share} % of its time"),
     }
 }
 

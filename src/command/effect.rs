@@ -215,7 +215,8 @@ pub(crate) fn of_fact(fact: &Fact<'_>) -> Option<Class> {
         Fact::Call { name, category, .. } => Class::of_call(name, *category),
         // What the object is can't be told from the text; those that exist talk to other devices.
         Fact::Method { .. } | Fact::Connect { .. } => Some(Class::Network),
-        Fact::IndexAssign { target } => matches!(*target, b"digital_out" | b"analog_out").then_some(Class::Io),
+        // `digital_out` and `analog_out` were seen; whether a controller has others of the family is not known.
+        Fact::IndexAssign { target } => target.ends_with(b"_out").then_some(Class::Io),
     }
 }
 

@@ -198,11 +198,17 @@ pub struct Bypass {
     pub driver: BypassDriver,
     /// With the driver `command`: program and arguments; `on` or `off` is added.
     pub command: Vec<String>,
+    /// With the drivers `gpio` and `watchdog`: the chip or the timer.
+    pub device: PathBuf,
+    /// With the driver `gpio`: number of the line at its chip, from 0.
+    pub line: u32,
+    /// With the driver `gpio`: whether the line is active without voltage.
+    pub active_low: bool,
 }
 
 impl Default for Bypass {
     fn default() -> Self {
-        Self { driver: BypassDriver::None, command: Vec::new() }
+        Self { driver: BypassDriver::None, command: Vec::new(), device: PathBuf::new(), line: 0, active_low: false }
     }
 }
 
@@ -214,6 +220,16 @@ pub enum BypassDriver {
     None,
     /// A program.
     Command,
+    /// A line of a GPIO chip, active while frames go past the box.
+    Gpio,
+    /// A timer that holds the relay while it is fed.
+    Watchdog,
+}
+
+impl BypassDriver {
+    /// Every driver with its name in the file.
+    pub const NAMED: [(&'static str, Self); 4] =
+        [("none", Self::None), ("command", Self::Command), ("gpio", Self::Gpio), ("watchdog", Self::Watchdog)];
 }
 
 /// What is done with connections that were open before the box saw them.
@@ -255,21 +271,21 @@ pub enum OnMidStreamText {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FastPath {
-    /// Number of worker threads; this version has 1.
+    /// Number of worker threads: 1, since a box has one robot.
     #[schemars(range(min = 1, max = 1))]
     pub workers: u16,
     /// The core of each worker.
     pub cores: Vec<u16>,
     /// How a worker waits for frames.
     pub polling: Polling,
-    /// Frames of the receive ring of each port: a power of two.
+    /// Frames of the receive ring of each port: a power of two. Those of more than 2 KiB take several places.
     #[schemars(range(min = 256, max = 65536))]
     pub ring_frames: u32,
 }
 
 impl Default for FastPath {
     fn default() -> Self {
-        Self { workers: 1, cores: vec![1], polling: Polling::Busy, ring_frames: 4096 }
+        Self { workers: 1, cores: vec![1], polling: Polling::Busy, ring_frames: 2048 }
     }
 }
 
@@ -279,8 +295,27 @@ impl Default for FastPath {
 pub enum Polling {
     /// It looks without pause: lowest latency, one core always busy.
     Busy,
+    /// It looks without pause for 10 ms after each frame, then sleeps until the next: as fast as `Busy` on what has a
+    /// beat, and at rest where nothing comes.
+    Adaptive,
     /// It sleeps in the kernel until a frame comes.
     Blocking,
+}
+
+impl Polling {
+    /// Every way with its name in the file.
+    pub const NAMED: [(&'static str, Self); 3] =
+        [("busy", Self::Busy), ("adaptive", Self::Adaptive), ("blocking", Self::Blocking)];
+
+    /// Its name in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::Adaptive => "adaptive",
+            Self::Blocking => "blocking",
+        }
+    }
 }
 
 /// Traffic below IP.

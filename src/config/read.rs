@@ -23,8 +23,15 @@ pub(super) fn config(name: &str, text: &str) -> Result<Config, Problems> {
     let ports = ports(&root);
     let management =
         root.table("management").map_or_else(Default::default, |table| super::management::management(&table));
-    let bypass = root.table("bypass").map_or_else(Bypass::default, |table| bypass(&table));
+    let (bypass, driver) = root.table("bypass").map_or_else(Default::default, |table| bypass(&table));
     let fail = root.table("fail").map_or_else(Fail::default, |table| fail(&table, &bypass));
+    if let Some(value) = driver
+        && bypass.driver == BypassDriver::Watchdog
+        && fail.power == FailState::Closed
+    {
+        let what = "a relay that is held by a timer leads frames past a box that has no power";
+        value.problem(what, "write power = \"open\" in [fail], or use another driver");
+    }
     let link = root.table("link").map_or_else(Link::default, |table| {
         let mirror = table.take("mirror").and_then(|value| value.boolean()).unwrap_or_default();
         table.finish();
@@ -125,12 +132,22 @@ fn fail(table: &Table<'_>, bypass: &Bypass) -> Fail {
     Fail { crash: crash.unwrap_or(default.crash), power: wanted.unwrap_or(default.power) }
 }
 
-fn bypass(table: &Table<'_>) -> Bypass {
+/// The relay, and where its driver stands.
+fn bypass<'a>(table: &Table<'a>) -> (Bypass, Option<Value<'a>>) {
     let default = Bypass::default();
-    let driver = table.take("driver").and_then(|value| {
-        let driver = value.choice(&[("none", BypassDriver::None), ("command", BypassDriver::Command)])?;
-        if driver == BypassDriver::Command && !table.has("command") {
-            value.problem("the driver \"command\" has no `command`", "write command = [\"/path/of/program\"]");
+    let value = table.take("driver");
+    let driver = value.as_ref().and_then(|value| {
+        let driver = value.choice(&BypassDriver::NAMED)?;
+        let needs: &[(&str, &str)] = match driver {
+            BypassDriver::None => &[],
+            BypassDriver::Command => &[("command", "write command = [\"/path/of/program\"]")],
+            BypassDriver::Gpio => {
+                &[("device", "write device = \"/dev/gpiochip0\""), ("line", "write line = 4, its number at the chip")]
+            }
+            BypassDriver::Watchdog => &[("device", "write device = \"/dev/...\", the timer of the bypass card")],
+        };
+        for (key, mend) in needs.iter().filter(|(key, _)| !table.has(key)) {
+            value.problem(format!("the driver {} has no `{key}`", value.raw()), *mend);
         }
         Some(driver)
     });
@@ -142,8 +159,21 @@ fn bypass(table: &Table<'_>) -> Bypass {
         }
         words.iter().filter_map(|word| word.string().map(str::to_owned)).collect()
     });
+    let device = table.take("device").and_then(|device| {
+        // As the sample has it: none.
+        if device.as_string() == Some("") { None } else { absolute(&device) }
+    });
+    let line = table.take("line").and_then(|line| u32::try_from(line.integer(0..=65535)?).ok());
+    let active_low = table.take("active_low").and_then(|value| value.boolean());
     table.finish();
-    Bypass { driver: driver.unwrap_or(default.driver), command: command.unwrap_or(default.command) }
+    let bypass = Bypass {
+        driver: driver.unwrap_or(default.driver),
+        command: command.unwrap_or(default.command),
+        device: device.unwrap_or(default.device),
+        line: line.unwrap_or(default.line),
+        active_low: active_low.unwrap_or(default.active_low),
+    };
+    (bypass, value)
 }
 
 fn midstream(table: &Table<'_>) -> MidStream {
@@ -168,7 +198,8 @@ fn fast_path(table: &Table<'_>) -> FastPath {
         && let Some(count) = value.integer(1..=64)
         && count > 1
     {
-        value.problem(format!("{count} workers come with a later version"), "write workers = 1");
+        let what = format!("{count} workers: all that passes one robot's cable is judged by one");
+        value.problem(what, "write workers = 1");
     }
     let cores_value = table.take("cores");
     let cores = cores_value.as_ref().map_or(default.cores, |value| {
@@ -183,13 +214,7 @@ fn fast_path(table: &Table<'_>) -> FastPath {
         let what = format!("1 worker has {} cores", cores.len());
         value.problem(what, "write one core a worker, such as cores = [1]");
     }
-    let polling = table.take("polling").and_then(|value| {
-        if value.as_string() == Some("adaptive") {
-            value.problem("polling \"adaptive\" comes with a later version", "write \"busy\" or \"blocking\"");
-            return None;
-        }
-        value.choice(&[("busy", Polling::Busy), ("blocking", Polling::Blocking)])
-    });
+    let polling = table.take("polling").and_then(|value| value.choice(&Polling::NAMED));
     let ring_frames = table.take("ring_frames").and_then(|value| {
         let number = u32::try_from(value.integer(256..=65536)?).ok()?;
         if !number.is_power_of_two() {
@@ -530,7 +555,7 @@ mod tests {
                 "6:9: without power only a relay leads frames past the box; write \"closed\", or name the relay's driver \
                  in [bypass]",
                 "8:8: only Modbus connections can be adopted; write \"reset\"",
-                "10:11: `fast_path.polling` has no \"buzy\"; write \"busy\" or another of busy, blocking",
+                "10:11: `fast_path.polling` has no \"buzy\"; write \"busy\" or another of busy, adaptive, blocking",
                 "11:15: 1000 is no power of two; write 1024",
                 "12:10: `fast_path.cores` is 2000; write a number from 0 to 1023",
                 "13:1: no asset has side = \"robot\"; write [[asset]] with name, ip and side = \"robot\"",
@@ -566,7 +591,19 @@ mod tests {
         let whole = with(&format!("{relay}[fail]\npower = \"open\"\n")).unwrap();
         assert_eq!(whole.bypass.command, ["/usr/lib/relay", "7"]);
         assert_eq!(whole.fail.power, FailState::Open);
+        let gpio = with("[bypass]\ndriver = \"gpio\"\ndevice = \"/dev/gpiochip1\"\nline = 7\nactive_low = true\n");
+        let gpio = gpio.unwrap().bypass;
+        assert_eq!((gpio.driver, gpio.line, gpio.active_low), (BypassDriver::Gpio, 7, true));
+        assert_eq!(gpio.device, PathBuf::from("/dev/gpiochip1"));
+        let timer = "[bypass]\ndriver = \"watchdog\"\ndevice = \"/dev/watchdog1\"\n";
+        assert_eq!(with(&format!("{timer}[fail]\npower = \"open\"\n")).unwrap().bypass.driver, BypassDriver::Watchdog);
         for (text, what) in [
+            (timer, "a box that has no power; write power = \"open\""),
+            ("[bypass]\ndriver = \"gpio\"\nline = 7\n", "has no `device`"),
+            ("[bypass]\ndriver = \"gpio\"\ndevice = \"/dev/gpiochip1\"\n", "has no `line`"),
+            ("[bypass]\ndriver = \"watchdog\"\n[fail]\npower = \"open\"\n", "has no `device`"),
+            ("[bypass]\ndriver = \"gpio\"\ndevice = \"chip\"\nline = 7\n", "no absolute path"),
+            ("[bypass]\ndriver = \"relay\"\n", "one of none, command, gpio, watchdog"),
             ("[fail]\npower = \"open\"\n", "without power only a relay"),
             ("[bypass]\ndriver = \"command\"\n", "has no `command`"),
             ("[bypass]\ndriver = \"command\"\ncommand = [\"relay\"]\n", "no absolute path"),
@@ -586,13 +623,20 @@ mod tests {
     }
 
     #[test]
-    fn later_versions_are_named() {
-        for (from, to, what) in [
-            ("[ports]", "[fast_path]\nworkers = 2\n[ports]", "2 workers"),
-            ("[ports]", "[fast_path]\npolling = \"adaptive\"\n[ports]", "adaptive"),
-        ] {
-            let text = wrong(&LEAST.replace(from, to));
-            assert!(text.contains(what) && text.contains("later version") && text.lines().count() == 1, "{text}");
+    fn one_robot_has_one_worker() {
+        let text = wrong(&LEAST.replace("[ports]", "[fast_path]\nworkers = 2\n[ports]"));
+        assert!(
+            text.contains("2 workers: ") && text.contains("write workers = 1") && text.lines().count() == 1,
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn each_way_of_polling_is_read_by_its_name() {
+        for (name, polling) in Polling::NAMED {
+            let text = LEAST.replace("[ports]", &format!("[fast_path]\npolling = \"{name}\"\n[ports]"));
+            assert_eq!(config("c.toml", &text).unwrap().fast_path.polling, polling);
+            assert_eq!(polling.name(), name);
         }
     }
 

@@ -35,12 +35,21 @@ crash = "by_mode"
 power = "closed"
 
 [bypass]
-# What switches a relay that joins the two cables past the box, for `vambrace bypass on --for 10m`: none | command.
+# What switches a relay that joins the two cables past the box, for `vambrace bypass on --for 10m`: none | command
+# | gpio | watchdog.
 # none: most boxes have no relay.
 driver = "none"
 # With "command": a program, which gets on or off as its last argument and ends with 0 when it is done, within 2 s. It
 # runs with the rights of `vambrace run`.
 command = []
+# With "gpio": the chip, and the line's number there. The line is active while frames go past the box.
+# With "watchdog": the timer of a bypass card, which holds the relay while it is fed, five times a second. Frames go past the
+# box when it has run out, also where nobody is left to feed it, so `power` must be "open". Not the board's own watchdog,
+# which would start the machine anew. A timer of 10 s or more survives every pause of the supervisor.
+device = ""
+line = 0
+# With "gpio": whether the line is active without voltage, as for a relay that current holds at the box.
+active_low = false
 
 [link]
 # Whether a port whose cable is out takes the other one down, as a wire would: devices with a second way to the robot, and
@@ -58,16 +67,19 @@ modbus = "reset"
 text = "reset"                 # Dashboard, URScript, RTDE
 
 [fast_path]
-# One thread moves both directions: two polling threads measured a third of its throughput.
+# One thread moves both directions, and all that concerns one robot is judged by one: two polling threads measured a third
+# of its throughput. No other number is allowed.
 workers = 1
 # The core of each worker. 1: core 0 serves most interrupts on common boards.
 cores = [1]
-# busy | blocking. busy adds about 4 us to a round trip and keeps one core at 100 %; blocking adds a wake-up, about
-# 17 us a hop, and suits a box with one core.
+# busy | adaptive | blocking. busy adds about 4 us to a round trip and keeps one core at 100 %. adaptive does the same while
+# frames come and for 10 ms after each, longer than a beat of the robot (2 or 8 ms), and rests otherwise: the first frame
+# after a rest waits for a wake-up, about 17 us. blocking waits for one at every hop, and suits a box with one core.
 polling = "busy"
-# Frames in the receive ring of a port, a power of two from 256 to 65536. 4096 frames of 2 KiB are 8 MiB: 2.8 ms of
-# the smallest frames at 1 Gbit/s line rate, 50 ms of full ones.
-ring_frames = 4096
+# Frames in the receive ring of a port, a power of two from 256 to 65536; the ring has 64 MiB at most. 2048 frames of
+# 2 KiB are 4 MiB: 1.4 ms of the smallest frames at 1 Gbit/s line rate, 25 ms of full ones, and a worker that is kept off
+# its core for longer has lost its connections' beat anyway.
+ring_frames = 2048
 
 [layer2]
 # Link-layer protocols that pass unchanged: profinet, ethercat, ptp, mrp, lldp, stp, goose. Those that a robot cell may

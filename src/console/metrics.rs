@@ -192,6 +192,8 @@ fn of_the_box(page: &mut Page, status: &Status) {
     page.put("", status.bypassed.into());
     page.family("vambrace_uptime_seconds", "gauge", "Since the packet process took the wire.");
     page.put("", status.uptime_seconds);
+    page.family("vambrace_worker_slept_seconds_total", "counter", "Time that the worker slept, with nothing to do.");
+    page.put_seconds("", milli(status.slept_ms));
     page.family("vambrace_restarts_total", "counter", "Packet processes that were replaced.");
     page.put("", status.restarts.into());
     page.family(

@@ -8,6 +8,7 @@
 #[cfg(test)]
 mod certificates;
 pub mod claim;
+mod clock;
 pub mod diagnostics;
 mod evidence;
 pub mod keys;
@@ -41,6 +42,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use self::claim::{Claims, Place};
+use self::clock::Clock;
 use self::diagnostics::Diagnostics;
 use self::listen::{Bounds, listen};
 use self::mail::Mailer;
@@ -206,8 +208,9 @@ fn manage(config: &Config, file: &Path) -> Result<(), ConsoleError> {
     // The folder is what all of them need; the rest is each one's own.
     std::fs::create_dir_all(&console.directory).map_err(needs(console.directory.display().to_string()))?;
     let mut senders = Vec::new();
+    let clock = Arc::new(Clock::new(socket));
     for to in &console.syslog {
-        let made = Sender::new(to, records, &console.directory, Arc::clone(&stop));
+        let made = Sender::new(to, records, &console.directory, Arc::clone(&clock), Arc::clone(&stop));
         senders.extend(parts.note(&format!("receiver {}", to.name), made).map(|sender| (to.name.clone(), sender)));
     }
     let mailer = console

@@ -27,7 +27,7 @@ impl Handler for Box4 {
         match request {
             Request::Status => Response::Status(Box::new(Status { mode: "enforce".into(), ..Status::default() })),
             Request::Mode { mode, for_seconds } => {
-                Response::Mode(Outcome { from: "learn".into(), to: mode, for_seconds })
+                Response::Mode(Outcome { from: "learn".into(), to: mode, for_seconds, warnings: Vec::new() })
             }
             _ => Response::Done,
         }

@@ -16,6 +16,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::clock::Clock;
 use super::syslog;
 use crate::config::{Syslog, Transport};
 use crate::control::tls;
@@ -76,6 +77,7 @@ pub(super) struct Sender {
     saved: Saved,
     host: String,
     tls: Option<Arc<ClientConfig>>,
+    clock: Arc<Clock>,
     progress: Arc<Progress>,
     stop: Arc<AtomicBool>,
     wait: (Duration, Duration),
@@ -86,7 +88,13 @@ impl Sender {
     ///
     /// # Errors
     /// A certificate can't be used, or the folder can't be written.
-    pub(super) fn new(to: &Syslog, records: &Path, directory: &Path, stop: Arc<AtomicBool>) -> io::Result<Self> {
+    pub(super) fn new(
+        to: &Syslog,
+        records: &Path,
+        directory: &Path,
+        clock: Arc<Clock>,
+        stop: Arc<AtomicBool>,
+    ) -> io::Result<Self> {
         let tls = tls_of(to)?;
         fs::create_dir_all(directory)?;
         let file = directory.join(format!("syslog-{}.json", to.name));
@@ -104,8 +112,8 @@ impl Sender {
         progress.sent.store(saved.sent, Ordering::Relaxed);
         progress.lost.store(saved.lost, Ordering::Relaxed);
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let sender =
-            Self { to: to.clone(), records: records.to_owned(), file, saved, host, tls, progress, stop, wait: WAIT };
+        let (to, records) = (to.clone(), records.to_owned());
+        let sender = Self { to, records, file, saved, host, tls, clock, progress, stop, wait: WAIT };
         sender.save()?;
         Ok(sender)
     }
@@ -207,7 +215,7 @@ impl Sender {
     }
 
     fn rendered(&self, batch: &Batch) -> (Vec<u8>, u64) {
-        let synchronised = sys::clock::synchronised().unwrap_or(false);
+        let synchronised = self.clock.is_synchronised();
         let (mut bytes, mut messages) = (Vec::new(), 0_u64);
         let mut put = |message: Vec<u8>| {
             bytes.extend_from_slice(&message);

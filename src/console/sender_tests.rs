@@ -160,7 +160,8 @@ impl Records {
 
     fn start(&self, to: Syslog) -> Running {
         let stop = Arc::new(AtomicBool::new(false));
-        let mut sender = Sender::new(&to, &self.path(), &self.0.join("console"), Arc::clone(&stop)).unwrap();
+        let mut sender =
+            Sender::new(&to, &self.path(), &self.0.join("console"), nobodys_clock(), Arc::clone(&stop)).unwrap();
         sender.wait = (Duration::from_millis(20), Duration::from_millis(100));
         let progress = sender.progress();
         Running { stop, progress, thread: std::thread::spawn(move || sender.run()) }
@@ -261,7 +262,9 @@ fn killed_between_acknowledgement_and_cursor_repeats_one_batch() {
     records.write(1..1001);
     let receiver = Receiver::start(anywhere(), Manner::default());
     let stop = Arc::new(AtomicBool::new(false));
-    let sender = Sender::new(&plain(receiver.address), &records.path(), &records.0.join("console"), stop).unwrap();
+    let sender =
+        Sender::new(&plain(receiver.address), &records.path(), &records.0.join("console"), nobodys_clock(), stop)
+            .unwrap();
     // As far as a process gets that is killed before it could write the cursor down.
     let batch = read_after(&records.path(), &Cursor::default(), BATCH).unwrap();
     let (bytes, messages) = sender.rendered(&batch);
@@ -402,6 +405,13 @@ fn a_damaged_cursor_is_told_of() {
     fs::create_dir_all(records.0.join("console")).unwrap();
     fs::write(records.0.join("console/syslog-soc.json"), "{}").unwrap();
     let stop = Arc::new(AtomicBool::new(false));
-    let error = Sender::new(&plain(nobody()), &records.path(), &records.0.join("console"), stop).err().unwrap();
+    let error = Sender::new(&plain(nobody()), &records.path(), &records.0.join("console"), nobodys_clock(), stop)
+        .err()
+        .unwrap();
     assert!(error.to_string().contains("remove it to begin anew"), "{error}");
+}
+
+/// A clock that no guard answers for.
+fn nobodys_clock() -> Arc<Clock> {
+    Arc::new(Clock::new(Path::new("/no/such/socket")))
 }

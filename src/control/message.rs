@@ -303,6 +303,9 @@ pub struct Outcome {
     /// Seconds until it changes back, where it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub for_seconds: Option<u64>,
+    /// What is not as it should be, such as a disk that has not taken it yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// A policy in force.
@@ -391,10 +394,19 @@ pub struct Status {
     /// Whether frames go past the policy.
     #[serde(default)]
     pub bypassed: bool,
+    /// Whether the kernel holds its wall clock for synchronised; absent where it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_synchronised: Option<bool>,
     /// Seconds since the packet process took the wire.
     pub uptime_seconds: u64,
     /// How often the packet process was replaced since the supervisor started.
     pub restarts: u32,
+    /// How the worker waits for frames: `busy`, `adaptive` or `blocking`.
+    #[serde(default)]
+    pub polling: String,
+    /// Milliseconds that the worker slept since the packet process took the wire, with nothing to do.
+    #[serde(default)]
+    pub slept_ms: u64,
     /// How often the kernel carried every frame, since no packet process judged.
     #[serde(default)]
     pub openings: u64,

@@ -13,7 +13,7 @@ impl Handler for Echo {
         match request {
             Request::Status => Response::Status(Box::new(Status { restarts: caller.uid, ..Status::default() })),
             Request::Mode { mode, for_seconds } => {
-                Response::Mode(Outcome { from: "learn".into(), to: mode, for_seconds })
+                Response::Mode(Outcome { from: "learn".into(), to: mode, for_seconds, warnings: Vec::new() })
             }
             Request::PolicyApply { text, name } => Response::Policy(PolicyText {
                 generation: 2,
@@ -60,7 +60,8 @@ fn several_requests_on_one_connection() {
     let Response::Status(status) = client.ask(&Request::Status).unwrap() else { panic!("a status") };
     assert_eq!(status.restarts, rustix::process::getuid().as_raw());
     let answer = client.ask(&Request::Mode { mode: "enforce".into(), for_seconds: Some(60) }).unwrap();
-    let outcome = Outcome { from: "learn".into(), to: "enforce".into(), for_seconds: Some(60) };
+    let warnings = Vec::new();
+    let outcome = Outcome { from: "learn".into(), to: "enforce".into(), for_seconds: Some(60), warnings };
     assert_eq!(answer, Response::Mode(outcome));
     let text = "# \"\n\u{1f916}".to_owned();
     let Response::Policy(policy) =

@@ -240,7 +240,11 @@ impl Again {
         let command = Command::External(unit);
         let ask =
             Ask { client, opened: recorded.opened, command: &command, state: robot, inputs, connection: 0, now_ns };
-        Ok(decide(rules, &ask, rates))
+        let verdict = decide(rules, &ask, rates);
+        // How fast a point is reached, and whether a trajectory may begin, depends on what went before.
+        let depends = matches!(unit, External::Point(_) | External::Motion(_))
+            && matches!(verdict.reason, Reason::StateUnknown | Reason::Unproven);
+        if depends && recorded.reason != Some(verdict.reason) { Err(Untold::SetPoints) } else { Ok(verdict) }
     }
 }
 

@@ -4,8 +4,8 @@ use super::arena;
 use super::connection::service_of;
 use crate::command::Service;
 use crate::event::Notice;
-use crate::flow::Flow;
-use crate::jitter::{Late, Talk};
+use crate::flow::State;
+use crate::jitter::{Late, Silence, Talk, Told};
 
 /// A conversation with what was measured and counted of it.
 #[derive(Clone, Copy, Debug)]
@@ -46,9 +46,22 @@ impl Conversation {
     }
 }
 
-/// The event of a late frame.
-pub(super) fn notice(late: &Late, flow: Option<&Flow>) -> Notice {
-    let service = flow.map_or(Service::of_tcp_port(late.key.robot.port), service_of);
-    let Late { key, toward, whose, interval_ns, period_ns, residence_ns, unreported, .. } = *late;
-    Notice::Late { key, service, toward, whose, interval_ns, period_ns, residence_ns, unreported }
+/// Whether more may come of a talk: neither end has closed its connection.
+pub(super) fn lives(talk: &Talk, arena: &arena::Shared) -> bool {
+    let flow = arena.flows.flow(talk.id).filter(|flow| talk.is_of(flow));
+    flow.is_some_and(|flow| matches!(flow.state(), State::Established | State::Datagrams))
+}
+
+/// The event of a late frame, or of a silence.
+pub(super) fn notice(told: &Told, arena: &arena::Shared) -> Notice {
+    let (Told::Late(Late { key, id, .. }) | Told::Silence(Silence { key, id, .. })) = *told;
+    let service = arena.flows.flow(id).map_or(Service::of_tcp_port(key.robot.port), service_of);
+    match *told {
+        Told::Late(Late { toward, whose, interval_ns, period_ns, residence_ns, unreported, .. }) => {
+            Notice::Late { key, service, toward, whose, interval_ns, period_ns, residence_ns, unreported }
+        }
+        Told::Silence(Silence { toward, silent_ns, period_ns, over, .. }) => {
+            Notice::Silent { key, service, toward, silent_ns, period_ns, over }
+        }
+    }
 }

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use dissect::Toward;
@@ -171,6 +172,13 @@ impl Observer for Units {
 /// Nanoseconds between two snapshots.
 const SNAPSHOT_NS: u64 = 200_000_000;
 
+/// Nanoseconds between two looks for streams that have fallen silent: a silence is told of 11 ms after the last frame, of
+/// the 20 ms after which UR's client library gives up.
+const WATCH_NS: u64 = 1_000_000;
+
+/// Longest rest of a worker without frames: how late timers and orders are seen at most.
+const LONGEST_REST: Duration = Duration::from_millis(10);
+
 /// A wall clock that moves so far against the monotonic one from one snapshot to the next was set, not slewed: a time
 /// daemon slews by 0.1 ms at most meanwhile.
 const JUMP_NS: u64 = 500_000_000;
@@ -196,6 +204,9 @@ pub struct Worker<'m, P, C, T> {
     loops: Loops,
     refused_by_port: [u64; 2],
     snapshot_ns: u64,
+    /// When silences are looked for next, and whether a stream had a beat at the last look.
+    watch_ns: u64,
+    beats: bool,
     /// Wall clock less monotonic clock, as it was last; absent before the first look.
     offset_ns: Option<i64>,
     up: [bool; 2],
@@ -234,6 +245,8 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
             loops: Loops::default(),
             refused_by_port: [0; 2],
             snapshot_ns: 0,
+            watch_ns: 0,
+            beats: false,
             offset_ns: None,
             up: [true; 2],
             retry_ns: [0; 2],
@@ -272,6 +285,10 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
             self.compare_clocks(now_ns);
         }
         let worked = self.pump(Toward::Robot, now_ns) | self.pump(Toward::Plant, now_ns);
+        // With empty rings only: what waits there is not silent.
+        if !worked && now_ns >= self.watch_ns {
+            self.watch(now_ns);
+        }
         self.pipeline.poll(now_ns, &mut self.actions);
         if !self.actions.outs().is_empty() || !self.actions.events().is_empty() {
             self.carry_out(Toward::Robot);
@@ -385,11 +402,35 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
             self.jitter.clock(self.clock.wall_ns().wrapping_sub(self.clock.monotonic_ns()));
         }
         self.jitter.departed(wall_ns, self.shared.alarm_ns.load(Ordering::Relaxed));
-        while let Some(late) = self.jitter.next_late() {
-            let flow = self.pipeline.arena().shared().flows.flow(late.id);
-            let notice = conversation::notice(&late, flow);
+        self.tell(now_ns, wall_ns);
+    }
+
+    /// Looks whether a stream with a beat has fallen silent: nothing else would tell of it before it comes back.
+    #[cold]
+    fn watch(&mut self, now_ns: u64) {
+        self.watch_ns = now_ns.saturating_add(WATCH_NS);
+        let wall_ns = self.clock.wall_ns();
+        if self.jitter.is_odd(wall_ns.wrapping_sub(now_ns)) {
+            self.jitter.clock(self.clock.wall_ns().wrapping_sub(self.clock.monotonic_ns()));
+        }
+        let arena = self.pipeline.arena().shared();
+        let alarm_ns = self.shared.alarm_ns.load(Ordering::Relaxed);
+        self.beats = self.jitter.watch(wall_ns, alarm_ns, |talk| conversation::lives(talk, arena));
+        self.tell(now_ns, wall_ns);
+    }
+
+    fn tell(&mut self, now_ns: u64, wall_ns: u64) {
+        while let Some(told) = self.jitter.next_told() {
+            let notice = conversation::notice(&told, self.pipeline.arena().shared());
             self.pipeline.notice(notice, now_ns, wall_ns, &mut self.actions);
         }
+    }
+
+    /// How long a worker without a frame may rest before its next turn: a millisecond where a stream has a beat, whose
+    /// silence is to be told of, else ten, within which orders are taken up.
+    #[must_use]
+    pub fn rest(&self) -> Duration {
+        if self.beats { Duration::from_nanos(WATCH_NS) } else { LONGEST_REST }
     }
 
     /// Sends and records what the actions say, and empties them. `toward` is the direction of the current batch.

@@ -52,9 +52,12 @@ impl Record {
             | Self::Answer(Answer { key, .. })
             | Self::Message(MessageRecord { key, .. })
             | Self::Flow(FlowRecord { key, .. })
-            | Self::Notice(Notice::Anomaly { key, .. } | Notice::Unreadable { key, .. } | Notice::Late { key, .. }) => {
-                key
-            }
+            | Self::Notice(
+                Notice::Anomaly { key, .. }
+                | Notice::Unreadable { key, .. }
+                | Notice::Late { key, .. }
+                | Notice::Silent { key, .. },
+            ) => key,
             Self::Frame(_) | Self::Notice(_) => return,
         };
         if !key.is_mirrored() {
@@ -505,6 +508,22 @@ pub enum Notice {
         residence_ns: u64,
         /// How many as late as this were not told of since the last of this direction.
         unreported: u32,
+    },
+    /// Nothing comes of a regular stream, and who waits for it may soon give up; or the silence is over.
+    Silent {
+        /// The conversation.
+        key: FlowKey,
+        /// The service.
+        service: Service,
+        /// The direction that is silent.
+        toward: Toward,
+        /// For how long, nanoseconds.
+        silent_ns: u64,
+        /// The usual time between two frames, nanoseconds.
+        period_ns: u64,
+        /// Whether it is over, and nobody was late: the sender had stopped, or had nothing to answer. Of a silence that
+        /// ends in a late frame [`Notice::Late`] tells.
+        over: bool,
     },
     /// Somebody is kept out for a while, after too many refused commands.
     Quarantine {

@@ -10,7 +10,7 @@ use yaml_rust2::{Yaml, YamlLoader};
 
 use super::tests::{command, drop_frame, line, notice, write_register};
 use crate::command::{Class, Service};
-use crate::event::{Detail, Notice, Reason, Text};
+use crate::event::{Detail, Notice, Reason, Shed, Text, Whose};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("appliance-image/monitoring")
@@ -42,12 +42,38 @@ fn lines() -> Vec<Value> {
         Notice::RecordsLost { count: 4 },
         asked("denied"),
         asked("done"),
+        Notice::Opened { for_ms: 90 },
+        Notice::Bypass { state: "on", uid: 0, for_seconds: 600 },
+        Notice::Bypass { state: "failed", uid: 0, for_seconds: 0 },
+        Notice::Bypass { state: "off", uid: 0, for_seconds: 0 },
+        Notice::Replaced { how: "hang", restarts: 1 },
+        Notice::Overload { shed: Shed::Nothing, counts: [1, 2, 3, 4, 5] },
+        Notice::Loop { mac },
+        Notice::Late {
+            key: super::tests::key(30004),
+            service: Service::Rtde,
+            toward: dissect::Toward::Plant,
+            whose: Whose::Robot,
+            interval_ns: 15_000_000,
+            period_ns: 2_000_000,
+            residence_ns: 0,
+            unreported: 0,
+        },
+        Notice::Silent {
+            key: super::tests::key(30004),
+            service: Service::Rtde,
+            toward: dissect::Toward::Plant,
+            silent_ns: 10_000_000,
+            period_ns: 2_000_000,
+            over: false,
+        },
     ];
+    let overloads = Shed::ALL.map(|shed| Notice::Overload { shed, counts: [0; 5] });
     let anomaly = Notice::Anomaly { key: super::tests::key(502), service: Service::Modbus, what: "odd" };
     let allowed = command(Service::Modbus, Class::Register, Reason::Allowed, true, write_register(6, &[5]));
     let mut events = vec![register, allowed, drop_frame(), notice(anomaly)];
     events.extend(grave);
-    events.extend(notices.map(notice));
+    events.extend(notices.into_iter().chain(overloads).map(notice));
     events.iter().map(|event| line(event, None, None, false)).collect()
 }
 
@@ -104,7 +130,7 @@ fn sigma_rules_match_our_lines() {
         }
         rules += 1;
     }
-    assert!(rules >= 6);
+    assert!(rules >= 11);
 }
 
 /// Whether one of the alternatives `^a$|^b$` or the pattern `\.+` fits.
@@ -165,5 +191,24 @@ fn wazuh_rules_match_our_lines() {
             assert!(matched.iter().all(|line| field(line, &same).is_some()), "{id}: {same}");
         }
     }
-    assert!(rules.len() >= 8);
+    assert!(rules.len() >= 14);
+}
+
+/// What happened to the box, by kind, and the rules of each system that tell of it.
+#[test]
+fn what_takes_the_guard_away_is_told_by_every_system() {
+    let lines = lines();
+    let kinds = ["opened", "bypass", "replaced", "overload", "loop"];
+    for kind in kinds {
+        let sigma = std::fs::read_to_string(folder().join(format!("sigma/vambrace_{kind}.yml"))).unwrap();
+        assert!(sigma.contains(&format!("    notice.kind: {kind}\n")), "{sigma}");
+        let wazuh = std::fs::read_to_string(folder().join("wazuh-rules.xml")).unwrap();
+        assert!(wazuh.contains(&format!("<field name=\"notice.kind\">^{kind}$</field>")), "{kind}");
+        let grave = lines.iter().filter(|line| field(line, "notice.kind").is_some_and(|it| it == kind));
+        for line in grave {
+            let over = ["/notice/shed", "/notice/state"].map(|path| line.pointer(path).and_then(Value::as_str));
+            let expected = if over == [Some("nothing"), None] || over == [None, Some("off")] { 3 } else { 5 };
+            assert!(super::cef::severity(line) >= expected, "{line}");
+        }
+    }
 }

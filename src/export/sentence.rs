@@ -251,6 +251,23 @@ fn of_notice(notice: &Notice, names: &Names) -> String {
             format!("{} and {} can't be read further: {}", key.plant.ip(), key.robot.ip(), reason.sentence())
         }
         Notice::Late { .. } => late(notice, names),
+        Notice::Silent { key, service, toward, silent_ns, period_ns, over } => {
+            let end = |ip| names.asset_or_address(ip);
+            let (sender, receiver) = (end(key.source(*toward).ip()), end(key.destination(*toward).ip()));
+            let (silent, usual) = (tenths(*silent_ns), tenths(*period_ns));
+            let port = if *toward == Toward::Robot { "plant" } else { "robot" };
+            if *over {
+                format!(
+                    "The {service} stream from {sender} to {receiver} goes on after {silent} ms; the sender had stopped, \
+                     or waited itself."
+                )
+            } else {
+                format!(
+                    "The {service} stream from {sender} to {receiver} is silent: nothing reached the {port} port for \
+                     {silent} ms, {usual} ms are usual."
+                )
+            }
+        }
         Notice::Quarantine { address, mac, for_ns } => format!(
             "{} ({mac}) is kept out for {} s after too many refused commands.",
             names.asset_or_address(*address),

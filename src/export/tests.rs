@@ -320,6 +320,26 @@ fn what_the_robot_says_travels_to_the_plant() {
 }
 
 #[test]
+fn a_silence_says_what_does_not_come() {
+    let silent = |over| {
+        let (service, toward) = (Service::Rtde, Toward::Plant);
+        notice(Notice::Silent { key: key(30004), service, toward, silent_ns: 10_240_000, period_ns: 2_000_000, over })
+    };
+    let told = line(&silent(false), None, None, true);
+    assert_eq!((&told["src_ip"], &told["dest_ip"]), (&"10.20.0.40".into(), &"10.20.0.21".into()));
+    let ours = &told["notice"];
+    assert_eq!((&ours["kind"], &ours["toward"], &ours["over"]), (&"silent".into(), &"plant".into(), &false.into()));
+    assert_eq!((&ours["silent_us"], &ours["period_us"]), (&10_240.into(), &2_000.into()));
+    assert!(cef(&told).unwrap().contains("|notice.silent|Vambrace notice silent|5|"));
+    let (plc, arm) = ("plc (10.20.0.21)", "cell4-robot (10.20.0.40)");
+    let head = format!("The rtde stream from {arm} to {plc} ");
+    let lasts = "is silent: nothing reached the robot port for 10.2 ms, 2.0 ms are usual.";
+    assert_eq!(sentence(&silent(false), &names()), format!("{head}{lasts}"));
+    let over = "goes on after 10.2 ms; the sender had stopped, or waited itself.";
+    assert_eq!(sentence(&silent(true), &names()), format!("{head}{over}"));
+}
+
+#[test]
 fn a_late_frame_says_where_it_lost_its_time() {
     let late = |toward, whose| {
         notice(Notice::Late {

@@ -84,7 +84,7 @@ pub fn read_answer(
     now_ns: u64,
 ) -> Result<Step<Reading>, DissectError> {
     match service {
-        Service::Modbus => modbus_answer(session, bytes),
+        Service::Modbus => modbus_answer(session, bytes, told.state, now_ns),
         Service::Rtde => rtde_answer(session, bytes, told, now_ns),
         Service::Dashboard if session.port == u32::from(robot_api::PORT) => api_answer(session, bytes),
         Service::Dashboard => dashboard_answer(session, bytes, told.state, now_ns),
@@ -102,7 +102,23 @@ pub fn read_answer(
     }
 }
 
-fn modbus_answer(session: &mut Session, bytes: &[u8]) -> Result<Step<Reading>, DissectError> {
+/// The register of a controller that holds its robot mode, numbered as RTDE's `robot_mode`. The flags from 260 on say
+/// less than a safety mode, and nothing of them is taken.
+/// Source: Universal Robots, article 16377; public client programs.
+const ROBOT_MODE: u16 = 258;
+
+/// The highest robot mode, updating firmware.
+const LAST_MODE: u16 = 8;
+
+/// Before this version robot modes have other numbers.
+const FIRST_MODES: u8 = 3;
+
+fn modbus_answer(
+    session: &mut Session,
+    bytes: &[u8],
+    state: &mut State,
+    now_ns: u64,
+) -> Result<Step<Reading>, DissectError> {
     let (adu, len) = match modbus::Adu::step(bytes)? {
         Step::Partial { needed } => return Ok(Step::Partial { needed }),
         Step::Whole { unit, len } => (unit, len),
@@ -116,6 +132,14 @@ fn modbus_answer(session: &mut Session, bytes: &[u8]) -> Result<Step<Reading>, D
     reading.mismatched = answer.is_some_and(|answer| !answer.fits);
     match response.values {
         Some(values @ modbus::Values::Registers(_)) => {
+            let span = answer.filter(|answer| answer.fits).and_then(|answer| answer.span);
+            let place = span.and_then(|span| ROBOT_MODE.checked_sub(span.address));
+            let mode = place.and_then(|place| values.registers().nth(place.into()));
+            let is_old = state.version_at_ns != 0 && state.major < FIRST_MODES;
+            let mode = mode.filter(|mode| *mode <= LAST_MODE && !is_old).and_then(|mode| i8::try_from(mode).ok());
+            if let Some(mode) = mode {
+                state.see_robot_mode(mode, now_ns);
+            }
             values.registers().take(16).for_each(|value| reading.push_value(value))
         }
         Some(values @ modbus::Values::Bits(_)) => {

@@ -25,6 +25,9 @@ const PENDING: u32 = 16;
 /// time after 7 s; a sender that is silent for longer is gone.
 pub const PATIENCE_NS: u64 = 10_000_000_000;
 
+/// The ports that send what 30001 to 30003 send, and take nothing. Source: UR, "Remote Control Via TCP/IP".
+const SENDS_ONLY: std::ops::RangeInclusive<u16> = 30011..=30013;
+
 /// The port of the interpreter. Source: UR script manual, chapter on interpreter mode.
 const INTERPRETER: u16 = 30020;
 
@@ -228,6 +231,10 @@ impl Session {
                         self.pending.mark_last(asks(REMOTE_CONTROL), asks(VERSION));
                     }
                 }))
+            }
+            // Whether a controller passes over what comes there is not for a box to try out.
+            Service::UrScript if SENDS_ONLY.contains(&port) && !bytes.is_empty() => {
+                Err(DissectError::forbidden("text to a port that only sends", 0))
             }
             Service::UrScript => {
                 let interpreter = port == INTERPRETER;

@@ -228,6 +228,37 @@ fn the_interpreter_answers_line_by_line_and_the_others_never() {
     assert_eq!(session.outstanding(Service::UrScript), 0);
 }
 
+/// What stands in register 258 is the robot's mode, as an answer to a read that holds it; no other answer says so.
+#[test]
+fn the_robots_mode_is_read_from_its_register() {
+    let says = |function: u8, address: u16, answer: &[u8], major: u8| {
+        let (mut session, mut state) = (Session::new(), State::default());
+        if major != 0 {
+            state.see_version(major, 1, 0, 1);
+        }
+        let [high, low] = address.to_be_bytes();
+        sent(&mut session, MODBUS, &[0, 1, 0, 0, 0, 6, 255, function, high, low, 0, 2], 1);
+        let len = u8::try_from(answer.len() + 1).unwrap();
+        heard(&mut session, Service::Modbus, &[&[0, 1, 0, 0, 0, len, 255][..], answer].concat(), &mut state, 9)
+            .unwrap();
+        (state.robot_mode_at_ns != 0).then_some(state.robot_mode)
+    };
+    for function in [3, 4] {
+        assert_eq!(says(function, 258, &[function, 4, 0, 7, 0, 9], 0), Some(7));
+        assert_eq!(says(function, 257, &[function, 4, 0, 9, 0, 5], 5), Some(5));
+        assert_eq!(says(function, 259, &[function, 4, 0, 7, 0, 7], 0), None);
+        assert_eq!(says(function, 256, &[function, 4, 0, 7, 0, 7], 0), None);
+        // No mode, an exception, and fewer registers than were asked for.
+        assert_eq!(says(function, 258, &[function, 4, 0, 99, 0, 7], 0), None);
+        assert_eq!(says(function, 258, &[function, 4, 0xff, 0xff, 0, 7], 0), None);
+        assert_eq!(says(function, 258, &[function | 0x80, 2], 0), None);
+        assert_eq!(says(function, 258, &[function, 2, 0, 7], 0), None);
+        // Controllers before 3.0 number their modes otherwise.
+        assert_eq!(says(function, 258, &[function, 4, 0, 7, 0, 9], 1), None);
+    }
+    assert_eq!(says(1, 258, &[1, 1, 3], 0), None, "coils are no registers");
+}
+
 /// The version is told by an answer to its own question alone: what else the Dashboard says may hold anybody's text.
 #[test]
 fn the_version_is_told_only_where_it_was_asked_for() {

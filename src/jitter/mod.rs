@@ -27,7 +27,7 @@ pub const TALKS: usize = 64;
 /// Frames between two calls of [`Jitter::departed`]: those of a batch. More are counted as [`Jitter::unwatched`].
 const BATCH: usize = 64;
 
-/// Late frames that wait to be told of.
+/// Late frames and silences that wait to be told of.
 const TOLD: usize = 8;
 
 /// When a late frame is told of where nothing else is configured: half of the 20 ms after which UR's client library and
@@ -104,6 +104,32 @@ pub struct Late {
     pub unreported: u32,
 }
 
+/// A periodic stream of which nothing comes, though something is long due; or which has come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// The conversation, each end on its own side of the box.
+    pub key: FlowKey,
+    /// Its place in the flow table.
+    pub id: FlowId,
+    /// The direction that is silent.
+    pub toward: Toward,
+    /// For how long, nanoseconds: since its last frame, or since that of the other side that it has to answer.
+    pub silent_ns: u64,
+    /// The usual time between two frames, nanoseconds.
+    pub period_ns: u64,
+    /// Whether it is over. Told so only where no [`Late`] tells whose it was: the sender had stopped, or waited itself.
+    pub over: bool,
+}
+
+/// What is to be told of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// A late frame has come.
+    Late(Late),
+    /// None comes.
+    Silence(Silence),
+}
+
 /// A frame of the current batch.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
@@ -120,7 +146,7 @@ pub struct Jitter {
     /// Of every flow the place of its talk plus 1; 0 = none.
     places: Box<[u8; CAPACITY]>,
     pending: Vec<Pending>,
-    told: Vec<Late>,
+    told: Vec<Told>,
     late: [u64; Whose::COUNT],
     alarms: u64,
     unwatched: u64,
@@ -240,7 +266,7 @@ impl Jitter {
     }
 
     /// The frames taken since the last call left at `wall_ns`, by the clock that stamps come from. Late ones are told of
-    /// from `alarm_ns` on ([`Jitter::next_late`]); 0 = never.
+    /// from `alarm_ns` on ([`Jitter::next_told`]); 0 = never.
     pub fn departed(&mut self, wall_ns: u64, alarm_ns: u64) {
         for at in 0..self.pending.len() {
             let Some(Pending { talk, toward, departure, arrival }) = self.pending.get(at).copied() else { continue };
@@ -278,6 +304,12 @@ impl Jitter {
                 let outcome = stream.judge(&arrival, exit_ns, toward == Toward::Robot);
                 let period_ns = stream.period_ns().unwrap_or(0);
                 let interval_ns = arrival.interval_ns.max(exit_ns);
+                let silence = stream.ends_silence(&arrival);
+                let room = self.told.len() < TOLD;
+                if silence.is_some() && !matches!(outcome, Outcome::Late(_)) && room {
+                    let silent_ns = arrival.interval_ns;
+                    self.told.push(Told::Silence(Silence { key, id, toward, silent_ns, period_ns, over: true }));
+                }
                 match outcome {
                     Outcome::Fine => {}
                     Outcome::Followed => stream.followed = stream.followed.saturating_add(1),
@@ -289,20 +321,14 @@ impl Jitter {
                             }
                         }
                         // A whole beat is missing, and half of the time that others wait is over.
-                        if alarm_ns != 0 && interval_ns >= alarm_ns.max(period_ns.saturating_mul(2)) {
-                            self.alarms = self.alarms.saturating_add(1);
-                            let room = self.told.len() < TOLD;
-                            if let Some(unreported) = room.then(|| stream.tells(arrival.at_ns)).flatten() {
-                                self.told.push(Late {
-                                    key,
-                                    id,
-                                    toward,
-                                    whose,
-                                    interval_ns,
-                                    period_ns,
-                                    residence_ns,
-                                    unreported,
-                                });
+                        let alarms = alarm_ns != 0 && interval_ns >= alarm_ns.max(period_ns.saturating_mul(2));
+                        self.alarms = self.alarms.saturating_add(alarms.into());
+                        if room && (alarms || silence.is_some()) {
+                            // What was begun to be told is told to its end.
+                            if let Some(unreported) = silence.or_else(|| stream.tells(arrival.at_ns)) {
+                                let late =
+                                    Late { key, id, toward, whose, interval_ns, period_ns, residence_ns, unreported };
+                                self.told.push(Told::Late(late));
                             }
                         }
                     }
@@ -315,9 +341,41 @@ impl Jitter {
         self.pending.clear();
     }
 
-    /// A late frame that is to be told of.
-    pub fn next_late(&mut self) -> Option<Late> {
+    /// What is to be told of a stream.
+    pub fn next_told(&mut self) -> Option<Told> {
         self.told.pop()
+    }
+
+    /// Looks at `wall_ns`, by the clock that stamps come from, whether a stream with a beat is silent: it is told of once
+    /// in a silence, from `alarm_ns` and two beats on ([`Jitter::next_told`]; 0 = never), where `lives` says that the
+    /// conversation goes on. Says whether any stream with a beat brought something within the last second, so that it is
+    /// worth looking again soon.
+    ///
+    /// Cost: nothing on the path of a frame; some 20 instructions a conversation for each look.
+    pub fn watch(&mut self, wall_ns: u64, alarm_ns: u64, mut lives: impl FnMut(&Talk) -> bool) -> bool {
+        let mut beats = false;
+        for at in 0..self.talks.len() {
+            let Some(talk) = self.talks.get(at).filter(|talk| talk.is_periodic()) else { continue };
+            if wall_ns.saturating_sub(talk.last_ns()) > stream::PAUSE_NS {
+                continue;
+            }
+            beats = true;
+            let both = talk.streams.iter().all(|stream| stream.period_ns().is_some());
+            for toward in [Toward::Robot, Toward::Plant] {
+                let Some(talk) = self.talks.get_mut(at) else { continue };
+                let Some(stream) = talk.streams.get(toward as usize) else { continue };
+                let Some((silent_ns, period_ns)) = stream.silence(wall_ns, both) else { continue };
+                let is_long = alarm_ns != 0 && silent_ns >= alarm_ns.max(period_ns.saturating_mul(2));
+                if !is_long || self.told.len() >= TOLD || !lives(talk) {
+                    continue;
+                }
+                let (key, id) = (talk.key, talk.id);
+                if talk.streams.get_mut(toward as usize).is_some_and(|stream| stream.tells_silence(wall_ns)) {
+                    self.told.push(Told::Silence(Silence { key, id, toward, silent_ns, period_ns, over: false }));
+                }
+            }
+        }
+        beats
     }
 
     /// Whether the wall clock, which stamps come from, seems to have been set: it is `offset_ns` ahead of the monotonic

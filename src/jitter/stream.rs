@@ -7,7 +7,7 @@ const REGULAR: u8 = 32;
 const MOST_REGULAR: u8 = 128;
 /// From here on a silence is a pause: who sends has stopped, rather than come late. External control gives up after
 /// 20 ms (200 ms for trajectories), so everything that may still be repaired is far below.
-const PAUSE_NS: u64 = 1_000_000_000;
+pub(super) const PAUSE_NS: u64 = 1_000_000_000;
 /// Time over which the sender's clock must have been watched before it is believed.
 const WATCHED_NS: u64 = 100_000_000;
 /// Time between two events about one stream.
@@ -41,6 +41,8 @@ pub struct Stream {
     pub followed: u64,
     /// Silences of more than a second that the sender chose.
     pub pauses: u64,
+    /// Silences that were told of while they lasted.
+    pub silences: u64,
     /// Stamp of the last frame, nanoseconds since 1970; 0 = none.
     pub last_ns: u64,
     /// Longest interval at either port in this and in the last second (of 1.07 s).
@@ -52,6 +54,9 @@ pub struct Stream {
     /// When the first frame of the other side since the last of this one went out to it; 0 = none did.
     pub(super) heard_ns: u64,
     told_ns: u64,
+    /// The frame before the silence that was told of last: its stamp, so that no later frame has to note anything.
+    silent_since_ns: u64,
+    silence_told_ns: u64,
     worst_second: u64,
     pub(super) clock: SenderClock,
     pub(super) next: u32,
@@ -206,6 +211,43 @@ impl Stream {
             return Outcome::Pause;
         }
         Outcome::Late(whose)
+    }
+
+    /// For how long nothing has come at `wall_ns` though something was due, and what is usual; `other_speaks` = both
+    /// directions have a beat. `None` where there is no beat, or the sender waits for the other side.
+    pub(super) fn silence(&self, wall_ns: u64, other_speaks: bool) -> Option<(u64, u64)> {
+        let period = self.period_ns()?;
+        if self.last_ns == 0 {
+            return None;
+        }
+        let mut since = self.last_ns;
+        if other_speaks && self.answer_ns != 0 {
+            // Who answers is not late before it was asked.
+            let asked = self.heard_ns.checked_sub(self.last_ns).filter(|_| self.heard_ns != 0)?;
+            since = since.saturating_add(asked.saturating_sub(period.saturating_sub(self.answer_ns.min(period))));
+        }
+        Some((wall_ns.saturating_sub(since), period))
+    }
+
+    /// Whether an event about the silence that lasts at `wall_ns` is due; one every ten seconds.
+    pub(super) fn tells_silence(&mut self, wall_ns: u64) -> bool {
+        let is_told = self.silent_since_ns == self.last_ns;
+        if is_told || (self.silence_told_ns != 0 && wall_ns.saturating_sub(self.silence_told_ns) < TOLD_NS) {
+            return false;
+        }
+        (self.silence_told_ns, self.silent_since_ns) = (wall_ns, self.last_ns);
+        self.silences = self.silences.saturating_add(1);
+        true
+    }
+
+    /// Whether the silence that a frame ended was told of while it lasted; then how many late ones before it were not.
+    pub(super) fn ends_silence(&mut self, arrival: &Arrival) -> Option<u32> {
+        let before_ns = arrival.at_ns.wrapping_sub(arrival.interval_ns);
+        if arrival.interval_ns == 0 || before_ns != self.silent_since_ns {
+            return None;
+        }
+        self.told_ns = arrival.at_ns;
+        Some(std::mem::take(&mut self.unreported))
     }
 
     /// Whether an event about a late frame is due, and how many are not told of; one every ten seconds.

@@ -49,6 +49,7 @@ struct Wire {
     flow: Flow,
     id: FlowId,
     told: Vec<Late>,
+    silences: Vec<Silence>,
     alarm_ns: u64,
 }
 
@@ -58,7 +59,7 @@ impl Wire {
         if stamps {
             flow.ends.iter_mut().for_each(|end| end.flags |= End::TIMESTAMPS);
         }
-        Self { jitter: Jitter::new(), flow, id: FlowId(7), told: Vec::new(), alarm_ns: ALARM_NS }
+        Self { jitter: Jitter::new(), flow, id: FlowId(7), told: Vec::new(), silences: Vec::new(), alarm_ns: ALARM_NS }
     }
 
     /// A frame that its sender sent at `sent`, that came at `at` and left at `left`.
@@ -69,7 +70,23 @@ impl Wire {
         end.timestamp[0] = (((sent - BEGAN) / MS) as u32).wrapping_add(0xffff_f000);
         self.jitter.arrived((self.id, &self.flow), (toward, at, &[]), Departure::Left);
         self.jitter.departed(left, self.alarm_ns);
-        self.told.extend(std::iter::from_fn(|| self.jitter.next_late()));
+        self.take_told();
+    }
+
+    /// Nothing has come up to `now`.
+    fn watch(&mut self, now: u64) -> bool {
+        let beats = self.jitter.watch(now, self.alarm_ns, |talk| talk.is_of(&self.flow));
+        self.take_told();
+        beats
+    }
+
+    fn take_told(&mut self) {
+        for told in std::iter::from_fn(|| self.jitter.next_told()) {
+            match told {
+                Told::Late(late) => self.told.push(late),
+                Told::Silence(silence) => self.silences.push(silence),
+            }
+        }
     }
 
     fn stream(&self, toward: Toward) -> &Stream {
@@ -399,4 +416,97 @@ proptest! {
             prop_assert!(stream.exit.total() <= stream.left);
         }
     }
+}
+
+/// 200 beats of 2 ms of what the robot sends by itself; says when the last one came.
+fn robots_stream(wire: &mut Wire) -> u64 {
+    for beat in 1..=200 {
+        let at = BEGAN + beat * 2 * MS;
+        wire.watch(at - 10 * US);
+        wire.frame(Toward::Plant, at, at, at + 20 * US);
+    }
+    BEGAN + 400 * MS
+}
+
+/// Looks once a millisecond; says at which looks a silence was told of, in milliseconds.
+fn watch_for(wire: &mut Wire, from: u64, ms: u64) -> Vec<u64> {
+    let told = |wire: &mut Wire, ms: u64| {
+        let before = wire.silences.len();
+        wire.watch(from + ms * MS);
+        wire.silences.len() > before
+    };
+    (1..=ms).filter(|ms| told(wire, *ms)).collect()
+}
+
+#[test]
+fn a_silence_is_told_of_once_while_it_lasts_and_the_late_frame_completes_it() {
+    let mut wire = Wire::new(false);
+    let last = robots_stream(&mut wire);
+    assert!(wire.silences.is_empty(), "{:?}", wire.silences);
+    assert_eq!(watch_for(&mut wire, last, 300), [10], "before the 20 ms are over, and once");
+    let expected = (Toward::Plant, 10 * MS, false);
+    let [silence] = wire.silences[..] else { panic!() };
+    assert_eq!((silence.toward, silence.silent_ns, silence.over), expected);
+    assert!(silence.period_ns.abs_diff(2 * MS) < 100 * US);
+    // It comes 350 ms late, and a second silence within ten seconds is told of by its late frame alone, if at all.
+    let mut at = last + 350 * MS;
+    wire.frame(Toward::Plant, at, at, at + 20 * US);
+    let [late] = wire.told[..] else { panic!("{:?}", wire.told) };
+    assert_eq!((late.whose, late.interval_ns, late.unreported), (Whose::Robot, 350 * MS, 0));
+    for _ in 0..50 {
+        at += 2 * MS;
+        wire.frame(Toward::Plant, at, at, at + 20 * US);
+    }
+    assert!(watch_for(&mut wire, at, 50).is_empty());
+    at += 50 * MS;
+    wire.frame(Toward::Plant, at, at, at + 20 * US);
+    assert_eq!((wire.told.len(), wire.jitter.alarms(), wire.stream(Toward::Plant).silences), (1, 2, 1));
+}
+
+#[test]
+fn of_question_and_answer_only_the_one_whose_turn_it_is_is_silent() {
+    for silent in [Toward::Robot, Toward::Plant] {
+        let mut wire = Wire::new(false);
+        let mut at = BEGAN;
+        for _ in 0..200 {
+            at += 4 * MS;
+            wire.frame(Toward::Robot, at, at, at + 20 * US);
+            wire.watch(at + 900 * US);
+            wire.frame(Toward::Plant, at + MS, at + MS, at + MS + 20 * US);
+            wire.watch(at + 3 * MS);
+        }
+        // Either the next question does not come, or its answer does not: that the question was 6 ms late is not the
+        // robot's, whose answer is as late 7 ms after it, where it takes 1 otherwise.
+        if silent == Toward::Plant {
+            at += 10 * MS;
+            wire.frame(Toward::Robot, at, at, at + 20 * US);
+            assert_eq!(watch_for(&mut wire, at, 40), [7]);
+        } else {
+            assert_eq!(watch_for(&mut wire, at, 40), [10]);
+        }
+        assert_eq!(wire.silences.iter().map(|it| it.toward).collect::<Vec<_>>(), [silent], "{silent:?}");
+    }
+}
+
+#[test]
+fn a_pause_is_over_without_a_late_frame_and_what_ended_is_not_silent() {
+    let mut wire = Wire::new(false);
+    let last = robots_stream(&mut wire);
+    assert_eq!(watch_for(&mut wire, last, 1500), [10]);
+    assert!(!wire.watch(last + 1600 * MS), "nobody needs to look again soon");
+    let at = last + 2000 * MS;
+    wire.frame(Toward::Plant, at, at, at + 20 * US);
+    let [_, over] = wire.silences[..] else { panic!("{:?}", wire.silences) };
+    assert_eq!((over.over, over.silent_ns, wire.told.len()), (true, 2000 * MS, 0));
+
+    // Closed connections, a limit of 0, and a clock that is set.
+    let mut wire = Wire::new(false);
+    let last = robots_stream(&mut wire);
+    assert!(wire.jitter.watch(last + 15 * MS, ALARM_NS, |_| false));
+    wire.alarm_ns = 0;
+    assert!(watch_for(&mut wire, last, 100).is_empty());
+    wire.alarm_ns = ALARM_NS;
+    wire.jitter.clock(0);
+    wire.jitter.clock(3600 * 1000 * MS);
+    assert!(watch_for(&mut wire, last + 3600 * 1000 * MS, 100).is_empty());
 }

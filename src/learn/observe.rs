@@ -1,8 +1,10 @@
+mod external_control;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use ::external_control::Channel;
 use dissect::Toward;
-use external_control::{Action, Channel, Dialect, Kind, Motion, Move, Point, Space};
 
 use super::program::{self, Opened};
 use super::spread::Spread;
@@ -131,12 +133,26 @@ pub(super) enum Behaviour {
     Mode(&'static str),
     /// A joint that external control sends to positions, by set-points or points: its values.
     Position(u8),
-    /// A point of a trajectory that is a pose, to some edition of the program that reads it.
-    PosePoint,
+    /// A point of a trajectory that is a pose to one edition of the program that reads it, and joints to another.
+    AmbiguousPoint,
     /// How far the joint went from one set-point to the next.
     Step(u8),
+    /// How fast the joint went from one point of a trajectory to the next, in rad/s, its duration taken for microseconds.
+    PointSpeed(u8),
+    /// A point that says its velocity instead of a duration: that velocity.
+    PointVelocity,
+    /// A point that says neither, or a pose: how fast joints turn on the way to it can't be told.
+    PointUntimed,
+    /// An axis of the poses that external control sends the tool to: its values.
+    Axis(u8),
+    /// How far the tool went from one pose to the next, in m.
+    PoseStep,
+    /// By which angle it turned meanwhile, in rad.
+    PoseTurn,
     /// A function of external control.
     Order(&'static str),
+    /// A number that such a function is called with, by its place among all of them: its values.
+    OrderArgument(&'static str, u8),
     /// A text handed to the robot, by its hash.
     Handed([u8; 32]),
     Connection,
@@ -169,6 +185,10 @@ pub(super) struct Group {
     pub(super) frequency: Spread,
     /// The last joint positions that external control sent.
     target: Option<[i32; 6]>,
+    /// The last pose that it sent.
+    pose: Option<[i32; 6]>,
+    /// The last joint positions of the trajectory that it is sending.
+    point: Option<[i32; 6]>,
     /// Observations that found no room.
     pub(super) dropped: u64,
 }
@@ -439,74 +459,6 @@ impl Keeper<'_> {
         }
         self.odd("an RTDE input in no table", name);
         None
-    }
-
-    fn external(&mut self, unit: &External<'_>) {
-        match unit {
-            External::Motion(motion) if !motion.action.is_known() => {
-                self.odd("an unknown mode of external control", motion.emit().as_slice());
-            }
-            // Every rule of the service lets it go.
-            External::Motion(motion) if motion.action.only_stops() => {}
-            External::Motion(motion) => {
-                if let Some(row) = self.row(Behaviour::Mode(motion.action.name())) {
-                    let timeout = f64::from(motion.timeout_ms);
-                    row.number(timeout, timeout, 1.0);
-                }
-                self.positions(motion);
-            }
-            External::Point(_) if unit.name() == "unknown" => self.odd("an unknown point of a trajectory", &[]),
-            External::Point(point) => {
-                self.see(Behaviour::Mode("forward"));
-                self.point(point);
-            }
-            External::Order(order) => match order.function {
-                Ok(function) => self.see(Behaviour::Order(function.name())),
-                Err(_) => self.odd("an unknown function of external control", &[]),
-            },
-            External::Text { digest, .. } => self.see(Behaviour::Handed(*digest)),
-        }
-    }
-
-    /// Where the joints are sent, and how far from the set-point before.
-    fn positions(&mut self, motion: &Motion) {
-        let Action::Move(Move::Servoj, target) = motion.action else {
-            self.group.target = None;
-            return;
-        };
-        let before = self.group.target.replace(target);
-        self.joints(target);
-        for (joint, value) in (0_u8..).zip(target) {
-            let from = before.and_then(|before| before.get(usize::from(joint)).copied());
-            if let Some(from) = from
-                && let Some(row) = self.row(Behaviour::Step(joint))
-            {
-                let step = f64::from(value.saturating_sub(from).saturating_abs()) / external_control::UNITS;
-                row.number(step, step, 0.0);
-            }
-        }
-    }
-
-    /// Where a point of a trajectory sends the joints, if every edition of the program that may read it takes it for joints.
-    fn point(&mut self, point: &Point) {
-        let kinds = || [Dialect::Old, Dialect::New].into_iter().filter_map(|dialect| point.kind(dialect));
-        let via = |kind| if let Kind::Movec { via, .. } = kind { Some(via) } else { None };
-        if kinds().any(|kind| kind.target() == Space::Pose || via(kind) == Some(Space::Pose)) {
-            return self.see(Behaviour::PosePoint);
-        }
-        self.joints(point.target);
-        if kinds().any(|kind| via(kind).is_some()) {
-            self.joints(point.via());
-        }
-    }
-
-    fn joints(&mut self, target: [i32; 6]) {
-        for (joint, value) in (0_u8..).zip(target) {
-            let position = f64::from(value) / external_control::UNITS;
-            if let Some(row) = self.row(Behaviour::Position(joint)) {
-                row.number(position, position, 0.0);
-            }
-        }
     }
 
     fn script(&mut self, unit: &urscript::Unit<'_>) {

@@ -346,6 +346,37 @@ fn dangerous_commands_are_proposed_switched_off_and_nothing_else_widens() {
 }
 
 #[test]
+fn who_works_with_the_dashboard_may_stop_the_robot_though_nobody_did_while_it_learned() {
+    let stops = ["stop", "pause", "power off"];
+    let line = |text: &str| dashboard::Line::read(text.as_bytes()).verb.map(|_| ()).expect(text);
+    stops.iter().for_each(|text| line(text));
+    let proposed = |texts: &[&str], trust| {
+        let mut observations = Observations::default();
+        for text in texts {
+            observations
+                .command(&seen(Service::Dashboard), &Command::Dashboard(dashboard::Line::read(text.as_bytes())));
+        }
+        observations.propose(&options(trust))
+    };
+    let allowed = |policy: &str, text: &str| {
+        allows(&compile(policy), &Command::Dashboard(dashboard::Line::read(text.as_bytes())))
+    };
+    for seen in [&["robotmode"][..], &["play", "stop"], &["pause"]] {
+        let text = proposed(seen, false);
+        assert_eq!(text.matches("class = [\"stop\"]").count(), 1, "{text}");
+        assert!(stops.iter().all(|stop| allowed(&text, stop)), "{text}");
+        assert!(!allowed(&text, "shutdown") && !allowed(&text, "unlock protective stop"), "{text}");
+    }
+    // What was seen of them stands in the rule; what nobody pressed has no count.
+    let text = proposed(&["robotmode", "stop", "stop", "pause"], false);
+    assert!(text.contains("seen = { count = 3"), "{text}");
+    assert!(!proposed(&["robotmode"], false).contains("count = 0"));
+    // Who did nothing but what stands switched off is not let in for it.
+    let text = proposed(&["brake release"], false);
+    assert!(!text.contains("class = [\"stop\"]"), "{text}");
+}
+
+#[test]
 fn few_values_are_listed_and_many_become_a_range_that_says_so() {
     let mut observations = Observations::default();
     for value in [1_u16, 5, 9] {

@@ -35,6 +35,9 @@ pub mod fmea {}
 #[doc = include_str!("security-features.md")]
 pub mod security_features {}
 
+#[doc = include_str!("protocol-facts.md")]
+pub mod protocol_facts {}
+
 #[doc = include_str!("reasons.md")]
 pub mod reasons {}
 
@@ -121,11 +124,20 @@ pub mod decisions {
     #[doc = include_str!("decisions/0016-one-owner-of-the-wire.md")]
     pub mod d0016_one_owner_of_the_wire {}
 
+    #[doc = include_str!("decisions/0017-a-stop-is-proposed-unseen.md")]
+    pub mod d0017_a_stop_is_proposed_unseen {}
+
     #[doc = include_str!("decisions/0019-an-update-is-tried-once.md")]
     pub mod d0019_an_update_is_tried_once {}
 
     #[doc = include_str!("decisions/0020-who-sees-the-screen-owns-the-box.md")]
     pub mod d0020_who_sees_the_screen_owns_the_box {}
+
+    #[doc = include_str!("decisions/0021-one-worker-for-one-robot.md")]
+    pub mod d0021_one_worker_for_one_robot {}
+
+    #[doc = include_str!("decisions/0022-busy-unless-asked.md")]
+    pub mod d0022_busy_unless_asked {}
 }
 
 #[cfg(test)]

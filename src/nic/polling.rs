@@ -47,20 +47,28 @@ impl Idle {
     /// Nothing came: returns at once while it is time to ask again, else sleeps until a frame comes or `timeout` has
     /// passed. Says whether it slept, so that the caller reads the clock anew.
     ///
+    /// A frame that comes while it sleeps waits for one wake-up, whatever `timeout` is.
+    ///
+    ///
     /// # Errors
     /// As [`wait`].
     pub fn pause(&self, ports: &[&dyn FramePort], now_ns: u64, timeout: Duration) -> std::io::Result<bool> {
-        let sleep = match self.polling {
-            Polling::Busy => false,
-            Polling::Adaptive { spin } => u128::from(now_ns.saturating_sub(self.last_frame_ns)) >= spin.as_nanos(),
-            Polling::Blocking => true,
-        };
-        if sleep {
+        let rests = self.rests(now_ns);
+        if rests {
             wait(ports, timeout)?;
         } else {
             std::hint::spin_loop();
         }
-        Ok(sleep)
+        Ok(rests)
+    }
+
+    /// Whether it is time to sleep rather than to ask again.
+    fn rests(&self, now_ns: u64) -> bool {
+        match self.polling {
+            Polling::Busy => false,
+            Polling::Adaptive { spin } => u128::from(now_ns.saturating_sub(self.last_frame_ns)) >= spin.as_nanos(),
+            Polling::Blocking => true,
+        }
     }
 }
 
@@ -87,5 +95,34 @@ pub fn wait(ports: &[&dyn FramePort], timeout: Duration) -> std::io::Result<bool
         Ok(ready) => Ok(ready > 0),
         Err(rustix::io::Errno::INTR) => Ok(false),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nic::memory::pair;
+
+    #[test]
+    fn adaptive_polling_asks_for_its_spin_and_then_rests() {
+        let (port, _other) = pair(4);
+        let spin = Duration::from_millis(10);
+        let mut idle = Idle::new(Polling::Adaptive { spin }, 5_000_000);
+        let rests = |idle: &Idle, now_ns| idle.rests(now_ns);
+        assert!(!rests(&idle, 5_000_000) && !rests(&idle, 14_999_999));
+        assert!(rests(&idle, 15_000_000));
+        // A stream of 125 Hz never lets it rest.
+        for beat in 0_u64..100 {
+            let at = 20_000_000 + beat * 8_000_000;
+            assert!(beat == 0 || !rests(&idle, at - 1), "before beat {beat}");
+            idle.worked(at);
+        }
+        // A clock that seems to go back is no rest.
+        assert!(!rests(&idle, 0));
+        for (polling, expected) in [(Polling::Busy, false), (Polling::Blocking, true)] {
+            assert_eq!(Idle::new(polling, 0).rests(u64::MAX), expected);
+        }
+        // A port without a descriptor can't be slept on: the pause ends at once.
+        assert!(Idle::new(Polling::Blocking, 0).pause(&[&port], 0, Duration::from_secs(60)).unwrap());
     }
 }

@@ -198,7 +198,7 @@ impl Envelope {
         let mut way = each(allowed, |axis, to| to.saturating_sub(at(&from, axis)));
         let (linear, _) = way.split_at_mut(3);
         shorten(linear, self.pose_step);
-        let turned = rotation::angle(direction(&from), direction(&allowed));
+        let turned = turned(from, allowed);
         let turns = self.pose_turn.is_none_or(|most| turned <= f64::from(most) / UNITS + rotation::PRECISION);
         allowed = each(allowed, |axis, to| match axis {
             0..=2 => at(&from, axis).saturating_add(at(&way, axis)),
@@ -277,6 +277,14 @@ impl Envelope {
         track
     }
 
+    /// Whether a trajectory may begin now: where the speed of its points is bounded, only while the robot can't take a
+    /// point of it for one that a trajectory before it still lacks. What it throws away moves nothing, and the next point
+    /// would be reached from elsewhere than it was judged.
+    pub(crate) fn may_begin(&self, track: &Track, now_ns: u64) -> Result<(), Miss> {
+        let rests = track.expected == 0 || now_ns >= track.points_until_ns;
+        if rests || self.speed.is_none() { Ok(()) } else { Err(UNPROVEN) }
+    }
+
     /// Whether a point of a trajectory is inside, in every edition of the program that may read it.
     pub(crate) fn covers(
         &self,
@@ -317,6 +325,10 @@ impl Envelope {
             return Err(OUTSIDE);
         }
         let Some(speed) = &self.speed else { return Ok(()) };
+        if state.track.expected <= 0 {
+            // It would wait at the robot for a trajectory that begins from nobody knows where.
+            return Err(UNPROVEN);
+        }
         if kind.target() == Space::Pose {
             // How fast joints turn on the way to a pose can't be told from it.
             return Err(UNPROVEN);
@@ -400,6 +412,11 @@ fn pose_reference(state: &State, now_ns: u64, max_age_ns: u64) -> Option<Six> {
         return Some(track.target);
     }
     is_fresh(state.pose_at_ns, now_ns, max_age_ns).then_some(state.pose)
+}
+
+/// The angle by which the tool turns from one pose to another, in radians.
+pub(crate) fn turned(from: Six, to: Six) -> f64 {
+    rotation::angle(direction(&from), direction(&to))
 }
 
 /// The rotation vector of a pose, in radians.

@@ -235,14 +235,15 @@ fn points_are_judged_as_every_edition_reads_them() {
 #[test]
 fn points_are_no_faster_than_joints_may_turn() {
     let now_ns = 1_000 * MS;
-    let state = known([0; 6], now_ns);
+    let begun = |state: State| State { track: state.track.begun(9, 20, now_ns), ..state };
+    let state = begun(known([0; 6], now_ns));
     let judge = |point: &Point, state: &State| {
         envelope().covers(point, Some(Dialect::New), state, now_ns, AGE).map_err(|miss| miss.reason)
     };
     // Half a radian in half a second, and in a bit less.
     assert_eq!(judge(&point(0, [500_000; 6], [0; 6], 500_000), &state), Ok(()));
     assert_eq!(judge(&point(0, [500_000; 6], [0; 6], 499_000), &state), Err(Reason::ValueNotAllowed));
-    assert_eq!(judge(&point(0, [500_000; 6], [0; 6], 500_000), &State::default()), Err(Reason::StateUnknown));
+    assert_eq!(judge(&point(0, [500_000; 6], [0; 6], 500_000), &begun(State::default())), Err(Reason::StateUnknown));
     // No duration: its own speed counts.
     assert_eq!(judge(&point(0, [500_000; 6], [1_000_000, 0, 0, 0, 0, 0], 0), &state), Ok(()));
     assert_eq!(judge(&point(0, [500_000; 6], [1_000_001, 0, 0, 0, 0, 0], 0), &state), Err(Reason::ValueNotAllowed));

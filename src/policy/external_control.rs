@@ -1,9 +1,10 @@
 //! What a rule says about external control: the sockets that the robot opens to a computer which then moves it.
 
-use external_control::{Action as Doing, Channel, Dialect, Function, MAX_FIELDS, Motion, Move};
+use external_control::{Action as Doing, Channel, Dialect, Function, MAX_FIELDS, Motion, Move, Trajectory};
 
 use super::envelope::{Envelope, is_fresh};
 use super::names::{NameSet, classes};
+use super::orders::OrderBounds;
 use super::ranges::Numbers;
 use super::rule::{Miss, Rank};
 use super::space::ExternalCuts;
@@ -31,6 +32,7 @@ pub(crate) struct ExternalRule {
     modes: Option<NameSet>,
     timeout_ms: Option<Numbers>,
     functions: Option<NameSet>,
+    bounds: Option<OrderBounds>,
     programs: Option<Box<[Digest]>>,
     envelope: Option<Envelope>,
     beyond: Option<Action>,
@@ -53,11 +55,15 @@ impl ExternalRule {
             }
             Envelope::read(&envelope)
         });
+        let classes = classes(table);
+        let functions = names(table, "function", Function::ALL.into_iter().map(Function::name));
+        let bounds = table.table("bounds").map(|table| bounds(&table, classes, functions.as_ref(), deny));
         Self {
-            classes: classes(table),
+            classes,
             modes: names(table, "mode", MODES.iter().copied()),
             timeout_ms: table.take("timeout_ms").and_then(|value| Numbers::read(&value)),
-            functions: names(table, "function", Function::ALL.into_iter().map(Function::name)),
+            functions,
+            bounds,
             programs: table.take("program").map(|value| Digest::read_all(&value)),
             envelope,
             beyond: table.take("beyond").and_then(|value| value.choice(&beyond)),
@@ -72,6 +78,7 @@ impl ExternalRule {
             && self.modes.is_none()
             && self.timeout_ms.is_none()
             && self.functions.is_none()
+            && self.bounds.is_none()
             && self.programs.is_none()
             && self.envelope.is_none()
     }
@@ -81,6 +88,7 @@ impl ExternalRule {
         cuts.timeouts.extend(&self.timeout_ms);
         cuts.programs.extend(self.programs.iter().flatten());
         cuts.envelopes.extend(&self.envelope);
+        cuts.orders.extend(&self.bounds);
     }
 
     /// The envelope and the edition of points that it is read in.
@@ -109,6 +117,11 @@ impl ExternalRule {
                 if self.timeout_ms.as_ref().is_some_and(|set| !set.contains(motion.timeout_ms.into())) {
                     return miss(Rank::Quantity, Reason::ValueNotAllowed);
                 }
+                if let (Doing::Forward(Trajectory::Start { .. } | Trajectory::StreamStart), Some(envelope)) =
+                    (motion.action, &self.envelope)
+                {
+                    envelope.may_begin(&ask.state.track, ask.now_ns)?;
+                }
                 if let (Doing::Move(how, asked), Some(envelope)) = (motion.action, &self.envelope)
                     && envelope.nearest((how, asked), motion, ask.state, ask.now_ns, max_age_ns)? != asked
                 {
@@ -136,7 +149,13 @@ impl ExternalRule {
                 let covered = named(&self.functions, function.name())
                     || self.is_unbounded()
                     || self.by_class(Class::of_order(function));
-                if covered { Ok(()) } else { miss(Rank::Command, Reason::CommandNotAllowed) }
+                if !covered {
+                    return miss(Rank::Command, Reason::CommandNotAllowed);
+                }
+                match &self.bounds {
+                    Some(bounds) if !bounds.hold(order) => miss(Rank::Value, Reason::ValueNotAllowed),
+                    _ => Ok(()),
+                }
             }
             External::Text { digest, .. } => {
                 if self.is_unbounded() || self.by_class(Class::Program) || self.names_program(digest) {
@@ -165,7 +184,13 @@ impl ExternalRule {
                 (mode.is_some() || timeout.is_some()) && mode.unwrap_or(true) && timeout.unwrap_or(true)
             }
             External::Point(_) => named(&self.modes, "forward"),
-            External::Order(order) => order.function.is_ok_and(|function| named(&self.functions, function.name())),
+            External::Order(order) => order.function.is_ok_and(|function| match &self.bounds {
+                Some(bounds) => {
+                    let meant = self.functions.as_ref().map(|set| set.contains(function.name().as_bytes()));
+                    meant.unwrap_or(bounds.contains(function)) && bounds.hold(order)
+                }
+                None => named(&self.functions, function.name()),
+            }),
             External::Text { digest, .. } => self.names_program(digest),
         }
     }
@@ -191,6 +216,10 @@ impl ExternalRule {
             (External::Motion(_) | External::Point(_), Reason::CommandNotAllowed) => {
                 let modes = self.modes.as_ref().map_or("none".to_owned(), NameSet::text);
                 Some(("mode", unit.name().to_owned(), modes))
+            }
+            (External::Order(order), Reason::ValueNotAllowed) => {
+                let (seen, allowed) = self.bounds.as_ref()?.nearest(order)?;
+                Some(("bounds", seen, allowed))
             }
             (External::Order(_), Reason::CommandNotAllowed) => {
                 let functions = self.functions.as_ref().map_or("none".to_owned(), NameSet::text);
@@ -218,6 +247,27 @@ fn names(table: &Table<'_>, key: &'static str, known: impl Iterator<Item = &'sta
         Some(text.as_bytes().into())
     });
     Some(NameSet::new(found.collect()))
+}
+
+/// Reads `bounds` of a rule with these classes and functions.
+fn bounds(table: &Table<'_>, classes: Option<Classes>, functions: Option<&NameSet>, deny: bool) -> OrderBounds {
+    let bounds = OrderBounds::read(table);
+    for function in bounds.functions().map(Function::name) {
+        let named = functions.map(|set| set.contains(function.as_bytes()));
+        // A deny rule of bounds alone speaks of the functions that it bounds.
+        if classes.is_none() && !named.unwrap_or(deny) {
+            let what = format!("`{function}` has bounds, but is not in `function`");
+            table.problem_at(table.offset(), what, "name it there, or take its bounds out");
+        }
+    }
+    if deny && classes.is_some() {
+        table.problem_at(
+            table.offset(),
+            "a deny rule has both `class` and `bounds`",
+            "name functions instead of `class`",
+        );
+    }
+    bounds
 }
 
 /// Reads `ports` and `record`: the ports of the computer, and the integers a record.
@@ -345,29 +395,33 @@ impl Policy {
     #[must_use]
     pub fn track(&self, verdict: &Verdict, unit: &External<'_>, state: &State, now_ns: u64) -> Track {
         let envelope = self.external_rule(verdict).and_then(|rule| rule.envelope.as_ref());
+        let track = state.track;
         match unit {
-            External::Motion(Motion { action: Doing::Move(how, target), .. }) => {
-                Envelope::after(envelope, (*how, *target), state, now_ns, self.max_age_ns)
-            }
-            External::Motion(Motion { action: Doing::Forward(_), .. }) => {
+            External::Motion(motion) => match motion.action {
+                Doing::Move(how, target) => {
+                    Envelope::after(envelope, (how, target), state, now_ns, self.max_age_ns).left(now_ns)
+                }
                 // A trajectory begins, goes on or ends; the arm leaves the last set-point.
-                let keeps = matches!(
-                    unit,
-                    External::Motion(Motion { action: Doing::Forward(external_control::Trajectory::Keep), .. })
-                );
-                let has_point = if keeps { state.track.has_point } else { 0 };
-                Track { mode: 0, has_point, ..state.track }
-            }
-            External::Motion(Motion { action: Doing::Idle, .. }) => state.track,
-            External::Motion(_) => Track { mode: 0, has_point: 0, ..state.track },
+                Doing::Forward(forward) => match forward {
+                    Trajectory::Start { points } => track.begun(points, motion.timeout_ms, now_ns),
+                    Trajectory::StreamStart => track.begun(i32::MAX, motion.timeout_ms, now_ns),
+                    Trajectory::StreamEnd { points } => {
+                        Track { mode: 0, ..track }.all_sent(points, motion.timeout_ms, now_ns)
+                    }
+                    Trajectory::Keep => Track { mode: 0, ..track }.kept(motion.timeout_ms, now_ns),
+                    Trajectory::Cancel | Trajectory::Unknown(_) => Track { mode: 0, ..track }.left(now_ns),
+                },
+                Doing::Idle => track.left(now_ns),
+                _ => Track { mode: 0, ..track }.left(now_ns),
+            },
             External::Point(point) => {
                 let joints = [Dialect::New, Dialect::Old]
                     .into_iter()
                     .filter_map(|dialect| point.kind(dialect))
                     .all(|kind| kind.target() == external_control::Space::Joints);
-                Track { point: point.target, has_point: u32::from(joints), ..state.track }
+                track.pointed(point.target, joints, now_ns)
             }
-            External::Order(_) | External::Text { .. } => state.track,
+            External::Order(_) | External::Text { .. } => track,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Policies to begin with: reads for named peers, nothing that moves, and tests that hold it to that.
+//! Policies to begin with: reads and stops for named peers, nothing that moves, and tests that hold it to that.
 
 use std::fmt::Write;
 
@@ -56,13 +56,13 @@ impl Controller {
     }
 }
 
-/// A commented policy for a robot of this kind: these peers may read, and nobody may do anything else.
+/// A commented policy for a robot of this kind: these peers may read and stop the robot, and nobody may do anything else.
 ///
 /// Names are written as they are given; a policy of nobody comes with its rules as comments.
 #[must_use]
 pub fn template(controller: Controller, robot: &str, peers: &[String]) -> String {
     let mut text = format!(
-        "# A policy to begin with, for {}: the peers below may read, nothing may move, nothing may be written.\n\
+        "# A policy to begin with, for {}: the peers below may read and stop, nothing may move, nothing may be written.\n\
          # What no rule allows is refused, toward the robot and out of it.\n{}\n\
          # Next: `vambrace learn` proposes rules from what the cell does; `vambrace policy ask` says who may do what.\n\n\
          version = 1\nrobot = {}\n",
@@ -91,6 +91,11 @@ pub fn template(controller: Controller, robot: &str, peers: &[String]) -> String
         "read-dashboard",
         "Questions such as `robotmode`; not `play`, `power on`, `brake release`.",
         "service = \"dashboard\"\nclass = [\"read\"]\n",
+    );
+    rule(
+        "stop-dashboard",
+        "Stop, pause and power off: who works with the robot may stop it. Take it out where a peer must not.",
+        "service = \"dashboard\"\nclass = [\"stop\"]\n",
     );
     if off {
         text.push_str("\n# Nobody is named, so nobody may read either. Name the peers and take the marks out.\n");
@@ -128,6 +133,8 @@ fn tests(text: &mut String, peer: &str, reads: bool) {
     test("may not write registers", false, "service = \"modbus\"\nfunction = \"write_single_register\"\naddress = 128");
     test("may not switch outputs", false, "service = \"rtde\"\ninput = \"standard_digital_output\"\nvalue = 1");
     test(&may("the robot's mode"), reads, "service = \"dashboard\"\ncommand = \"robotmode\"");
+    let stop = format!("may {}stop", if reads { "" } else { "not " });
+    test(&stop, reads, "service = \"dashboard\"\ncommand = \"stop\"");
     test("may not release brakes", false, "service = \"dashboard\"\ncommand = \"brake release\"");
     test("may not play", false, "service = \"dashboard\"\ncommand = \"play\"");
     test("may not use the robot's web interface as a whole", false, "service = \"tcp/80\"");

@@ -207,6 +207,11 @@ fn external(table: &Table<'_>, service: &Value<'_>) -> Option<Unit> {
         let mut record = vec![0; MAX_FIELDS.saturating_mul(4)];
         let number = i32::from(function.choice(&functions)? as u8);
         record.first_chunk_mut::<4>()?.copy_from_slice(&number.to_be_bytes());
+        if let Some(value) = table.take("arguments") {
+            let integers = arguments(&value, Function::of(number)?)?;
+            let slots = record.as_chunks_mut().0.iter_mut().skip(1);
+            slots.zip(integers).for_each(|(slot, integer)| *slot = integer.to_be_bytes());
+        }
         return Some(Unit::External(Channel::ScriptCommand, record));
     }
     let Some(mode) = table.take("mode") else {
@@ -233,6 +238,30 @@ fn external(table: &Table<'_>, service: &Value<'_>) -> Option<Unit> {
         table.take("timeout_ms").map_or(Some(20), |value| value.integer(i32::MIN.into()..=i32::MAX.into()))?;
     let motion = Motion { timeout_ms: i32::try_from(timeout).unwrap_or(i32::MAX), action };
     Some(Unit::External(Channel::Reverse, motion.emit().to_vec()))
+}
+
+/// The arguments of a function of external control, in the order of its record.
+fn arguments(value: &Value<'_>, function: Function) -> Option<Vec<i32>> {
+    let parameters = function.parameters().iter();
+    let wanted: Vec<_> = parameters.flat_map(|own| std::iter::repeat_n(own, own.len)).collect();
+    let items = value.array().unwrap_or_default();
+    if items.len() != wanted.len() {
+        let names = function.parameters().iter().map(|own| format!("{} ({})", own.name, own.len));
+        let what = format!("{} takes {} numbers", function.name(), wanted.len());
+        value.problem(what, format!("write {} in one list", names.collect::<Vec<_>>().join(", ")));
+        return None;
+    }
+    let numbers = items.iter().zip(wanted).map(|(item, own)| {
+        let scale = if own.is_flag { 1.0 } else { external_control::UNITS };
+        let number = item.number()? * scale;
+        if number.abs() > f64::from(i32::MAX) {
+            item.problem("more than can be sent", "write a number between -2147 and 2147");
+            return None;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "checked to fit")]
+        Some(number.round() as i32)
+    });
+    numbers.collect()
 }
 
 /// The number as a value of this type; vectors hold it in every place.

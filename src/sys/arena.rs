@@ -55,13 +55,14 @@ impl Arena {
         Ok(Self { fd, base, bytes })
     }
 
-    /// Keeps the memory from being paged out.
+    /// Keeps the memory from being paged out, each page from its first use on: what is never used takes none.
     ///
     /// # Errors
     /// The limit on locked memory (RLIMIT_MEMLOCK) is too low.
     pub fn lock(&self) -> io::Result<()> {
+        let (base, flags) = (self.base.as_ptr().cast::<c_void>(), rustix::mm::MlockFlags::ONFAULT);
         // SAFETY: the range is this value's own mapping.
-        Ok(unsafe { rustix::mm::mlock(self.base.as_ptr().cast::<c_void>(), self.bytes) }?)
+        Ok(unsafe { rustix::mm::mlock_with(base, self.bytes, flags) }?)
     }
 
     /// The memory.

@@ -29,7 +29,8 @@ pub fn pin_to(core: usize) -> io::Result<()> {
     Ok(rustix::thread::sched_setaffinity(None, &set)?)
 }
 
-/// Keeps the calling thread, and the threads that it starts from now on, off one CPU core, as long as another is left.
+/// Keeps the calling thread, and the threads that it starts from now on, off one CPU core, as long as another is left. Who
+/// is kept off it already makes no call.
 ///
 /// # Errors
 /// The kernel refuses.

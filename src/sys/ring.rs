@@ -60,15 +60,37 @@ pub struct Geometry {
     pub frame_bytes: u32,
 }
 
+/// Bytes of a block.
+const BLOCK: u32 = 256 << 10;
+
+/// Blocks of the largest ring: 64 MiB.
+const MOST_BLOCKS: u32 = 256;
+
+/// Bytes of a slot for a frame of `mtu` bytes of payload.
+fn frame_bytes(mtu: u32) -> u32 {
+    mtu.saturating_add(OVERHEAD + ETHERNET).clamp(2048, BLOCK).next_power_of_two()
+}
+
 impl Geometry {
     /// The shape for frames of up to `mtu` bytes of payload: blocks of 256 KiB, at least 16 of them, slots of at least
     /// 2 KiB, 1024 or more of them while that takes no more than 64 MiB.
     #[must_use]
     pub fn for_mtu(mtu: u32) -> Self {
-        const BLOCK: u32 = 256 << 10;
-        let frame_bytes = mtu.saturating_add(OVERHEAD + ETHERNET).clamp(2048, BLOCK).next_power_of_two();
-        let blocks = 1024_u32.saturating_mul(frame_bytes).div_ceil(BLOCK).clamp(16, 256);
+        let frame_bytes = frame_bytes(mtu);
+        let blocks = 1024_u32.saturating_mul(frame_bytes).div_ceil(BLOCK).clamp(16, MOST_BLOCKS);
         Self { block_bytes: BLOCK, blocks, frame_bytes }
+    }
+
+    /// The shape for `frames` frames of up to `mtu` bytes of payload: so many while that takes no more than 64 MiB, and
+    /// never less than a batch.
+    #[must_use]
+    pub fn for_frames(mtu: u32, frames: u32) -> Self {
+        let frame_bytes = frame_bytes(mtu);
+        let bytes = u64::from(frames).saturating_mul(frame_bytes.into());
+        let blocks = u32::try_from(bytes.div_ceil(BLOCK.into())).unwrap_or(MOST_BLOCKS).next_power_of_two();
+        // A slot of the largest frames fills a block.
+        let least = (BATCH as u32).saturating_mul(frame_bytes).div_ceil(BLOCK);
+        Self { block_bytes: BLOCK, blocks: blocks.clamp(least, MOST_BLOCKS), frame_bytes }
     }
 
     /// Number of slots.

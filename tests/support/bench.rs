@@ -7,7 +7,7 @@ use dissect::Toward;
 use link::craft::{self, Segment, Template};
 use link::{Mac, Tags, Tcp, TcpFlags};
 use vambrace::engine::{Actions, Arena, Checksums, Device, Fate, Mode, Out, Pipeline, Rules};
-use vambrace::event::{Reason, Record};
+use vambrace::event::{Notice, Reason, Record};
 use vambrace::nic::{Frame, FrameMeta};
 use vambrace::policy::{Asset, Moment, Policy};
 
@@ -69,6 +69,8 @@ pub struct Left {
     pub refusals: Vec<Reason>,
     /// How many messages of the robot were recorded.
     pub messages: usize,
+    /// What was told of beside commands: anomalies.
+    pub notices: Vec<&'static str>,
 }
 
 impl Left {
@@ -92,6 +94,7 @@ impl Left {
         self.frames.extend(other.frames);
         self.refusals.extend(other.refusals);
         self.messages += other.messages;
+        self.notices.extend(other.notices);
     }
 }
 
@@ -146,7 +149,12 @@ impl Bench {
             _ => None,
         });
         let messages = self.actions.events().iter().filter(|event| matches!(event.record, Record::Message(_))).count();
-        let left = Left { fate: None, frames: frames.collect(), refusals: refusals.collect(), messages };
+        let notices = self.actions.events().iter().filter_map(|event| match event.record {
+            Record::Notice(Notice::Anomaly { what, .. }) => Some(what),
+            _ => None,
+        });
+        let (frames, refusals, notices) = (frames.collect(), refusals.collect(), notices.collect());
+        let left = Left { fate: None, frames, refusals, messages, notices };
         self.actions.clear();
         assert!(self.pipeline.counters().balance(), "every frame is accounted for");
         left

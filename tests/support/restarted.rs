@@ -34,6 +34,18 @@ impl Restarted {
         Self::start_in(Path::new("/dev/shm"), space, name, policy, "", environment)
     }
 
+    /// The same by a program that puts limits on and becomes it.
+    pub fn start_by(space: &Netns, name: &str, policy: &str, words: &[&str]) -> Self {
+        let directory = Self::prepare(Path::new("/dev/shm"), name, policy, "");
+        let (program, arguments) = words.split_first().unwrap();
+        let mut command = space.command(program);
+        command.args(arguments).arg(super::vambrace());
+        let process = Self::run(command, &directory);
+        let restarted = Self { directory, process };
+        restarted.wait();
+        restarted
+    }
+
     fn start_in(
         root: &Path,
         space: &Netns,
@@ -42,29 +54,39 @@ impl Restarted {
         more: &str,
         environment: &[(&str, &str)],
     ) -> Self {
-        let directory = root.join(format!("vambrace-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&directory);
-        std::fs::create_dir_all(&directory).unwrap();
-        let own = directory.display();
-        let text = format!(
-            "mode = \"enforce\"\n[ports]\nplant = \"{PLANT}\"\nrobot = \"{ROBOT}\"\n\
-             [fast_path]\npolling = \"blocking\"\n[control]\nsocket = \"{own}/control.sock\"\n\
-             [record]\ndirectory = \"{own}/records\"\n[policy]\nfile = \"{own}/policy.toml\"\n{more}\n\
-             [[asset]]\nname = \"robot\"\nip = \"{ROBOT_ADDRESS}\"\nside = \"robot\"\n\
-             [[asset]]\nname = \"plc\"\nip = \"{PLC_ADDRESS}\"\nside = \"plant\"\n"
-        );
-        std::fs::write(directory.join("vambrace.toml"), text).unwrap();
-        std::fs::write(directory.join("policy.toml"), policy).unwrap();
+        let directory = Self::prepare(root, name, policy, more);
         let process = Self::spawn(space, &directory, environment);
         let restarted = Self { directory, process };
         restarted.wait();
         restarted
     }
 
+    fn prepare(root: &Path, name: &str, policy: &str, more: &str) -> PathBuf {
+        let directory = root.join(format!("vambrace-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&directory);
+        std::fs::create_dir_all(&directory).unwrap();
+        let own = directory.display();
+        let fast_path = if more.contains("[fast_path]") { "" } else { "[fast_path]\npolling = \"blocking\"\n" };
+        let text = format!(
+            "mode = \"enforce\"\n[ports]\nplant = \"{PLANT}\"\nrobot = \"{ROBOT}\"\n\
+             {fast_path}[control]\nsocket = \"{own}/control.sock\"\n\
+             [record]\ndirectory = \"{own}/records\"\n[policy]\nfile = \"{own}/policy.toml\"\n{more}\n\
+             [[asset]]\nname = \"robot\"\nip = \"{ROBOT_ADDRESS}\"\nside = \"robot\"\n\
+             [[asset]]\nname = \"plc\"\nip = \"{PLC_ADDRESS}\"\nside = \"plant\"\n"
+        );
+        std::fs::write(directory.join("vambrace.toml"), text).unwrap();
+        std::fs::write(directory.join("policy.toml"), policy).unwrap();
+        directory
+    }
+
     fn spawn(space: &Netns, directory: &Path, environment: &[(&str, &str)]) -> Child {
         let mut command = space.command(super::vambrace());
-        command.args(["run", "--config"]).arg(directory.join("vambrace.toml")).stdout(Stdio::null());
         command.envs(environment.iter().copied());
+        Self::run(command, directory)
+    }
+
+    fn run(mut command: Command, directory: &Path) -> Child {
+        command.args(["run", "--config"]).arg(directory.join("vambrace.toml")).stdout(Stdio::null());
         let log = std::fs::File::options().create(true).append(true).open(directory.join("log")).unwrap();
         command.stderr(log).spawn().unwrap()
     }

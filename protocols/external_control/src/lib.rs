@@ -35,7 +35,7 @@ mod trajectory;
 
 pub use channel::Channel;
 pub use motion::{Action, Freedrive, Motion, Move, Trajectory};
-pub use order::{Function, Order};
+pub use order::{Argument, Function, Order};
 pub use record::{MAX_FIELDS, Record};
 pub use trajectory::{Dialect, Kind, Point, Space};
 

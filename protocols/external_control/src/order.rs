@@ -1,3 +1,4 @@
+use crate::UNITS;
 use crate::record::Record;
 use dissect::DissectError;
 
@@ -8,6 +9,27 @@ pub struct Order<'a> {
     /// The function; `Err` for a number that is not known.
     pub function: Result<Function, i32>,
     record: Record<'a>,
+}
+
+/// One argument of a function: a number, or several in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Argument {
+    /// The word for it in policies.
+    pub name: &'static str,
+    /// Numbers in it.
+    pub len: usize,
+    /// Whether each is a flag, 0 or not, and no number in millionths.
+    pub is_flag: bool,
+}
+
+/// Arguments that are numbers in millionths of their unit.
+const fn numbers(name: &'static str, len: usize) -> Argument {
+    Argument { name, len, is_flag: false }
+}
+
+/// An argument that is on or off.
+const fn flag(name: &'static str) -> Argument {
+    Argument { name, len: 1, is_flag: true }
 }
 
 /// What can be called.
@@ -86,20 +108,54 @@ impl Function {
         }
     }
 
+    /// What it takes, in the order of the record.
+    /// Source: the library's program, thread `script_commands`, and the chapter's tables; both divide all but flags by
+    /// 1,000,000.
+    /// Units: kg, m, rad, N, Nm, m/s, rad/s, m/s2, V, s as in the script manual's function of that name.
+    #[must_use]
+    pub const fn parameters(self) -> &'static [Argument] {
+        match self {
+            Self::ZeroFtSensor | Self::EndForceMode | Self::StartToolContact | Self::EndToolContact => &[],
+            Self::SetPayload => const { &[numbers("mass", 1), numbers("cog", 3)] },
+            Self::SetToolVoltage => const { &[numbers("voltage", 1)] },
+            Self::StartForceMode => {
+                const {
+                    &[
+                        numbers("task_frame", 6),
+                        numbers("selection_vector", 6),
+                        numbers("wrench", 6),
+                        numbers("type", 1),
+                        numbers("limits", 6),
+                        numbers("damping", 1),
+                        numbers("gain_scaling", 1),
+                    ]
+                }
+            }
+            Self::SetFrictionCompensation => const { &[flag("enabled")] },
+            Self::FtRtdeInputEnable => {
+                const { &[flag("enabled"), numbers("sensor_mass", 1), numbers("sensor_offset", 3), numbers("sensor_cog", 3)] }
+            }
+            Self::SetGravity => const { &[numbers("gravity", 3)] },
+            Self::SetTcpOffset => const { &[numbers("offset", 6)] },
+            Self::SetFrictionScales => const { &[numbers("viscous", 6), numbers("coulomb", 6)] },
+            Self::SetTargetPayload => {
+                const { &[numbers("mass", 1), numbers("cog", 3), numbers("inertia", 6), numbers("transition_time", 1)] }
+            }
+        }
+    }
+
     /// How many integers of the record it reads as arguments; the rest is ignored.
     #[must_use]
-    pub const fn arguments(self) -> usize {
-        match self {
-            Self::ZeroFtSensor | Self::EndForceMode | Self::StartToolContact | Self::EndToolContact => 0,
-            Self::SetToolVoltage | Self::SetFrictionCompensation => 1,
-            Self::SetGravity => 3,
-            Self::SetPayload => 4,
-            Self::SetTcpOffset => 6,
-            Self::FtRtdeInputEnable => 8,
-            Self::SetTargetPayload => 11,
-            Self::SetFrictionScales => 12,
-            Self::StartForceMode => 27,
-        }
+    pub fn arguments(self) -> usize {
+        self.parameters().iter().map(|argument| argument.len).sum()
+    }
+}
+
+impl Argument {
+    /// The number that an integer of it stands for: 1 for a flag that is on.
+    #[must_use]
+    pub fn number(&self, integer: i32) -> f64 {
+        if self.is_flag { f64::from(u8::from(integer != 0)) } else { f64::from(integer) / UNITS }
     }
 }
 

@@ -164,6 +164,14 @@ fn orders_name_their_function_and_its_arguments() {
         let short = &bytes[..4 * count];
         assert!(count == 0 || Order::read(&record(short)).is_err(), "{} without its last argument", function.name());
     }
+    for function in Function::ALL {
+        let names: Vec<_> = function.parameters().iter().map(|argument| argument.name).collect();
+        assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), names.len(), "{}", function.name());
+    }
+    // A flag is on whatever stands there but 0; everything else is in millionths.
+    let flags = Function::FtRtdeInputEnable.parameters();
+    assert_eq!([flags[0].number(0), flags[0].number(7), flags[0].number(-1)], [0.0, 1.0, 1.0]);
+    assert_eq!([flags[1].number(300_000), flags[1].number(-1)], [0.3, -0.000_001]);
     for number in [-1, 13, i32::MAX, i32::MIN] {
         let bytes = bytes_of(&[number, 1, 2]);
         let order = Order::read(&record(&bytes)).unwrap();

@@ -392,7 +392,8 @@ impl Reading {
         let end = self.position as usize;
         let line = bytes.get(self.line as usize..end).unwrap_or_default();
         let whole = self.line == 0;
-        let words_only = !self.has(LINE_HAS_SYMBOL) && matches!(self.line_first, NAME | RUN);
+        let words_only = matches!(self.line_first, NAME | RUN)
+            && (!self.has(LINE_HAS_SYMBOL) || (self.line_first == NAME && begins_with_set(line)));
         if words_only || (whole && self.has(PAIR)) {
             self.check_words(line, whole, rules);
         }
@@ -452,6 +453,13 @@ impl Reading {
             _ => self.depth == self.line_depth,
         }
     }
+}
+
+/// Whether the first word is `set`: the number in `set speed -1` has a sign, which is no word.
+fn begins_with_set(line: &[u8]) -> bool {
+    let start = class::find(line, 0, class::IN_WORD, true);
+    let end = class::find(line, start, class::IN_WORD, false);
+    line.get(start..end).is_some_and(|word| word.eq_ignore_ascii_case(b"set"))
 }
 
 enum Progress {

@@ -100,6 +100,10 @@ fn texts_with_more_than_one_reading() {
     doubtful("def (): sync() end", D::HEADER);
     doubtful("def a: sync() end", D::HEADER);
     doubtful("def a():\n power on\nend", D::BARE_LINE);
+    for number in ["5", "+5.0", "-0.5", ".5", "-.5e1"] {
+        doubtful(&format!("def a():\n  SET  speed {number} # x\nend"), D::BARE_LINE);
+        doubtful(&format!("if True:\n\tset speed {number}\nend"), D::BARE_LINE);
+    }
     doubtful("def a():\n Set  Robotmode RUN # x\nend", D::BARE_LINE);
     doubtful("load program", D::WORDS);
     doubtful("shutdown", D::WORDS);

@@ -45,6 +45,7 @@ impl Orders {
         if let Some(error) = self.records.error() {
             degraded.push(format!("records can't be written: {error}"));
         }
+        degraded.extend(self.scribe.trouble(SLOW_DISK));
         let witnesses = self.records.witnesses();
         degraded.extend(witnesses.iter().filter_map(|witness| late(witness)));
         if self.pulse.bypass() == Bypass::Failed {
@@ -78,8 +79,11 @@ impl Orders {
                 .map(|(_, until)| until.saturating_sub(seconds_now())),
             degraded,
             bypassed: self.pulse.bypass() == Bypass::On,
+            clock_synchronised: crate::sys::clock::synchronised().ok(),
             uptime_seconds: self.begun.elapsed().as_secs(),
             restarts: state.standing.restarts,
+            polling: self.config.fast_path.polling.name().to_owned(),
+            slept_ms: self.pulse.slept_ns().saturating_sub(self.slept_before_ns) / 1_000_000,
             openings: self.pulse.openings().1,
             policy: (!state.standing.policy_text.is_empty())
                 .then(|| policy_text(&state.standing, &rules.policy, false)),
@@ -152,6 +156,9 @@ impl Orders {
         }
     }
 }
+
+/// How long standing orders may wait for the disk before it is told of.
+const SLOW_DISK: Duration = Duration::from_secs(1);
 
 /// Longest time that a witness may be without a checkpoint before it is told of: five of them were due.
 const WITNESS_LATE: Duration = Duration::from_secs(60);

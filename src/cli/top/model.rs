@@ -242,6 +242,23 @@ fn push(past: &mut VecDeque<u64>, value: u64) {
     }
 }
 
+/// Kinds of notices that are alarming.
+const FEED: [&str; 13] = [
+    "late",
+    "silent",
+    "scan",
+    "quarantine",
+    "port",
+    "records_lost",
+    "clock_jump",
+    "denied",
+    "opened",
+    "replaced",
+    "bypass",
+    "overload",
+    "loop",
+];
+
 /// The line of an event that belongs into the feed: what was refused, and what is alarming.
 fn feed_line(line: &str) -> Option<Line> {
     let value: Value = serde_json::from_str(line).ok()?;
@@ -250,7 +267,7 @@ fn feed_line(line: &str) -> Option<Line> {
         "anomaly" => false,
         "notice" => {
             let kind = value["notice"]["kind"].as_str()?;
-            if !matches!(kind, "late" | "scan" | "quarantine" | "port" | "records_lost" | "clock_jump" | "denied") {
+            if !FEED.contains(&kind) {
                 return None;
             }
             false

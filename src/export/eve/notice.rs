@@ -11,7 +11,7 @@ use crate::export::sentence;
 impl Line<'_> {
     pub(super) fn notice(&self, line: &mut Object<'_>, notice: &Notice) {
         let ends = match notice {
-            Notice::Late { key, toward, .. } => Some((key, *toward)),
+            Notice::Late { key, toward, .. } | Notice::Silent { key, toward, .. } => Some((key, *toward)),
             _ => None,
         };
         self.head(line, "notice", ends);
@@ -101,6 +101,14 @@ impl Line<'_> {
                     if *unreported > 0 {
                         object.number("unreported", *unreported);
                     }
+                }
+                Notice::Silent { service, toward, silent_ns, period_ns, over, .. } => {
+                    object.text("kind", "silent");
+                    object.text("service", &service.to_string());
+                    object.text("toward", if *toward == Toward::Robot { "robot" } else { "plant" });
+                    object.number("silent_us", silent_ns / 1_000);
+                    object.number("period_us", period_ns / 1_000);
+                    object.flag("over", *over);
                 }
                 Notice::Quarantine { address, mac, for_ns } => {
                     object.text("kind", "quarantine");

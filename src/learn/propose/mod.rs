@@ -197,7 +197,7 @@ fn rules(
     match service {
         Service::Modbus => modbus::rules(group),
         Service::Rtde if !egress => rtde::rules(group, never),
-        Service::Dashboard => dashboard::rules(group),
+        Service::Dashboard => dashboard::rules(group, egress),
         Service::UrScript => urscript::rules(group, trust),
         Service::ExternalControl => external_control::rules(group, opened),
         _ => {

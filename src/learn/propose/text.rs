@@ -113,8 +113,10 @@ impl Rule {
         text += &format!("id = {}\n{ends}service = {}\n", quoted(id), quoted(service));
         self.keys.iter().for_each(|key| text += &format!("{key}\n"));
         let Count { count, first_ns, last_ns } = self.count;
-        let (first, last) = (time(first_ns), time(last_ns));
-        text += &format!("seen = {{ count = {count}, first = \"{first}\", last = \"{last}\" }}\n");
+        if count > 0 {
+            let (first, last) = (time(first_ns), time(last_ns));
+            text += &format!("seen = {{ count = {count}, first = \"{first}\", last = \"{last}\" }}\n");
+        }
         self.tables.iter().for_each(|table| text += &format!("{table}\n"));
         text
     }

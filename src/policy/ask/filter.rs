@@ -84,7 +84,7 @@ impl Filter {
             self.input.map(|input| self.writes(input, sample)),
             self.output.as_ref().map(|output| matches!(sample, Sample::Outputs { names, .. } if names.contains(output))),
             self.mode.map(|mode| matches!(command, crate::command::Command::External(unit) if unit.channel() == external_control::Channel::Reverse && unit.name() == mode)),
-            self.order.map(|order| matches!(sample, Sample::Order(number) if *number == order as i32)),
+            self.order.map(|order| matches!(sample, Sample::Order { number, .. } if *number == order as i32)),
             self.port.map(|port| *sample == Sample::Connect(port)),
         ];
         if by_key.into_iter().flatten().any(|holds| !holds) {

@@ -7,6 +7,7 @@ use rtde::Variable;
 use crate::command::Service;
 use crate::policy::bounds::Bounds;
 use crate::policy::envelope::Envelope;
+use crate::policy::orders::OrderBounds;
 use crate::policy::ranges::{Numbers, Ranges};
 use crate::policy::rule::{Body, Rule};
 use crate::policy::urscript::Digest;
@@ -79,6 +80,7 @@ pub(in crate::policy) struct ExternalCuts<'r> {
     pub(in crate::policy) timeouts: Vec<&'r Numbers>,
     pub(in crate::policy) programs: BTreeSet<Digest>,
     pub(in crate::policy) envelopes: Vec<&'r Envelope>,
+    pub(in crate::policy) orders: Vec<&'r OrderBounds>,
 }
 
 impl<'r> Cuts<'r> {

@@ -14,6 +14,9 @@ pub(super) fn add(space: &mut Space, cuts: &ExternalCuts<'_>) {
     if !cuts.envelopes.is_empty() {
         space.limit("external control: motion envelopes are compared by set-points at their limits, not by all");
     }
+    if !cuts.orders.is_empty() {
+        space.limit("external control: arguments of functions are compared at the ends of their bounds, not by all");
+    }
     #[expect(clippy::cast_possible_truncation, reason = "whole numbers of 32 bits")]
     let timeouts: Vec<i32> = distinct_numbers(&cuts.timeouts, &[20.0], |number| {
         number.fract() == 0.0 && (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&number)
@@ -76,9 +79,15 @@ pub(super) fn add(space: &mut Space, cuts: &ExternalCuts<'_>) {
     }
     for function in Function::ALL {
         let what = format!("function {}", function.name());
-        space.blocks.push(Block::single(Service::ExternalControl, what, vec![Sample::Order(function as i32)]));
+        let mut arguments = vec![vec![0; function.arguments()]];
+        cuts.orders.iter().for_each(|bounds| bounds.examples(function, |example| arguments.push(example)));
+        arguments.sort_unstable();
+        arguments.dedup();
+        let orders = arguments.into_iter().map(|arguments| Sample::Order { number: function as i32, arguments });
+        space.blocks.push(Block::single(Service::ExternalControl, what, orders.collect()));
     }
-    space.blocks.push(Block::single(Service::ExternalControl, "an unknown function", vec![Sample::Order(999)]));
+    let unknown = Sample::Order { number: 999, arguments: Vec::new() };
+    space.blocks.push(Block::single(Service::ExternalControl, "an unknown function", vec![unknown]));
     let named = cuts.programs.iter().map(|program| Sample::Handed(program.example()));
     space.blocks.push(Block::single(
         Service::ExternalControl,

@@ -41,8 +41,11 @@ pub(in crate::policy) enum Sample {
         point: Point,
         joints: [i32; 6],
     },
-    /// A function of external control, by its number.
-    Order(i32),
+    /// A function of external control, by its number, with its arguments.
+    Order {
+        number: i32,
+        arguments: Vec<i32>,
+    },
     /// A text that external control hands to the robot.
     Handed([u8; 32]),
     /// A connection, or a datagram.
@@ -98,6 +101,8 @@ impl Built<'_> {
         if let Some(joints) = self.joints {
             state.joints = joints;
             state.joints_at_ns = now.now_ns.max(1);
+            // Points are judged as those of a trajectory that began.
+            state.track.expected = i32::MAX;
         }
         let ask = Ask {
             client,
@@ -190,9 +195,10 @@ impl Sample {
                 let command = Command::External(External::Point(*point));
                 then(&Built { command, hash: None, joints: Some(*joints) })
             }
-            Self::Order(number) => {
+            Self::Order { number, arguments } => {
                 let mut bytes = vec![0; MAX_FIELDS.saturating_mul(4)];
-                bytes.first_chunk_mut::<4>()?.copy_from_slice(&number.to_be_bytes());
+                let integers = std::iter::once(number).chain(arguments);
+                bytes.as_chunks_mut().0.iter_mut().zip(integers).for_each(|(slot, own)| *slot = own.to_be_bytes());
                 let fields = Channel::ScriptCommand.fields().unwrap_or(MAX_FIELDS);
                 let Ok(Step::Whole { unit, .. }) = Record::step(&bytes, fields) else { return None };
                 then(&plain(Command::External(External::Order(Order::read(&unit).ok()?))))

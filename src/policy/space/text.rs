@@ -42,8 +42,18 @@ impl fmt::Display for Sample {
                 write!(f, ", time-out {} ms", motion.timeout_ms)
             }
             Self::Point { point, .. } => write!(f, "point of kind {} at {}", point.kind, numbers(point.target)),
-            Self::Order(number) => match Function::of(*number) {
-                Some(function) => f.write_str(function.name()),
+            Self::Order { number, arguments } => match Function::of(*number) {
+                Some(function) if arguments.iter().all(|own| *own == 0) => f.write_str(function.name()),
+                Some(function) => {
+                    let mut arguments = arguments.iter();
+                    let mut shown = |argument: &external_control::Argument| {
+                        let own = arguments.by_ref().take(argument.len);
+                        let numbers: Vec<_> = own.map(|own| argument.number(*own).to_string()).collect();
+                        format!("{} {}", argument.name, numbers.join(" "))
+                    };
+                    let shown: Vec<_> = function.parameters().iter().map(&mut shown).collect();
+                    write!(f, "{} with {}", function.name(), shown.join(", "))
+                }
                 None => write!(f, "function {number}"),
             },
             Self::Handed(digest) => write!(f, "the text {}", brief(digest)),
