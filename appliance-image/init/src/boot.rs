@@ -98,8 +98,9 @@ pub fn run() -> ExitCode {
     let all = with_sticks(all, &mut modules, &log);
     reset_where_ordered(&all, &name, &log);
     let config = configure(&all, &ports, data_lost, &log);
-    let mut latch = own(&all, "esp-a").map(Latch::on);
-    restore_orders(&all, &log);
+    let of_its_own = (config == Path::new(CONFIG_FILE)).then_some(config.as_path());
+    let mut latch = own(&all, "esp-a").map(|esp| Latch::on(esp, of_its_own));
+    restore_orders(&all, of_its_own, &log);
     if let Err(error) = fs::write(ACCOUNTS, PASSWD) {
         log.say("init", &format!("{ACCOUNTS}: {error}"));
     }
@@ -288,6 +289,9 @@ fn configure(all: &[Partition], ports: &[Port], data_lost: bool, log: &Log) -> P
             Ok(Found::Taken { policy }) => {
                 let with = if policy { "with its policy" } else { "without a policy" };
                 let kept = if data_lost { ", for this boot only" } else { "" };
+                if let Err(failure) = latch::supersede() {
+                    log.say("init", &failure.to_string());
+                }
                 if let Some(first) = own.as_ref().filter(|first| **first != device)
                     && let Err(failure) = keep_copy(first, &folder)
                 {
@@ -376,8 +380,8 @@ fn reset_where_ordered(all: &[Partition], name: &str, log: &Log) {
 }
 
 /// Puts mode and policy in force last back where the data partition has lost them.
-fn restore_orders(all: &[Partition], log: &Log) {
-    match own(all, "esp-a").map(|esp| latch::restore(&esp)) {
+fn restore_orders(all: &[Partition], config: Option<&Path>, log: &Log) {
+    match own(all, "esp-a").map(|esp| latch::restore(&esp, config)) {
         Some(Ok(true)) => log.say("init", "mode and policy in force last are those that were latched"),
         Some(Ok(false)) | None => {}
         Some(Err(failure)) => log.say("init", &format!("what was latched is not read: {failure}")),
