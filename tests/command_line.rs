@@ -27,9 +27,11 @@ fn help_lists_every_command_of_the_contract() {
         "bench",
         "bypass",
         "capture",
+        "claim",
         "completions",
         "config",
         "console",
+        "diagnostics",
         "doctor",
         "events",
         "evidence",
@@ -141,4 +143,24 @@ fn events_are_filtered_and_explained_from_a_folder() {
     let missing = vambrace(&["explain", "3", "--records", records]);
     assert_eq!(missing.status.code(), Some(1));
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_machine_without_the_image_is_told_so_and_given_nothing() {
+    let bundle = std::env::temp_dir().join(format!("vambrace-no-bundle-{}", std::process::id()));
+    std::fs::write(&bundle, "x").unwrap();
+    let path = bundle.display().to_string();
+    for arguments in [&["update", "status"][..], &["update", "apply", &path], &["update", "rollback", "--now"]] {
+        let output = vambrace(arguments);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {told}");
+        assert_eq!(
+            told.trim(),
+            "vambrace: this machine does not run the appliance image: update it as it was installed"
+        );
+    }
+    std::fs::remove_file(bundle).unwrap();
+    let missing = vambrace(&["update", "apply", "/nowhere/v.update"]);
+    let told = String::from_utf8(missing.stderr).unwrap();
+    assert!(missing.status.code() == Some(2) && told.contains("/nowhere/v.update: No such file"), "{told}");
 }

@@ -97,7 +97,7 @@ fn an_export_tells_much_and_no_secret() {
     let mut secrets: Vec<PathBuf> =
         ["ca.key", "box.key", "engineer.key", "viewer.key"].map(|name| folder.file("keys").join(name)).to_vec();
     secrets.push(password);
-    let records = cell.vambrace.directory().join("evidence");
+    let records = cell.vambrace.directory().join("records");
     let evidence_key = std::fs::read_dir(&records).unwrap().map(|entry| entry.unwrap().path());
     secrets.extend(evidence_key.filter(|path| path.extension().is_some_and(|it| it == "key")));
     assert_eq!(secrets.len(), 6, "the evidence's key too: {secrets:?}");

@@ -20,7 +20,7 @@ def section(uki, name):
     """Bytes of a section of a signed system."""
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / "section"
-        run(["objcopy", "-O", "binary", f"--only-section={name}", "--set-section-flags", f"{name}=alloc", uki, out])
+        run(["objcopy", "-O", "binary", f"--only-section={name}", uki, out])
         return out.read_bytes()
 
 
@@ -38,9 +38,8 @@ def archive(files):
 def held(uki, path):
     """A file of the image."""
     tree = subprocess.run(["zstd", "-dc"], input=section(uki, ".initrd"), capture_output=True).stdout
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["cpio", "-id", "--quiet", path.lstrip("/")], input=tree, cwd=folder, check=True, capture_output=True)
-        return (pathlib.Path(folder) / path.lstrip("/")).read_bytes()
+    command = ["cpio", "-i", "--quiet", "--to-stdout", path.lstrip("/")]
+    return subprocess.run(command, input=tree, check=True, capture_output=True).stdout
 
 
 class Maker:

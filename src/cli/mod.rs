@@ -63,7 +63,9 @@ enum Command {
     Run(run::RunArgs),
     /// The management process: remote API, senders of events, metrics.
     Console(console::ConsoleArgs),
-    /// Become the first engineer of a box that nobody owns yet, by the secret on its console (with --box).
+    /// Become the first engineer of a box that nobody owns yet.
+    ///
+    /// With --box HOST, by the secret that the box shows on its console.
     Claim(claim::ClaimArgs),
     /// Check, describe or print configurations.
     #[command(subcommand)]

@@ -111,7 +111,7 @@ impl Secret {
     fn make() -> std::io::Result<Self> {
         let mut bytes = [0_u8; CHARACTERS];
         rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-        let digit = |byte: &u8| DIGITS.get(usize::from(*byte) % DIGITS.len()).copied().map_or('0', char::from);
+        let digit = |byte: &u8| DIGITS.get(usize::from(byte & 31)).copied().map_or('0', char::from);
         Ok(Self(bytes.iter().map(digit).collect()))
     }
 

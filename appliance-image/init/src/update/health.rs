@@ -20,6 +20,10 @@ const GUARD: &str = "/usr/bin/vambrace";
 /// How long the guard's program may take; it tries known attacks, which an emulated machine takes seconds for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The guard's exit code where its packet process does not answer, and how long that may last at a start.
+const UNREACHABLE: i32 = 5;
+const GUARD_STARTS: Duration = Duration::from_secs(60);
+
 /// Most bytes of what it says.
 const SAID: u64 = 8192;
 
@@ -56,9 +60,17 @@ pub fn unmet(run: &Path, config: &Path, latency_us: u64, self_test: bool) -> Vec
 /// # Errors
 /// It does, or the guard does not know.
 pub fn robot_is_idle() -> Result<(), Failure> {
-    let mut command = guards();
-    command.args(["update", "idle"]);
-    run(command, PATIENCE)
+    let begun = Instant::now();
+    loop {
+        let mut command = guards();
+        command.args(["update", "idle"]);
+        match ended(command, PATIENCE)? {
+            (Some(0), _) => return Ok(()),
+            // An order may have waited for this start, and the guard still starts.
+            (Some(UNREACHABLE), _) if begun.elapsed() < GUARD_STARTS => std::thread::sleep(Duration::from_secs(1)),
+            (_, said) => return Err(Failure(said)),
+        }
+    }
 }
 
 /// A data partition is there, and takes what is written.
@@ -85,7 +97,15 @@ fn data_is_written() -> Result<(), Failure> {
 ///
 /// # Errors
 /// What it said where it failed, or that it took too long.
-pub fn run(mut command: Command, patience: Duration) -> Result<(), Failure> {
+pub fn run(command: Command, patience: Duration) -> Result<(), Failure> {
+    match ended(command, patience)? {
+        (Some(0), _) => Ok(()),
+        (_, said) => Err(Failure(said)),
+    }
+}
+
+/// Runs a program to its end: its exit code, where it ended by itself, and what it said.
+fn ended(mut command: Command, patience: Duration) -> Result<(Option<i32>, String), Failure> {
     let spawned = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
     let mut child = spawned.map_err(|error| Failure(format!("the guard's program does not start: {error}")))?;
     let begun = Instant::now();
@@ -100,16 +120,13 @@ pub fn run(mut command: Command, patience: Duration) -> Result<(), Failure> {
             }
         }
     };
-    if status.success() {
-        return Ok(());
-    }
     // What it says fits into the pipe, or it would not have ended.
     let mut said = Vec::new();
     if let Some(from) = child.stderr.take() {
         let _ = from.take(SAID).read_to_end(&mut said);
     }
     let said = String::from_utf8_lossy(&said).trim().to_owned();
-    Err(Failure(if said.is_empty() { format!("the guard's program ended with {status}") } else { said }))
+    Ok((status.code(), if said.is_empty() { format!("the guard's program ended with {status}") } else { said }))
 }
 
 #[cfg(test)]

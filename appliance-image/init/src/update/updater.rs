@@ -254,7 +254,8 @@ impl Updater {
             why: why.to_owned(),
             ..Step::default()
         };
-        say(&format!("update from {} to {}, {}: {} {why}", step.from, step.to, step.who, step.step));
+        let why = if why.is_empty() { String::new() } else { format!(", {why}") };
+        say(&format!("update from {} to {}, {}: {}{why}", step.from, step.to, step.who, step.step));
         if let Err(failure) = self.steps.add(step) {
             say(&format!("a step of an update is not kept: {failure}"));
         }
