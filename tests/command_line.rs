@@ -152,7 +152,10 @@ fn a_machine_without_the_image_is_told_so_and_given_nothing() {
         let output = vambrace(arguments);
         let told = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {told}");
-        assert_eq!(told.trim(), "vambrace: this machine does not run the appliance image: update it as it was installed");
+        assert_eq!(
+            told.trim(),
+            "vambrace: this machine does not run the appliance image: update it as it was installed"
+        );
     }
     std::fs::remove_file(bundle).unwrap();
     let missing = vambrace(&["update", "apply", "/nowhere/v.update"]);

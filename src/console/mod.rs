@@ -57,7 +57,7 @@ use crate::config::{Account, Config};
 const REMOTE: Bounds = Bounds { all: 32, each: 16 };
 
 /// The same for claims: one person claims a box once.
-const CLAIMS: Bounds = Bounds { all: 4, each: 2 };
+const CLAIMS: Bounds = Bounds { all: 8, each: 4 };
 
 /// How often the secret is shown again while nobody has claimed the box: screens scroll.
 const SHOW: Duration = Duration::from_secs(60);

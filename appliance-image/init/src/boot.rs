@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Signal, WaitOptions, wait};
 use rustix::system::{RebootCommand, reboot};
 
-use crate::disk::{Partition, loaded_from, on_own_disk, partitions};
+use crate::disk::{self, Partition, Usb, loaded_from, on_own_disk, partitions};
 use crate::first_boot::{self, CONFIG, Found};
 use crate::latch::{self, Latch};
 use crate::log::Log;
@@ -40,6 +40,9 @@ const SECURE_BOOT: &str = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11
 
 /// How long the disk may take to appear. Sticks and slow controllers take some seconds.
 const DISK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long it takes until a USB shows that a stick hangs on it, and how long until the stick can be read.
+const STICK_PATIENCE: (Duration, Duration) = (Duration::from_millis(1500), Duration::from_secs(8));
 
 /// How long a port may take to appear.
 const PORT_PATIENCE: Duration = Duration::from_secs(5);
@@ -92,10 +95,12 @@ pub fn run() -> ExitCode {
     if let Err(error) = rustix::system::sethostname(name.as_bytes()) {
         log.say("init", &format!("the box can't be named {name}: {error}"));
     }
+    let all = with_sticks(all, &mut modules, &log);
     reset_where_ordered(&all, &name, &log);
     let config = configure(&all, &ports, data_lost, &log);
-    let mut latch = own(&all, "esp-a").map(Latch::on);
-    restore_orders(&all, &log);
+    let of_its_own = (config == Path::new(CONFIG_FILE)).then_some(config.as_path());
+    let mut latch = own(&all, "esp-a").map(|esp| Latch::on(esp, of_its_own));
+    restore_orders(&all, of_its_own, &log);
     if let Err(error) = fs::write(ACCOUNTS, PASSWD) {
         log.say("init", &format!("{ACCOUNTS}: {error}"));
     }
@@ -143,6 +148,27 @@ fn wait_for_disk(modules: &mut Modules, log: &Log) -> Vec<Partition> {
         }
         modules.load_for_devices(&mut |line| log.say("init", &line));
         std::thread::sleep(TURN);
+    }
+}
+
+/// The partitions, sticks among them: what hangs on a USB needs a moment, and a module, to be seen. A box without one does not
+/// wait for it longer than it takes to see that there is none.
+fn with_sticks(all: Vec<Partition>, modules: &mut Modules, log: &Log) -> Vec<Partition> {
+    let begun = Instant::now();
+    let mut all = all;
+    loop {
+        modules.load_for_devices(&mut |line| log.say("init", &line));
+        let patience = match disk::usb() {
+            Usb::Nothing => return all,
+            Usb::NoDisk => STICK_PATIENCE.0,
+            Usb::Disk => STICK_PATIENCE.1,
+        };
+        let is_seen = all.iter().any(|it| it.removable);
+        if is_seen || begun.elapsed() > patience {
+            return all;
+        }
+        std::thread::sleep(TURN);
+        all = partitions();
     }
 }
 
@@ -263,6 +289,9 @@ fn configure(all: &[Partition], ports: &[Port], data_lost: bool, log: &Log) -> P
             Ok(Found::Taken { policy }) => {
                 let with = if policy { "with its policy" } else { "without a policy" };
                 let kept = if data_lost { ", for this boot only" } else { "" };
+                if let Err(failure) = latch::supersede() {
+                    log.say("init", &failure.to_string());
+                }
                 if let Some(first) = own.as_ref().filter(|first| **first != device)
                     && let Err(failure) = keep_copy(first, &folder)
                 {
@@ -351,8 +380,8 @@ fn reset_where_ordered(all: &[Partition], name: &str, log: &Log) {
 }
 
 /// Puts mode and policy in force last back where the data partition has lost them.
-fn restore_orders(all: &[Partition], log: &Log) {
-    match own(all, "esp-a").map(|esp| latch::restore(&esp)) {
+fn restore_orders(all: &[Partition], config: Option<&Path>, log: &Log) {
+    match own(all, "esp-a").map(|esp| latch::restore(&esp, config)) {
         Some(Ok(true)) => log.say("init", "mode and policy in force last are those that were latched"),
         Some(Ok(false)) | None => {}
         Some(Err(failure)) => log.say("init", &format!("what was latched is not read: {failure}")),

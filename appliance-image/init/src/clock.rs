@@ -148,7 +148,7 @@ fn time(bytes: [u8; 8]) -> Option<i128> {
         return None;
     }
     let nanos = u64::from(u32::from_be_bytes(fraction)).checked_mul(1_000_000_000)? >> 32;
-    Some(i128::from(since).checked_mul(1_000_000_000)?.checked_add(i128::from(nanos))?)
+    i128::from(since).checked_mul(1_000_000_000)?.checked_add(i128::from(nanos))
 }
 
 #[cfg(test)]

@@ -122,6 +122,37 @@ fn written(guid: &[u8; 16]) -> String {
     )
 }
 
+/// What hangs on the machine's USB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usb {
+    /// There is none.
+    Nothing,
+    /// No disk or stick.
+    NoDisk,
+    /// A disk or stick, which the kernel may not have looked into yet.
+    Disk,
+}
+
+/// What hangs on the machine's USB now.
+#[must_use]
+pub fn usb() -> Usb {
+    usb_of(Path::new("/sys/bus/usb/devices"))
+}
+
+fn usb_of(devices: &Path) -> Usb {
+    // Source: USB's assigned class codes, mass storage.
+    const STORAGE: &str = "08";
+    let mut found = Usb::Nothing;
+    for entry in fs::read_dir(devices).into_iter().flatten().flatten() {
+        found = if found == Usb::Nothing { Usb::NoDisk } else { found };
+        let class = fs::read_to_string(entry.path().join("bInterfaceClass")).unwrap_or_default();
+        if class.trim() == STORAGE {
+            return Usb::Disk;
+        }
+    }
+    found
+}
+
 /// The partition with a name on the disk that the box was started from.
 #[must_use]
 pub fn on_own_disk<'p>(partitions: &'p [Partition], loaded_from: &str, name: &str) -> Option<&'p Partition> {
@@ -166,6 +197,20 @@ mod tests {
             assert_eq!(unique_number(&file, block, u64::MAX), None);
         }
         fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_stick_on_the_usb_is_known_before_it_can_be_read() {
+        let place = std::env::temp_dir().join(format!("vbimg-usb-{}", std::process::id()));
+        assert_eq!(usb_of(&place), Usb::Nothing);
+        fs::create_dir_all(place.join("usb1")).unwrap();
+        assert_eq!(usb_of(&place), Usb::NoDisk);
+        for (name, class, is) in [("1-1:1.0", "03\n", Usb::NoDisk), ("1-2:1.0", "08\n", Usb::Disk)] {
+            fs::create_dir_all(place.join(name)).unwrap();
+            fs::write(place.join(name).join("bInterfaceClass"), class).unwrap();
+            assert_eq!(usb_of(&place), is);
+        }
+        fs::remove_dir_all(place).unwrap();
     }
 
     #[test]

@@ -43,9 +43,9 @@ fn table(device: &mut File, block: u64, name: &str) -> Result<u64, Failure> {
     if gpt.iter().any(|(_, entry)| entry.is_used() && entry.starting_lba > first) {
         return Err(Failure(format!("{name} is not the last partition of the disk")));
     }
-    let blocks_of_alignment = (ALIGNMENT / block.max(1)).max(1);
-    let whole = last_usable.saturating_add(1) / blocks_of_alignment;
-    let end = whole.saturating_mul(blocks_of_alignment).saturating_sub(1);
+    let aligned = ALIGNMENT.checked_div(block).unwrap_or(1).max(1);
+    let behind = last_usable.saturating_add(1);
+    let end = behind.saturating_sub(behind.checked_rem(aligned).unwrap_or(0)).saturating_sub(1);
     let grown = end.saturating_sub(last).saturating_mul(block);
     if grown < LEAST {
         return Ok(0);
