@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount, mount_remount};
 
 use crate::{At, Failure};
@@ -63,7 +65,7 @@ pub fn data_in_memory() -> Result<(), Failure> {
 /// # Errors
 /// It is no FAT file system.
 pub fn esp(device: &Path, place: &Path) -> Result<(), Failure> {
-    fat(device, place, MountFlags::RDONLY)
+    fat(device, place, MountFlags::RDONLY).at(&device.display().to_string())
 }
 
 /// Mounts an EFI system partition to write to it; every write goes through at once.
@@ -71,20 +73,30 @@ pub fn esp(device: &Path, place: &Path) -> Result<(), Failure> {
 /// # Errors
 /// It is no FAT file system.
 pub fn esp_to_write(device: &Path, place: &Path) -> Result<(), Failure> {
-    fat(device, place, MountFlags::SYNCHRONOUS)
+    fat(device, place, MountFlags::SYNCHRONOUS).at(&device.display().to_string())
 }
 
-/// Mounts a slot that does not run, for the updater.
+/// Mounts a slot that does not run, for the updater. PID 1 looks at one of them every few seconds for its latch, and a file
+/// system is not mounted to be read and to be written at once: this waits for its turn.
 ///
 /// # Errors
 /// It is no FAT file system.
 pub fn slot(device: &Path, place: &Path, flags: MountFlags) -> Result<(), Failure> {
-    fat(device, place, flags)
+    let begun = Instant::now();
+    loop {
+        match fat(device, place, flags) {
+            Err(Errno::BUSY) if begun.elapsed() < TURN => std::thread::sleep(Duration::from_millis(20)),
+            mounted => return mounted.at(&device.display().to_string()),
+        }
+    }
 }
 
-fn fat(device: &Path, place: &Path, flags: MountFlags) -> Result<(), Failure> {
-    fs::create_dir_all(place).at(&place.display().to_string())?;
-    mount(device, place, "vfat", BARE.union(flags), c"umask=0077").at(&device.display().to_string())
+/// How long the updater waits for its turn at a slot.
+pub const TURN: Duration = Duration::from_secs(20);
+
+fn fat(device: &Path, place: &Path, flags: MountFlags) -> rustix::io::Result<()> {
+    fs::create_dir_all(place).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    mount(device, place, "vfat", BARE.union(flags), c"umask=0077")
 }
 
 /// Mounts an EFI system partition for as long as `work` takes, at a place of its own.

@@ -2,9 +2,10 @@
 //! what it is. Other files on it are a person's: they stay.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use fatfs::{FatType, FormatVolumeOptions, format_volume};
 use rustix::fs::OFlags;
@@ -123,12 +124,27 @@ fn format(device: &Path) -> Result<(), Failure> {
     let what = format!("format {}", device.display());
     let options =
         FormatVolumeOptions::new().fat_type(FatType::Fat32).bytes_per_cluster(512).volume_label(*b"VAMBRACE   ");
-    let mut file = File::options().read(true).write(true).open(device).at(&what)?;
+    let mut file = alone(device).at(&what)?;
     // In memory blocks are gathered; without it each entry of the table would be a write of its own.
     let mut gathered = Gathered::new(&mut file).at(&what)?;
     format_volume(&mut gathered, options).at(&what)?;
     gathered.write_out().at(&what)?;
     file.sync_all().at(&what)
+}
+
+/// Opens a partition that nobody has mounted, and that nobody can mount while it is open.
+fn alone(device: &Path) -> std::io::Result<File> {
+    let begun = Instant::now();
+    // Of a device, without "create", this is what mounts exclude each other by. Source: open(2).
+    let flags = OFlags::EXCL.bits().cast_signed();
+    loop {
+        match File::options().read(true).write(true).custom_flags(flags).open(device) {
+            Err(error) if error.kind() == ErrorKind::ResourceBusy && begun.elapsed() < mounts::TURN => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// The beginning of a disk in memory, as long as what is written to it.
