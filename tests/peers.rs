@@ -27,10 +27,10 @@ fn the_smallest_round_measures_every_way_and_leaves_nothing_behind() {
     };
     let report = run(&["--loads", "round-trip,paced,k16,stream,flood,churn"]);
 
-    // nftables, `adaptive` and Suricata are not everywhere.
+    // nftables and Suricata are not everywhere.
     let kernel: &[&str] = &["wire", "kernel bridge", "nftables bridge"];
-    let (kernel, ours) =
-        (&kernel[..if support::is_installed("nft") { 3 } else { 2 }], ["vambrace, busy", "vambrace, blocking"]);
+    let kernel = &kernel[..if support::is_installed("nft") { 3 } else { 2 }];
+    let ours = ["vambrace, busy", "vambrace, adaptive", "vambrace, blocking"];
     for way in kernel.iter().copied().chain(["AF_PACKET, no judgement"]).chain(ours) {
         for (load, columns) in [
             (Load::RoundTrip, &["p50", "p99", "p99.9", "max"][..]),

@@ -112,10 +112,9 @@ impl Orders {
         Begun { standing, own, pack, version }: Begun,
         (shared, pulse): (Arc<WorkerShared>, Arc<Pulse>),
         (frames, captures): (Arc<Frames>, Arc<Captures>),
-        records: Arc<RecordCounters>,
+        (records, write): (Arc<RecordCounters>, impl FnMut(&Standing) -> std::io::Result<()> + Send + 'static),
         ports: [String; 2],
         names: Arc<Names>,
-        write: impl FnMut(&Standing) -> std::io::Result<()> + Send + 'static,
     ) -> std::io::Result<Arc<Self>> {
         if let Some(trouble) = &pack.trouble {
             tracing::error!("{trouble}");

@@ -49,13 +49,12 @@ impl Setting {
             Begun { standing, own, pack, version: None },
             (Arc::new(WorkerShared::new(rules)), Arc::new(Pulse::create().unwrap())),
             (Arc::new(Frames::new()), Captures::new(Arc::clone(&names))),
-            Arc::default(),
-            ["a".to_owned(), "b".to_owned()],
-            names,
-            move |standing| {
+            (Arc::default(), move |standing: &Standing| {
                 let _slow = slow.lock().unwrap();
                 standing.store(&folder)
-            },
+            }),
+            ["a".to_owned(), "b".to_owned()],
+            names,
         )
         .unwrap();
         Self { orders, directory, disk }

@@ -61,6 +61,7 @@ fn of_stream(toward: Toward, stream: &Stream, wall_ns: u64) -> Option<StreamStat
         late: late(&stream.late, false),
         followed: stream.followed,
         pauses: stream.pauses,
+        silences: stream.silences,
     })
 }
 

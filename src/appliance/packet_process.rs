@@ -203,10 +203,9 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
         Begun { standing, own, pack, version },
         (Arc::clone(&shared), Arc::clone(&pulse)),
         (frames, captures),
-        recorder.counters(),
+        (recorder.counters(), move |standing: &Standing| standing.store(&directory)),
         port_names,
         names,
-        move |standing| standing.store(&directory),
     )
     .map_err(|error| memory("thread that writes orders", error))?;
     let server = crate::control::Server::start(&config.control.socket, orders.clone())

@@ -503,6 +503,9 @@ pub struct StreamStatus {
     pub followed: u64,
     /// Silences of more than a second that the sender chose.
     pub pauses: u64,
+    /// Silences that were told of while they lasted.
+    #[serde(default)]
+    pub silences: u64,
 }
 
 /// A distribution of times, in microseconds.

@@ -486,6 +486,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_ring_has_the_frames_that_were_asked_for_up_to_64_mib() {
+        for (mtu, frames, slots, bytes) in [
+            (1500, 2048, 2048, 4 << 20),
+            (1500, 256, 256, 512 << 10),
+            (1500, 65_536, 32_768, 64 << 20),
+            (9000, 2048, 2048, 32 << 20),
+            (200_000, 256, 256, 64 << 20),
+        ] {
+            let shape = Geometry::for_frames(mtu, frames).check().unwrap();
+            assert_eq!((shape.slots(), shape.bytes()), (slots, bytes), "{frames} frames of {mtu}");
+        }
+        assert_eq!(Geometry::for_frames(1500, 2048), Geometry::for_mtu(1500), "the default is what was measured");
+    }
+
+    #[test]
     fn geometry_fits_frames_and_kernel() {
         let normal = Geometry::for_mtu(1500);
         assert_eq!((normal.block_bytes, normal.blocks, normal.frame_bytes), (256 << 10, 16, 2048));

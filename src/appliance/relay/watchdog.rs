@@ -30,7 +30,7 @@ impl Watchdog {
         let file = match &mut self.file {
             Some(file) => file,
             // Not created: what is not there is no timer.
-            none => none.insert(OpenOptions::new().write(true).append(true).open(&self.device)?),
+            none => none.insert(OpenOptions::new().append(true).open(&self.device)?),
         };
         // Any byte feeds it but `V`, behind which a closed timer stands still instead of running out.
         file.write_all(b"\0")

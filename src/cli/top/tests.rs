@@ -36,6 +36,7 @@ fn status(seconds: u64) -> Status {
         late: [("robot".to_owned(), 2)].into(),
         followed: 0,
         pauses: 0,
+        silences: 0,
     };
     let conversation = |client: &str, name: &str, service: &str, bytes, refused| ConversationStatus {
         client: client.into(),
