@@ -38,9 +38,8 @@ impl Said {
                 }
             }
         }
-        let only_one = |which: usize, place: &usize| {
-            counts.get(&said(which, *place)).is_none_or(|counts| counts.iter().any(|count| *count == 0))
-        };
+        let only_one =
+            |which: usize, place: &usize| counts.get(&said(which, *place)).is_none_or(|counts| counts.contains(&0));
         let of = |which: usize, wanted: bool| -> Vec<usize> {
             let own = places.get(which).into_iter().flatten();
             own.copied().filter(|place| only_one(which, place) == wanted).collect()
