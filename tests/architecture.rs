@@ -64,7 +64,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("learn", &["command", "event", "policy"]),
     ("export", &["command", "event"]),
     ("record", &["command", "event"]),
-    ("patches", &["document", "policy", "robot"]),
+    ("patches", &["command", "document", "event", "policy", "robot"]),
     ("policy", &["command", "document", "event", "robot"]),
     ("inspect", &["command", "event", "robot"]),
     ("robot", &["command", "event"]),

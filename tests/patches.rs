@@ -205,7 +205,7 @@ fn issued(name: &str) -> (Bench, String) {
     let (code, key, complaint) = bench.told("patches keygen issuer.key");
     assert_eq!(code, 0, "{complaint}");
     let text = bench.told("patches show").1;
-    bench.write("pack.toml", text.replace("version = 2026112901", "version = 2027010101"));
+    bench.write("pack.toml", text.replace("version = 2026113001", "version = 2027010101"));
     let (code, _, complaint) = bench.told("patches sign pack.toml --key issuer.key");
     assert_eq!(code, 0, "{complaint}");
     let key = key.trim().to_owned();
@@ -239,7 +239,7 @@ fn a_pack_from_a_file_is_taken_from_its_issuer_alone() {
     refused("pack.toml: the signature is not that of key");
     bench.write("pack.toml", whole.replace("version = 2027010101", "version = 2026010101"));
     let (code, _, complaint) = bench.told("patches sign pack.toml --key issuer.key");
-    assert!(code == 2 && complaint.contains("is older than 2026112901"), "nobody signs an older one: {complaint}");
+    assert!(code == 2 && complaint.contains("is older than 2026113001"), "nobody signs an older one: {complaint}");
     bench.write("pack.toml", whole.replace("because = \"USB", "becuase = \"USB"));
     let (code, _, complaint) = bench.told("patches sign pack.toml --key issuer.key");
     assert!(code == 2 && complaint.contains("unknown key `becuase`"), "{complaint}");
@@ -307,7 +307,11 @@ fn the_version_on_the_wire_chooses_anew_without_a_restart() {
     assert!(!reaches(&cell, 6666), "an unknown version may be any");
     assert_eq!(entry("RVD-1406")["state"], "protected");
     let own = |event: &Value| event["dest_port"] == 6666;
-    cell.vambrace.waits_for("the patch that refused it", own, |event| event["alert"]["context"]["rule"] == "RVD-1406");
+    let refused = cell
+        .vambrace
+        .waits_for("the patch that refused it", own, |event| event["alert"]["context"]["rule"] == "RVD-1406");
+    assert_eq!(refused["alert"]["context"]["patch"], serde_json::json!(["RVD-1406"]), "{refused}");
+    assert_eq!(refused["alert"]["metadata"]["rvd"], serde_json::json!(["RVD-1406", "RVD-1407"]), "{refused}");
 
     let mut stream = cell.honest(30_004);
     stream.write_all(&[0, 5, b'V', 0, 2]).unwrap();
@@ -328,7 +332,7 @@ fn the_version_on_the_wire_chooses_anew_without_a_restart() {
     let tested = cell.vambrace.waits_for("the self-test", notices("patch_test"), |_| true);
     assert!(tested["notice"]["protected"].as_u64().is_some_and(|count| count > 0), "{tested}");
     let status = String::from_utf8(cell.vambrace.ask(&["status"]).stdout).unwrap();
-    assert!(status.contains("patches    pack 2026112901 (the built-in pack): "), "{status}");
+    assert!(status.contains("patches    pack 2026113001 (the built-in pack): "), "{status}");
 }
 
 #[test]

@@ -588,6 +588,56 @@ fn ten_thousand_clients_keep_their_rules_apart() {
     }
 }
 
+/// What it is about stays told exactly, however many rules are the same in both.
+#[test]
+fn one_change_among_ten_thousand_rules_is_told_and_nothing_else() {
+    let text = ten_thousand();
+    let wider = text.replacen("address = 792\nvalue = \"0..=7\"", "address = 792\nvalue = \"0..=9\"", 1);
+    let gone = text.replacen("id = \"r5000\"", "id = \"other\"", 1).replacen("address = 30000", "address = 30001", 1);
+    let assets = [Asset { name: "arm".into(), address: ROBOT, is_robot: true }];
+    let told = |before: &str, after: &str| {
+        let found = vambrace::policy::compare(&compile(before).unwrap(), &compile(after).unwrap(), &assets, 0);
+        assert_eq!(found.limits, [] as [String; 0]);
+        found.differences.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&text, &text), [] as [&str; 0]);
+    assert_eq!(
+        told(&text, &wider),
+        ["+ 10.0.1.2 may now send modbus: write_single_register, unit 1, writes register 792 = 8"]
+    );
+    let (gained, lost) = ("writes register 30001 = 0", "writes register 30000 = 0");
+    assert_eq!(
+        told(&text, &gone),
+        [
+            format!("+ 10.0.1.2 may now send modbus: write_single_register, unit 1, {gained}"),
+            format!("- 10.0.1.2 may no longer send modbus: write_single_register, unit 1, {lost}"),
+        ]
+    );
+    // What an unchanged rule allows as well is no difference, whichever of ten thousand it is.
+    let twice = format!(
+        "{text}[[allow]]\nid = \"again\"\nfrom = \"10.0.1.2\"\nservice = \"modbus\"\nfunction = [6]\nunit = 1\naddress = 6000\nvalue = 5\n"
+    );
+    assert_eq!(told(&text, &twice), [] as [&str; 0]);
+    let denied = format!(
+        "{text}[[deny]]\nid = \"not\"\nfrom = \"10.0.1.2\"\nservice = \"modbus\"\naddress = \"6000..=6006\"\nvalue = 5\n"
+    );
+    let lost = told(&text, &denied);
+    assert!(lost.len() == 1 && lost[0].contains("6000 = 5") && lost[0].contains("6006 = 5"), "{lost:?}");
+}
+
+/// A question about all registers of thousands of rules is answered wholly.
+#[test]
+fn a_question_about_thousands_of_rules_names_each() {
+    let text = first(2_000);
+    let policy = compile(&text).unwrap();
+    let wanted = vambrace::policy::Wanted { service: Some("modbus".into()), ..Default::default() };
+    let assets = [Asset { name: "arm".into(), address: ROBOT, is_robot: true }];
+    let question = vambrace::policy::Question::read(&wanted, &assets).unwrap();
+    let answer = policy.answer(&text, &assets, &question, 0);
+    assert_eq!(answer.limits, [] as [String; 0]);
+    assert_eq!(answer.peers.iter().map(|peer| peer.grants.len()).collect::<Vec<_>>(), [2_000]);
+}
+
 /// The shortest of some rounds: what other work on the machine adds is not counted.
 fn shortest(mut round: impl FnMut()) -> f64 {
     let time = |round: &mut dyn FnMut()| {
@@ -640,6 +690,13 @@ fn how_long_it_takes() {
     let start = std::time::Instant::now();
     let policy = compile(&text).unwrap();
     println!("compile 10,000 rules: {:?}", start.elapsed());
+    let assets = [Asset { name: "arm".into(), address: ROBOT, is_robot: true }];
+    let changed = compile(&text.replacen("\"0..=7\"", "\"0..=9\"", 1)).unwrap();
+    for (name, before) in [("one of 10,000 rules changed", &policy), ("10,000 rules against none", &Policy::empty(1))] {
+        let start = std::time::Instant::now();
+        let found = vambrace::policy::compare(before, &changed, &assets, 0);
+        println!("diff, {name}: {:?}, {} told, limits {:?}", start.elapsed(), found.differences.len(), found.limits);
+    }
     let ten = compile(&text.split("[[allow]]").take(11).collect::<Vec<_>>().join("[[allow]]")).unwrap();
     let (state, inputs, mut rates) = (State::default(), Inputs::new(), Rates::new());
     for (name, policy) in [("10 rules", &ten), ("10,000 rules", &policy)] {

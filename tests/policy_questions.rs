@@ -305,8 +305,9 @@ proptest! {
 
     #[test]
     fn dashboard_differences_are_those_that_trying_all_finds(
-        before in rules("dashboard", dashboard_keys(), 4), after in rules("dashboard", dashboard_keys(), 4),
+        before in rules("dashboard", dashboard_keys(), 4), after in rules("dashboard", dashboard_keys(), 4), same in any::<bool>(),
     ) {
+        let after = if same && !before.is_empty() { [&before[1..], &after[..after.len().min(1)]].concat() } else { after };
         let (old, new) = (compile(&before.concat()), compile(&after.concat()));
         let told = told(&old, &new);
         let arguments = ["", " /a.urp", " /b.urp", " /c.urp", " hello", " world", " system", " none"];

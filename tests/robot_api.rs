@@ -189,6 +189,17 @@ fn what_was_seen_is_learned_as_the_dashboard_would_have_been() {
 }
 
 #[test]
+fn the_policy_to_begin_with_reads_and_moves_nothing() {
+    let text = vambrace::policy::template(vambrace::policy::Controller::PolyscopeX, "robot", &["plc".to_owned()]);
+    let mut cell = Cell::connected(api(Mode::Enforce, &text), GOOD, 1, PORT, Some(server()));
+    for request in [get("/robotstate/v1/robotmode"), program("play"), state("POWER_ON"), load("pick.urpx")] {
+        cell.client_mut().send(&request);
+        cell.run_for(SECOND_NS / 10);
+    }
+    assert_eq!(cell.server().received(), get("/robotstate/v1/robotmode"), "{text}");
+}
+
+#[test]
 fn lockdown_holds_for_it() {
     let mut cell = Cell::connected(api(Mode::Lockdown, POLICY), GOOD, 1, PORT, Some(server()));
     for request in [program("play"), state("POWER_OFF"), get("/robotstate/v1/robotmode"), state("POWER_ON")] {

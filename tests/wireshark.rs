@@ -190,6 +190,75 @@ fn the_readme_lists_every_field() {
 }
 
 /// Commands of the table are known to Wireshark with their class.
+/// Two robots on one computer have two sets of ports; which socket a port is stands in the preferences.
+#[test]
+fn external_control_is_read_on_the_ports_of_the_preferences() {
+    if !has_tool("external_control_is_read_on_the_ports_of_the_preferences", "tshark") {
+        return;
+    }
+    for (port, other, preference) in [
+        (50_001, 50_011, "urext.reverse_ports:50011"),
+        (50_003, 50_013, "urext.trajectory_ports:50003, 50012-50014"),
+        (50_004, 50_024, "urext.command_ports:50024"),
+    ] {
+        let own: Vec<Talk> = talks::all().into_iter().filter(|talk| talk.listener.port() == port).collect();
+        let mut moved = own.clone();
+        moved.iter_mut().for_each(|talk| talk.listener.set_port(other));
+        let read = |name: String, talks: &[Talk], preferences: &[&str]| {
+            let capture = Scratch::new(&name);
+            talk::write(&capture.0, talks);
+            let fields = [
+                "urext.socket",
+                "urext.mode",
+                "urext.target",
+                "urext.point.target",
+                "urext.function",
+                "urext.argument",
+            ];
+            let mut arguments = vec!["-Y", "urext", "-T", "fields"];
+            arguments.extend(fields.iter().flat_map(|field| ["-e", field]));
+            arguments.extend(preferences);
+            tshark::run(&capture.0, &arguments)
+        };
+        let expected = read(format!("port-{port}"), &own, &[]);
+        assert!(expected.lines().count() > 3, "{expected}");
+        assert_eq!(read(format!("port-{other}"), &moved, &["-o", preference]), expected, "{preference}");
+        assert_eq!(read(format!("port-{other}-unknown"), &moved, &[]), "", "no preference, no guess");
+    }
+}
+
+/// What the Robot API of PolyScope X says is read by Wireshark's own dissectors.
+#[test]
+fn the_robot_api_is_read_by_wireshark_itself() {
+    if !has_tool("the_robot_api_is_read_by_wireshark_itself", "tshark") {
+        return;
+    }
+    let capture = Scratch::new("robot-api");
+    let mut talk = Talk::on(80, 40_100);
+    let body = "{\"action\":\"POWER_ON\"}";
+    talk.ask(format!(
+        "PUT /universal-robots/robot-api/robotstate/v1/state HTTP/1.1\r\nHost: robot\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+    talk.answer("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    talk::write(&capture.0, &[talk]);
+    let fields = [
+        "-Y",
+        "http.request",
+        "-T",
+        "fields",
+        "-e",
+        "http.request.method",
+        "-e",
+        "http.request.uri",
+        "-e",
+        "json.value.string",
+    ];
+    let told = tshark::run(&capture.0, &fields);
+    assert_eq!(told.trim(), "PUT\t/universal-robots/robot-api/robotstate/v1/state\tPOWER_ON");
+}
+
 #[test]
 fn every_dashboard_command_is_known() {
     if !has_tool("every_dashboard_command_is_known", "tshark") {

@@ -8,7 +8,9 @@
 local shared = dofile(__DIR__ .. package.config:sub(1, 1) .. "ur_shared.lua")
 
 local REVERSE, TRAJECTORY, COMMAND = 50001, 50003, 50004
-local PORTS = { [REVERSE] = "reverse", [TRAJECTORY] = "trajectory", [COMMAND] = "command" }
+local SOCKETS = { reverse = REVERSE, trajectory = TRAJECTORY, command = COMMAND }
+-- The socket of each port: those of the library, or as the preferences say. Two robots on one computer have two sets.
+local PORTS = {}
 -- Integers a record, and the fewest that can be read as what the socket says.
 local USUAL = { reverse = 8, trajectory = 21, command = 28 }
 local LEAST = { reverse = 8, trajectory = 21, command = 1 }
@@ -103,6 +105,8 @@ urext.experts = shared.list(e)
 
 for _, name in ipairs({ "reverse", "trajectory", "command" }) do
   urext.prefs[name] = Pref.uint("Integers a record, " .. name, USUAL[name], "1 to " .. MOST_INTEGERS)
+  local ports = name .. "_ports"
+  urext.prefs[ports] = Pref.string("Ports, " .. name, tostring(SOCKETS[name]), "Such as 50001, 50011-50013")
 end
 
 local function six(tvb, at, field, tree)
@@ -226,6 +230,22 @@ function urext.dissector(tvb, pinfo, root)
 end
 
 local tcp_ports = DissectorTable.get("tcp.port")
-for port in pairs(PORTS) do
-  tcp_ports:add(port, urext)
+
+-- Takes the ports of the preferences; text that names none is passed over.
+local function listen()
+  for port in pairs(PORTS) do
+    tcp_ports:remove(port, urext)
+    PORTS[port] = nil
+  end
+  for name in pairs(SOCKETS) do
+    for first, last in urext.prefs[name .. "_ports"]:gmatch("(%d+)%s*%-?%s*(%d*)") do
+      first, last = tonumber(first), tonumber(last) or tonumber(first)
+      for port = math.max(first, 1), math.min(last, 65535) do
+        PORTS[port] = name
+        tcp_ports:add(port, urext)
+      end
+    end
+  end
 end
+listen()
+urext.prefs_changed = listen

@@ -215,6 +215,7 @@ impl Orders {
         let version = self.patches.version();
         let policy = Arc::new(self.patches.tighten(own, version, generation, plan::now()));
         self.names.set_rules(generation, policy.rule_ids().map(str::to_owned).collect());
+        self.names.set_attacks(generation, self.patches.loaded().known_attacks(version));
         self.put(self.rules().mode, policy);
         let _ = self.shared.notices.push(self.patches.notice(generation));
         self.test_patches(version);

@@ -145,6 +145,7 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let names = Arc::new(Names::new(host.clone(), config.assets.iter().map(|asset| (asset.ip, asset.name.clone()))));
     names.set_rules(rules.policy.generation(), rules.policy.rule_ids().map(str::to_owned).collect());
+    names.set_attacks(rules.policy.generation(), pack.known_attacks(version));
     let queue = Arc::new(Queue::new(QUEUE.0, QUEUE.1));
     let shared = Arc::new(WorkerShared::new(Arc::clone(&rules)));
     let alarm_ns = u64::from(config.guard.late_ms).saturating_mul(1_000_000);

@@ -14,7 +14,7 @@ use crate::engine::offline::{self, Sink, Survey};
 use crate::engine::{Checksums, Device, Fate, Mode, Rules};
 use crate::event::{Event, Reason, Record, Render, Settled};
 use crate::export::eve::EveRender;
-use crate::export::{Names, Summary};
+use crate::export::{KnownAttack, Names, Summary};
 use crate::policy::{Asset, Moment, Policy};
 use crate::record::{Settler, Settling};
 
@@ -145,6 +145,11 @@ impl Scene {
         })
     }
 
+    /// What the virtual patches beside the policy call known attacks.
+    pub(super) fn known_attacks(&self) -> Vec<KnownAttack> {
+        self.pack.as_ref().map(|pack| pack.known_attacks(None)).unwrap_or_default()
+    }
+
     /// The rules of an offline run.
     pub(super) fn rules(&self, mode: Mode, policy: Policy) -> Arc<Rules> {
         let device = |asset: &Asset| Device {
@@ -193,7 +198,7 @@ pub(super) fn run(context: &Context, args: &ReplayArgs) -> Exit {
         .filter_map(|path| path.metadata().ok())
         .fold(0_u64, |sum, meta| sum.saturating_add(meta.len()));
     let by_default = if context.json { Format::Eve } else { Format::Text };
-    let mut printer = Printer::new(args.format.unwrap_or(by_default), bytes, &rules);
+    let mut printer = Printer::new(args.format.unwrap_or(by_default), bytes, &rules, scene.known_attacks());
     let outcome = offline::run(&captures, &rules, (), &mut printer);
     printer.finish();
     match outcome {
@@ -233,12 +238,13 @@ struct Printer {
 }
 
 impl Printer {
-    fn new(format: Format, bytes: u64, rules: &Rules) -> Self {
+    fn new(format: Format, bytes: u64, rules: &Rules, attacks: Vec<KnownAttack>) -> Self {
         let bar = super::progress(bytes);
         // A name that only repeats the address says nothing.
         let devices = rules.devices.iter().filter(|device| device.name.parse::<IpAddr>().is_err());
         let names = Names::new("replay", devices.map(|device| (device.address, device.name.clone())));
         names.set_rules(rules.policy.generation(), rules.policy.rule_ids().map(str::to_owned).collect());
+        names.set_attacks(rules.policy.generation(), attacks);
         let render = EveRender { names: Arc::new(names), capture: true };
         let settler = Settler::new(Settling::one_by_one());
         Self { format, render, settler, bar, line: String::new(), summary: Summary::default() }

@@ -110,6 +110,12 @@ fn labelled(pairs: &mut Pairs, line: &Value, ours: &Value) {
             pairs.value(key, value);
         }
     }
+    let attacks: Vec<&str> =
+        ours["patch"].as_array().map(|ids| ids.iter().filter_map(Value::as_str).collect()).unwrap_or_default();
+    if !attacks.is_empty() {
+        pairs.put("flexString1Label", "knownAttack");
+        pairs.put("flexString1", &attacks.join(", "));
+    }
     let repeats = [&ours["repeats"]["count"], &line["repeats"]["count"], &ours["repeats"]];
     let repeats = repeats.into_iter().find_map(Value::as_u64).filter(|count| *count > 1);
     if let Some(count) = repeats {

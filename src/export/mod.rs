@@ -18,7 +18,7 @@ pub mod zeek;
 pub use attack::{Technique, technique};
 pub use cef::{cef, severity as cef_severity};
 pub use community::community_id;
-pub use names::Names;
+pub use names::{KnownAttack, Names};
 pub use registers::register_words;
 pub use sentence::sentence;
 pub use sid::signature_id;

@@ -2,7 +2,8 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{PoisonError, RwLock};
 
-use crate::event::{RuleId, Verdict};
+use crate::command::Service;
+use crate::event::{Reason, RuleId, Verdict};
 
 /// Policies whose rule names are remembered: records settle seconds after their verdict, and a policy is not applied
 /// several times in that.
@@ -16,13 +17,32 @@ pub struct Names {
     host: String,
     assets: HashMap<IpAddr, String>,
     rules: RwLock<VecDeque<(u32, Vec<String>)>>,
+    attacks: RwLock<VecDeque<(u32, Vec<KnownAttack>)>>,
+}
+
+/// A known attack, as records name it where it was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownAttack {
+    /// Id of the virtual patch; refusals by its own rules carry it as rule.
+    pub id: String,
+    /// CVE ids.
+    pub cve: Vec<String>,
+    /// Numbers in the Robot Vulnerability Database.
+    pub rvd: Vec<u32>,
+    /// How refusals by the reader look: service (none = whichever) and reason.
+    pub signs: Vec<(Option<Service>, Reason)>,
 }
 
 impl Names {
     /// Names of the appliance `host` and of assets by address.
     #[must_use]
     pub fn new(host: impl Into<String>, assets: impl IntoIterator<Item = (IpAddr, String)>) -> Self {
-        Self { host: host.into(), assets: assets.into_iter().collect(), rules: RwLock::default() }
+        Self {
+            host: host.into(),
+            assets: assets.into_iter().collect(),
+            rules: RwLock::default(),
+            attacks: RwLock::default(),
+        }
     }
 
     /// Tells the ids of a policy's rules, in the order of the policy file: the first is [`RuleId`] 1.
@@ -33,6 +53,34 @@ impl Names {
             rules.pop_front();
         }
         rules.push_back((generation, ids));
+    }
+
+    /// Tells the known attacks that a policy is in force beside.
+    pub fn set_attacks(&self, generation: u32, attacks: Vec<KnownAttack>) {
+        let mut known = self.attacks.write().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|(other, _)| *other != generation);
+        if known.len() >= GENERATIONS {
+            known.pop_front();
+        }
+        known.push_back((generation, attacks));
+    }
+
+    /// The known attacks that a refusal looks like: by the rule that refused, or as the reader refuses them.
+    #[must_use]
+    pub fn attacks(&self, verdict: &Verdict, service: Option<Service>) -> Vec<KnownAttack> {
+        if verdict.is_allowed() {
+            return Vec::new();
+        }
+        let rule = self.rule(verdict).filter(|_| verdict.reason == Reason::DeniedByRule);
+        let known = self.attacks.read().unwrap_or_else(PoisonError::into_inner);
+        let own = known.iter().find(|(generation, _)| *generation == verdict.generation);
+        let looks_so = |attack: &&KnownAttack| {
+            let sign = |(of, reason): &(Option<Service>, Reason)| {
+                *reason == verdict.reason && of.is_none_or(|of| Some(of) == service)
+            };
+            rule.as_ref() == Some(&attack.id) || attack.signs.iter().any(sign)
+        };
+        own.into_iter().flat_map(|(_, attacks)| attacks).filter(looks_so).cloned().collect()
     }
 
     /// The appliance.

@@ -202,6 +202,61 @@ fn a_refusal_is_an_alert_with_everything_in_its_context() {
 }
 
 #[test]
+fn a_refusal_names_the_known_attack_that_it_looks_like() {
+    let attack = |id: &str, signs: &[(Option<Service>, Reason)]| KnownAttack {
+        id: id.to_owned(),
+        cve: id.starts_with("CVE").then(|| id.to_owned()).into_iter().collect(),
+        rvd: vec![7],
+        signs: signs.to_vec(),
+    };
+    let told = |event: &Event, generation: u32| -> Value {
+        let names = names();
+        let shell = attack("CVE-2026-8153", &[(Some(Service::Dashboard), Reason::ShellMetacharacter)]);
+        let link = attack("RVD-15", &[(None, Reason::Fragment)]);
+        names.set_attacks(generation, vec![shell, link, attack("plc-registers", &[])]);
+        let mut out = String::new();
+        render(
+            event,
+            &Context { names: &names, answer: None, repeats: None, unit_hash: None, capture: false },
+            &mut out,
+        );
+        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"))
+    };
+    let detail = Detail::Dashboard { verb: "load", text: Text::new(b"load `id`") };
+    let line_of = |service, reason| {
+        command(
+            service,
+            Class::Unknown,
+            reason,
+            true,
+            if service == Service::Dashboard { detail } else { write_register(6, &[1]) },
+        )
+    };
+    let line = told(&line_of(Service::Dashboard, Reason::ShellMetacharacter), 3);
+    let expected = serde_json::json!(["CVE-2026-8153"]);
+    for place in [&line["alert"]["context"], &line["alert"]["metadata"]] {
+        assert_eq!((&place["patch"], &place["cve"]), (&expected, &expected), "{line}");
+        assert_eq!(place["rvd"], serde_json::json!(["RVD-7"]));
+    }
+    let cef = cef(&line).unwrap_or_default();
+    assert!(cef.contains("flexString1Label=knownAttack flexString1=CVE-2026-8153"), "{cef}");
+    // By another service, for another reason, beside another policy, or let pass: nothing.
+    for (event, generation) in [
+        (line_of(Service::Modbus, Reason::ShellMetacharacter), 3),
+        (line_of(Service::Dashboard, Reason::UnknownCommand), 3),
+        (line_of(Service::Dashboard, Reason::ShellMetacharacter), 4),
+        (line_of(Service::Dashboard, Reason::Allowed), 3),
+    ] {
+        assert!(!told(&event, generation).to_string().contains("\"patch\""));
+    }
+    // By the rule of a patch, and below commands.
+    let line = told(&line_of(Service::Modbus, Reason::DeniedByRule), 3);
+    assert_eq!(line["alert"]["context"]["patch"], serde_json::json!(["plc-registers"]));
+    assert!(told(&line_of(Service::Modbus, Reason::ValueNotAllowed), 3)["alert"]["context"].get("patch").is_none());
+    assert_eq!(told(&drop_frame(), 3)["alert"]["context"]["patch"], serde_json::json!(["RVD-15"]));
+}
+
+#[test]
 fn what_shadow_would_refuse_is_an_alert_that_was_let_through() {
     let detail = Detail::Dashboard { verb: "shutdown", text: Text::new(b"shutdown") };
     let event = command(Service::Dashboard, Class::Shutdown, Reason::NoRule, false, detail);

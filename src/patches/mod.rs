@@ -18,7 +18,9 @@ pub use signature::{PublicKey, SecretKey, SignatureError};
 pub use vector::{Carrier, Claim, Sender, Vector};
 pub use version::{Generation, Version};
 
+use crate::command::Service;
 use crate::document::Problems;
+use crate::event::Reason;
 use crate::policy::{Denials, Exemption, Policy, Tightening};
 use version::Range;
 
@@ -59,12 +61,23 @@ pub struct Patch {
     pub because: String,
     /// What stays open, where anything does.
     pub open: Option<String>,
+    /// Refusals that name it: how the reader's refusal of its attack looks, where nothing harmless is refused so.
+    pub signs: Vec<Sign>,
     /// What an attack says.
     pub vectors: Vec<Vector>,
     /// What must pass where a rule allows it.
     pub harmless: Vec<Vector>,
     affected: Vec<Range>,
     denials: Denials,
+}
+
+/// How a refusal by the reader looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sign {
+    /// Of which service; none = of whichever.
+    pub service: Option<Service>,
+    /// Why it was refused.
+    pub reason: Reason,
 }
 
 /// Whether an attack is contained.

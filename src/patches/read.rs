@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use super::vector::Vector;
 use super::version::Range;
-use super::{Contained, How, Pack, Patch};
+use super::{Contained, How, Pack, Patch, Sign};
+use crate::command::Service;
 use crate::document::{Problems, Source, Table, Value};
+use crate::event::Reason;
 use crate::policy::Denials;
 
 /// The format that this version reads.
@@ -31,7 +33,7 @@ pub(super) fn pack(name: &str, text: &str) -> Result<Pack, Problems> {
         }
     }
     let version = root
-        .require("version", "write version = a number that grows with every issue, such as 2026112901")
+        .require("version", "write version = a number that grows with every issue, such as 2026113001")
         .and_then(|value| value.integer(1..=u32::MAX.into()))
         .and_then(|version| u32::try_from(version).ok());
     let attack = root
@@ -75,6 +77,8 @@ fn patch(table: &Table<'_>, ids: &mut BTreeSet<String>) -> Option<Patch> {
     let contained_is = contained.as_ref().and_then(|value| value.choice(&Contained::NAMED));
     let how = table.take("how").map(|value| value.any_of()).unwrap_or_default();
     let how: Vec<How> = how.iter().filter_map(|item| item.choice(&How::NAMED)).collect();
+    let signs = table.take("signs").map(|value| value.any_of()).unwrap_or_default();
+    let signs: Vec<Sign> = signs.iter().filter_map(sign_set).flatten().collect();
     let denials = Denials::read(table, "deny");
     let read = |key| table.tables(key).iter().filter_map(Vector::read).collect::<Vec<_>>();
     let (vectors, harmless) = (read("vector"), read("harmless"));
@@ -90,6 +94,7 @@ fn patch(table: &Table<'_>, ids: &mut BTreeSet<String>) -> Option<Patch> {
         how,
         because: because?,
         open,
+        signs,
         vectors,
         harmless,
         affected,
@@ -121,6 +126,11 @@ fn agree(patch: &Patch, contained: &Value<'_>) {
         "and its deny rules don't agree",
         "name \"rule\" in `how` with [[patch.deny]]",
     );
+    check(
+        patch.signs.is_empty() == patch.how.contains(&How::Grammar),
+        "and its `signs` don't agree",
+        "say how refusals look of what \"grammar\" contains: signs = [{ service = \"modbus\", reason = \"malformed\" }]",
+    );
     check(patch.vectors.is_empty() != is_no, "and its vectors don't agree", "what is contained at all is tried");
     check(
         patch.open.is_none() && patch.contained == Contained::Partly,
@@ -128,6 +138,33 @@ fn agree(patch: &Patch, contained: &Value<'_>) {
         "write open = \"...\"",
     );
     check(patch.affected.is_empty() && !is_no, "is about no controller", "write the versions, or contained = \"no\"");
+}
+
+/// Services whose reader refuses for everybody.
+const READ: [(&str, Service); 4] = [
+    ("modbus", Service::Modbus),
+    ("rtde", Service::Rtde),
+    ("dashboard", Service::Dashboard),
+    ("urscript", Service::UrScript),
+];
+
+/// One item of `signs`: a service, or none for all, with its reasons.
+fn sign_set(item: &Value<'_>) -> Option<Vec<Sign>> {
+    let table = item.table()?;
+    let service = table.take("service").map(|value| value.choice(&READ));
+    let reasons = table.require("reason", "write reason = [\"malformed\"] or other names of reasons");
+    table.finish();
+    let named = |item: &Value<'_>| {
+        let text = item.string()?;
+        let reason = Reason::named(text).filter(|reason| !reason.is_of_policy());
+        if reason.is_none() {
+            let all = Reason::ALL.iter().filter(|reason| !reason.is_of_policy());
+            item.unknown_name(text, all.map(|reason| reason.name()));
+        }
+        reason
+    };
+    let service = service.map_or(Some(None), |service| service.map(Some))?;
+    Some(reasons?.any_of().iter().filter_map(named).map(|reason| Sign { service, reason }).collect())
 }
 
 fn id(value: &Value<'_>, ids: &mut BTreeSet<String>) -> Option<String> {

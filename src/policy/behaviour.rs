@@ -6,6 +6,7 @@ use std::fmt;
 use super::parts::{Part, Parts, QUESTIONS, TOO_MANY};
 use super::rule::{Asset, Body, Rate};
 use super::space::{Block, Cuts, DISSECTED, Moment, Peer, Peers, Sample, Space};
+use super::unlike::Said;
 use super::{Client, Policy};
 use crate::command::Service;
 
@@ -58,7 +59,7 @@ pub struct Comparison {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let peers = self.peers.join(", ");
+        let peers = some(&self.peers);
         let may = match (&self.effect, self.certain) {
             (Effect::Gained, true) => format!("+ {peers} may now send"),
             (Effect::Gained, false) => format!("+ {peers} may now send, if the text does it,"),
@@ -79,6 +80,17 @@ impl fmt::Display for Difference {
         }
         write!(f, ": {}", self.examples.join("; "))?;
         if self.when.is_empty() { Ok(()) } else { write!(f, " ({})", self.when) }
+    }
+}
+
+/// Most peers that people are shown of one difference.
+const SHOWN: usize = 12;
+
+fn some(peers: &[String]) -> String {
+    let shown = peers.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match peers.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        Some(more) => format!("{shown} and {more} more"),
+        None => shown,
     }
 }
 
@@ -103,11 +115,12 @@ impl Difference {
 struct Two<'p> {
     policies: [&'p Policy; 2],
     clients: [Client; 2],
-    parts: [Parts; 2],
+    parts: [Parts<'p>; 2],
     moments: Vec<Moment>,
 }
 
-/// What the rules of one policy say of each element of a block at one moment.
+/// What the rules of one policy say of each element of a block at one moment: those that take any of them.
+#[derive(Clone)]
 struct Says {
     /// Of each allow rule, the elements that it covers.
     covers: Vec<Vec<bool>>,
@@ -133,8 +146,9 @@ pub fn compare(before: &Policy, after: &Policy, assets: &[Asset], now_ns: u64) -
     let mut comparison = Comparison::default();
     let mut differences: Vec<Difference> = Vec::new();
     whole(before, after, &mut differences);
+    let said = Said::by([before, after]);
     for peer in Peers::of(&[before, after], assets, None) {
-        for mut difference in one_peer([before, after], &peer, now_ns, &mut comparison.limits) {
+        for mut difference in one_peer([before, after], &said, &peer, now_ns, &mut comparison.limits) {
             // The same for several peers is told once.
             let same = |other: &Difference| {
                 (&other.effect, &other.service, &other.what, &other.examples, &other.when, other.certain)
@@ -181,11 +195,17 @@ fn whole(before: &Policy, after: &Policy, differences: &mut Vec<Difference>) {
     }
 }
 
-fn one_peer(policies: [&Policy; 2], peer: &Peer, now_ns: u64, limits: &mut Vec<String>) -> Vec<Difference> {
+fn one_peer(
+    policies: [&Policy; 2],
+    said: &Said,
+    peer: &Peer,
+    now_ns: u64,
+    limits: &mut Vec<String>,
+) -> Vec<Difference> {
     let [before, after] = policies;
     let clients = [0, 1].map(|which: usize| peer.clients.get(which).copied().unwrap_or(Client::UNKNOWN));
     let [first, second] = clients;
-    let places = [before.places(first), after.places(second)];
+    let places = said.that_matter(policies, [before.places(first), after.places(second)]);
     let [old, new] = &places;
     let rules = || before.at(old).chain(after.at(new));
     let cuts = Cuts::of(rules());
@@ -204,18 +224,17 @@ fn one_peer(policies: [&Policy; 2], peer: &Peer, now_ns: u64, limits: &mut Vec<S
         }
     };
     space.limits.into_iter().chain(said).for_each(&mut limit);
-    let two = Two { policies, clients, parts: [Parts::of(before, old), Parts::of(after, new)], moments };
+    let parts = [Parts::of(before, first, old), Parts::of(after, second, new)];
+    let two = Two { policies, clients, parts, moments };
     let mut found: BTreeMap<(Effect, String, String, String, bool), Vec<String>> = BTreeMap::new();
     let mut questions = QUESTIONS;
     for block in &space.blocks {
-        let rules = two.parts.iter().map(|parts| parts.about(block).len()).fold(0, usize::saturating_add);
-        let asked = rules.saturating_mul(block.elements.len()).saturating_mul(two.moments.len());
-        questions = questions.saturating_sub(asked);
+        let complete = two.look_at(block, &mut questions, &mut found);
         if questions == 0 {
             limit(TOO_MANY.to_owned());
             break;
         }
-        if !two.look_at(block, &mut found) {
+        if !complete {
             limit(format!("{} {}: too many rules share commands of several things", block.service, block.what));
         }
     }
@@ -237,15 +256,18 @@ type Found = BTreeMap<(Effect, String, String, String, bool), Vec<String>>;
 
 impl Two<'_> {
     /// Finds what differs in a block; false where not all could be tried.
-    fn look_at(&self, block: &Block, found: &mut Found) -> bool {
-        let parts: [Vec<&Part>; 2] =
-            [0, 1].map(|which| self.parts.get(which).map(|parts| parts.about(block)).unwrap_or_default());
+    fn look_at(&self, block: &Block, questions: &mut usize, found: &mut Found) -> bool {
+        let [old, new] = [0, 1].map(|which| self.active(which, block, questions));
+        if *questions == 0 {
+            return false;
+        }
+        let parts = [old.0, new.0];
+        let says: Vec<(Says, Says)> = old.1.into_iter().zip(new.1).collect();
         if parts.iter().all(Vec::is_empty) {
             return true;
         }
         let mut tries = TRIES;
         let mut seen: BTreeSet<(Effect, Vec<usize>)> = BTreeSet::new();
-        let says = self.says(block, &parts);
         for (before, after) in &says {
             for (effect, more, less) in [(Effect::Gained, after, before), (Effect::Lost, before, after)] {
                 let single: Vec<Vec<usize>> = (0..block.elements.len())
@@ -282,32 +304,42 @@ impl Two<'_> {
         tries > 0
     }
 
-    /// What both policies say of each element at each moment.
-    fn says(&self, block: &Block, parts: &[Vec<&Part>; 2]) -> Vec<(Says, Says)> {
-        let empty = |parts: &Vec<&Part>| Says {
-            covers: vec![vec![false; block.elements.len()]; parts.iter().filter(|part| !part.deny).count()],
-            denied: vec![false; block.elements.len()],
-        };
-        let [old, new] = parts;
-        let mut says: Vec<(Says, Says)> = self.moments.iter().map(|_| (empty(old), empty(new))).collect();
+    /// The rules of one policy that take any element of a block at any moment, and what they say of each at each moment.
+    fn active(&self, which: usize, block: &Block, questions: &mut usize) -> (Vec<&Part<'_>>, Vec<Says>) {
+        let Some(parts) = self.parts.get(which) else { return (Vec::new(), Vec::new()) };
+        let about = parts.about(block);
+        // Element, moment and rule.
+        let mut takes: Vec<(usize, usize, &Part<'_>)> = Vec::new();
         for (element, sample) in block.elements.iter().enumerate() {
             sample.with(|built| {
-                for (now, (before, after)) in self.moments.iter().zip(&mut says) {
-                    for (parts, says) in [(old, before), (new, after)] {
-                        let mut allow = 0_usize;
-                        for part in parts {
-                            let takes = part.takes(built, block.opened, now);
-                            let set = if part.deny { Some(&mut says.denied) } else { says.covers.get_mut(allow) };
-                            if let (Some(slot), true) = (set.and_then(|set| set.get_mut(element)), takes) {
-                                *slot = true;
-                            }
-                            allow = allow.saturating_add(usize::from(!part.deny));
-                        }
-                    }
+                let near = parts.near(&about, built, block.opened);
+                *questions = questions.saturating_sub(near.len().saturating_mul(self.moments.len()));
+                for (at, now) in self.moments.iter().enumerate().filter(|_| *questions > 0) {
+                    let taking = near.iter().filter(|part| part.takes(built, block.opened, now));
+                    takes.extend(taking.map(|part| (element, at, *part)));
                 }
             });
         }
-        says
+        let mut active: Vec<&Part<'_>> = takes.iter().map(|(.., part)| *part).collect();
+        active.sort_unstable_by_key(|part| part.place);
+        active.dedup_by_key(|part| part.place);
+        let allows: Vec<usize> = active.iter().filter(|part| !part.deny).map(|part| part.place).collect();
+        let silent = Says {
+            covers: vec![vec![false; block.elements.len()]; allows.len()],
+            denied: vec![false; block.elements.len()],
+        };
+        let mut says = vec![silent; self.moments.len()];
+        for (element, at, part) in takes {
+            let Some(own) = says.get_mut(at) else { continue };
+            let set = match allows.binary_search(&part.place) {
+                Ok(allow) => own.covers.get_mut(allow),
+                Err(_) => Some(&mut own.denied),
+            };
+            if let Some(slot) = set.and_then(|set| set.get_mut(element)) {
+                *slot = true;
+            }
+        }
+        (active, says)
     }
 
     /// Notes a difference, if the policies as a whole say the same.
@@ -338,7 +370,7 @@ impl Two<'_> {
     }
 
     /// How often, and in which steps, a command may be sent that the policy allows.
-    fn pace(&self, which: usize, parts: &[&Part], says: &Says, element: usize, sample: &Sample) -> String {
+    fn pace(&self, which: usize, parts: &[&Part<'_>], says: &Says, element: usize, sample: &Sample) -> String {
         let Some(policy) = self.policies.get(which) else { return String::new() };
         let variable = match sample {
             Sample::Data(fields) => fields.first().map(|(variable, _)| *variable),

@@ -59,9 +59,9 @@ impl Policy {
                 rules.extend(reading.rule(&table, deny, unnamed).map(|rule| (table.offset(), rule)));
             }
         }
-        let mut ids = std::collections::HashMap::new();
+        let mut ids = std::collections::HashSet::with_capacity(rules.len());
         for (offset, rule) in &rules {
-            if ids.insert(rule.id.clone(), ()).is_some() {
+            if !ids.insert(rule.id.as_str()) {
                 source.problem(
                     *offset,
                     format!("a second rule has the id \"{}\"", rule.id),

@@ -74,6 +74,22 @@ impl DashboardRule {
         self.named.is_none() && self.argument.is_none()
     }
 
+    /// Whether there may be a line that both rules match; true where that is not told at a glance.
+    pub(super) fn may_meet(&self, other: &Self) -> bool {
+        let by_verb = |rule: &Self| rule.named.filter(|named| named.classes.is_empty()).map(|named| named.verbs);
+        let (Some(own), Some(others)) = (by_verb(self), by_verb(other)) else { return true };
+        let apart = match (&self.argument, &other.argument) {
+            (Some(own), Some(other)) => !own.iter().any(|name| other.iter().any(|it| it.eq_ignore_ascii_case(name))),
+            _ => false,
+        };
+        let mut common = Verb::all()
+            .iter()
+            .zip(0_u32..)
+            .filter(|(_, place)| (own & others) >> (*place).min(OUTSIDE.into()) & 1 == 1);
+        // A verb without an argument is covered whatever arguments a rule names.
+        common.any(|(verb, _)| !apart || verb.argument == Argument::None)
+    }
+
     /// Adds the arguments that lines are compared with.
     pub(super) fn cut<'r>(&'r self, arguments: &mut std::collections::BTreeSet<&'r [u8]>) {
         arguments.extend(self.argument.iter().flat_map(NameSet::iter));

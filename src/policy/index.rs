@@ -90,9 +90,13 @@ impl ModbusIndex {
             None => 0,
         };
         let codes: Vec<(u16, u128)> = places.iter().map(|place| (*place, may(place))).collect();
+        let some = codes.iter().fold(0, |some, (_, codes)| some | codes);
         for (function, slot) in (0_u8..).zip(functions.iter_mut()) {
-            let own: Vec<u16> =
-                codes.iter().filter(|(_, codes)| codes >> function & 1 == 1).map(|(place, _)| *place).collect();
+            // Thousands of rules are mostly about the same few functions.
+            let own: Vec<u16> = match some >> function & 1 {
+                0 => Vec::new(),
+                _ => codes.iter().filter(|(_, codes)| codes >> function & 1 == 1).map(|(place, _)| *place).collect(),
+            };
             let key = (own, spans(function), FunctionCode(function).is_write());
             let at = known.iter().position(|other| *other == key).unwrap_or_else(|| {
                 let (denies, allows): (Vec<_>, Vec<_>) =

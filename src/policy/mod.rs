@@ -30,6 +30,7 @@ mod space;
 mod template;
 mod test;
 mod tighten;
+mod unlike;
 mod urscript;
 mod warnings;
 

@@ -73,11 +73,13 @@ impl ModbusRule {
     }
 
     /// Adds what requests are compared with.
-    pub(super) fn cut<'r>(&'r self, cuts: &mut ModbusCuts<'r>) {
+    pub(super) fn cut<'r>(&'r self, deny: bool, cuts: &mut ModbusCuts<'r>) {
         cuts.functions |= self.named.map_or(0, |named| named.functions);
+        cuts.possible |= self.functions();
         cuts.units.extend(&self.unit);
         cuts.sub_functions.extend(&self.sub_function);
-        cuts.addresses.extend([&self.read, &self.write].into_iter().flatten());
+        let addresses = if deny { &mut cuts.touched } else { &mut cuts.around };
+        addresses.extend([&self.read, &self.write].into_iter().flatten());
         cuts.quantities.extend(&self.quantity);
         cuts.values.extend(&self.value);
     }
@@ -89,6 +91,17 @@ impl ModbusRule {
             set.as_ref().is_none_or(touches)
         };
         reaches(&self.read) || reaches(&self.write)
+    }
+
+    /// Whether there may be a request that both rules match; true where that is not told at a glance.
+    pub(super) fn may_meet(&self, other: &Self) -> bool {
+        let both = |own: &Option<Ranges>, other: &Option<Ranges>| match (own, other) {
+            (Some(own), Some(other)) => own.meets(other),
+            _ => true,
+        };
+        both(&self.unit, &other.unit)
+            && (both(&self.read, &other.read) || both(&self.write, &other.write))
+            && self.functions() & other.functions() != 0
     }
 
     /// The function codes of requests that could match, as bits.

@@ -2,12 +2,14 @@
 //!
 //! A policy allows what some allow rule covers and no deny rule touches, so what single rules say is all there is to know.
 
+use std::cell::OnceCell;
+
 use dissect::Toward;
 
 use super::rule::Rule;
 use super::space::{Block, Built, Moment};
-use super::{Body, Client, Policy};
-use crate::command::Service;
+use super::{Body, Client, ClientRules, Policy};
+use crate::command::{Command, Service};
 use crate::event::Reason;
 
 /// Most questions that an answer or a comparison asks for one peer: some seconds.
@@ -22,17 +24,23 @@ const WHOEVER: Client = Client(0);
 
 /// One rule.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct Part<'p> {
+    policy: &'p Policy,
     /// Its place in the policy.
     pub(super) place: usize,
     pub(super) deny: bool,
     service: Option<Service>,
-    alone: Policy,
+    /// Made when it is first asked: of thousands of rules most never are.
+    alone: OnceCell<Policy>,
 }
 
-/// Rules that can meet.
+/// Rules of one client that can meet.
 #[derive(Debug)]
-pub(super) struct Parts(pub(super) Vec<Part>);
+pub(super) struct Parts<'p> {
+    own: Option<&'p ClientRules>,
+    /// By place.
+    all: Vec<Part<'p>>,
+}
 
 impl Policy {
     /// Places of the rules that are for this client, in the order of the file.
@@ -57,27 +65,42 @@ impl Policy {
     }
 }
 
-impl Parts {
-    /// The rules of a policy at these places.
-    pub(super) fn of(policy: &Policy, places: &[usize]) -> Self {
-        let part = |place: &usize| {
-            let rule = policy.rules.get(*place)?;
-            let service = match rule.body {
-                Body::Transport(_) => None,
-                _ => rule.service,
-            };
-            Some(Part { place: *place, deny: rule.deny, service, alone: policy.alone(rule) })
-        };
-        Self(places.iter().filter_map(part).collect())
+impl<'p> Parts<'p> {
+    /// The rules of a client at these places, which ascend.
+    pub(super) fn of(policy: &'p Policy, client: Client, places: &[usize]) -> Self {
+        let all = places.iter().filter_map(|place| Part::of(policy, *place)).collect();
+        Self { own: policy.rules_of(client), all }
     }
 
     /// Those that can say anything about the commands of a block.
-    pub(super) fn about<'p>(&'p self, block: &Block) -> Vec<&'p Part> {
-        self.0.iter().filter(|part| part.speaks_of(block)).collect()
+    pub(super) fn about(&self, block: &Block) -> Vec<&Part<'p>> {
+        self.all.iter().filter(|part| part.speaks_of(block)).collect()
+    }
+
+    /// Those of `about` that can say anything about this command of the block: found as a decision finds them.
+    pub(super) fn near<'a>(&'a self, about: &[&'a Part<'p>], built: &Built<'_>, opened: Toward) -> Vec<&'a Part<'p>> {
+        let (Some(own), Command::Modbus(request)) = (self.own, &built.command) else { return about.to_vec() };
+        let candidates = own.commands(Service::Modbus, opened).modbus.candidates(request);
+        let mut places: Vec<usize> = candidates.iter().map(usize::from).collect();
+        places.sort_unstable();
+        places.dedup();
+        let part = |place: usize| self.all.binary_search_by_key(&place, |part| part.place).ok();
+        let parts = places.into_iter().filter_map(|place| self.all.get(part(place)?));
+        parts.filter(|part| part.service.is_none_or(|service| service == Service::Modbus)).collect()
     }
 }
 
-impl Part {
+impl<'p> Part<'p> {
+    /// The rule of a policy at this place.
+    pub(super) fn of(policy: &'p Policy, place: usize) -> Option<Self> {
+        let rule = policy.rules.get(place)?;
+        let service = match rule.body {
+            Body::Transport(_) => None,
+            _ => rule.service,
+        };
+        Some(Self { policy, place, deny: rule.deny, service, alone: OnceCell::new() })
+    }
+
     /// Whether it can say anything about the commands of a block.
     pub(super) fn speaks_of(&self, block: &Block) -> bool {
         self.service.is_none_or(|service| service == block.service)
@@ -85,7 +108,9 @@ impl Part {
 
     /// Whether an allow rule covers the command now, or a deny rule touches it.
     pub(super) fn takes(&self, built: &Built<'_>, opened: Toward, now: &Moment) -> bool {
-        let verdict = built.ask(&self.alone, WHOEVER, opened, now);
+        let Some(rule) = self.policy.rules.get(self.place) else { return false };
+        let alone = self.alone.get_or_init(|| self.policy.alone(rule));
+        let verdict = built.ask(alone, WHOEVER, opened, now);
         if self.deny { verdict.reason == Reason::DeniedByRule } else { verdict.is_allowed() }
     }
 }

@@ -42,6 +42,12 @@ impl Ranges {
         self.0.get(after.checked_sub(1)?).copied()
     }
 
+    /// Whether any number is in both sets.
+    pub(crate) fn meets(&self, other: &Self) -> bool {
+        let (few, many) = if self.0.len() <= other.0.len() { (self, other) } else { (other, self) };
+        few.iter().any(|(first, last)| many.touches(first, last))
+    }
+
     /// What is in both sets.
     pub(crate) fn intersection(&self, other: &Self) -> Self {
         let pairs = self.0.iter().flat_map(|a| other.0.iter().map(move |b| (a.0.max(b.0), a.1.min(b.1))));

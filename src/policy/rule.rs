@@ -110,6 +110,17 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
+    /// Whether there may be a command that both rules take; true where that is not told at a glance.
+    pub(super) fn may_meet(&self, other: &Self) -> bool {
+        let services = self.service.is_none() || other.service.is_none() || self.service == other.service;
+        services
+            && match (&self.body, &other.body) {
+                (Body::Modbus(own), Body::Modbus(other)) => own.may_meet(other),
+                (Body::Dashboard(own), Body::Dashboard(other)) => own.may_meet(other),
+                _ => true,
+            }
+    }
+
     /// Whether an exemption keeps it from matching yet.
     #[inline]
     pub(crate) fn rests(&self, now_ns: u64) -> bool {

@@ -8,7 +8,7 @@ use std::fmt;
 
 use ipnet::IpNet;
 
-use super::parts::{Part, Parts};
+use super::parts::Part;
 use super::rule::{Body, Rule};
 use super::space::{Cuts, DISSECTED, Moment, Sample, Space};
 use super::{Policy, index};
@@ -101,7 +101,7 @@ impl Warning {
 /// What is looked through.
 struct Search<'p> {
     policy: &'p Policy,
-    parts: Vec<OnceCell<Part>>,
+    parts: Vec<OnceCell<Part<'p>>>,
     now_ns: u64,
     questions: usize,
 }
@@ -135,10 +135,10 @@ impl Policy {
 }
 
 impl<'p> Search<'p> {
-    fn part(&self, place: usize) -> Option<&Part> {
+    fn part(&self, place: usize) -> Option<&Part<'p>> {
         let cell = self.parts.get(place)?;
         if cell.get().is_none() {
-            let part = Parts::of(self.policy, &[place]).0.pop()?;
+            let part = Part::of(self.policy, place)?;
             let _ = cell.set(part);
         }
         cell.get()
@@ -211,7 +211,7 @@ impl<'p> Search<'p> {
     }
 
     fn takes(&self, place: usize, probe: &Probe) -> bool {
-        let takes = |part: &Part| probe.sample.with(|built| part.takes(built, probe.opened, &probe.now));
+        let takes = |part: &Part<'_>| probe.sample.with(|built| part.takes(built, probe.opened, &probe.now));
         self.part(place).and_then(takes).unwrap_or(false)
     }
 

@@ -10,6 +10,7 @@ pub use trials::{Limits, try_all, under_mode};
 
 use super::Failure;
 use crate::config::Config;
+use crate::export::KnownAttack;
 use crate::patches::{BUILT_IN_NAME, Pack, PublicKey, Version};
 use crate::policy::{Moment, Policy};
 
@@ -58,6 +59,19 @@ impl Loaded {
             trouble: Some(format!("the built-in pack of virtual patches is in force: {}", failure.lines.join("; "))),
             ..Self::built_in()
         })
+    }
+
+    /// What records call the known attacks on a controller of `version`; of an unknown one all are.
+    #[must_use]
+    pub fn known_attacks(&self, version: Option<Version>) -> Vec<KnownAttack> {
+        let own = self.pack.patches().iter().filter(|patch| patch.applies(version));
+        own.map(|patch| KnownAttack {
+            id: patch.id.clone(),
+            cve: patch.cve.clone(),
+            rvd: patch.rvd.clone(),
+            signs: patch.signs.iter().map(|sign| (sign.service, sign.reason)).collect(),
+        })
+        .collect()
     }
 
     /// A policy with the deny rules of this pack beside its own, for a controller of `version`.

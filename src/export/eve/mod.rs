@@ -15,7 +15,7 @@ use link::{FlowKey, Mac};
 
 use super::attack::technique;
 use super::json::{Object, hex};
-use super::{Names, community, sentence, sid};
+use super::{KnownAttack, Names, community, sentence, sid};
 use crate::command::{Class, Service};
 use crate::event::{
     Answer, CommandRecord, Detail, Event, FlowEnd, FlowRecord, FrameRecord, MessageRecord, Notice, Record, Render,
@@ -210,6 +210,7 @@ impl Line<'_> {
     fn alert(&self, line: &mut Object<'_>, command: &CommandRecord) {
         let verdict = &command.verdict;
         let technique = technique(verdict.reason, Some(command.class), Some(command.service));
+        let attacks = self.context.names.attacks(verdict, Some(command.service));
         line.object("alert", |alert| {
             alert.text("action", if command.enforced { "blocked" } else { "allowed" });
             alert.number("gid", 1u64);
@@ -228,9 +229,11 @@ impl Line<'_> {
                     metadata.texts("mitre_technique_id", [technique.id]);
                     metadata.texts("mitre_technique_name", [technique.name]);
                 }
+                known(metadata, &attacks);
             });
             alert.object("context", |context| {
                 self.verdict(context, command);
+                known(context, &attacks);
                 context.text("sentence", &sentence(self.event, self.context.names));
                 context.object("command", |object| fields(object, command));
                 self.answered(context);
@@ -351,8 +354,14 @@ impl Line<'_> {
             ether.text("src_mac", &source.to_string());
             ether.text("dest_mac", &destination.to_string());
         });
+        let service = frame.key.map(|key| match key.protocol {
+            17 => Service::Udp(key.robot.port),
+            _ => Service::of_tcp_port(key.robot.port),
+        });
+        let attacks = self.context.names.attacks(&frame.verdict, service);
         let context = |object: &mut Object<'_>| {
             self.decided(object, &frame.verdict, frame.enforced);
+            known(object, &attacks);
             object.text("toward", if frame.toward == Toward::Robot { "robot" } else { "plant" });
             object.text("ether_type", &format!("0x{:04x}", frame.ether_type));
             object.number("repeats", frame.repeats);
@@ -363,10 +372,6 @@ impl Line<'_> {
             return;
         }
         line.object("drop", |drop| drop.text("reason", frame.verdict.reason.name()));
-        let service = frame.key.map(|key| match key.protocol {
-            17 => Service::Udp(key.robot.port),
-            _ => Service::of_tcp_port(key.robot.port),
-        });
         let technique = technique(frame.verdict.reason, None, service);
         line.object("alert", |alert| {
             alert.text("action", if frame.enforced { "blocked" } else { "allowed" });
@@ -382,6 +387,7 @@ impl Line<'_> {
                     metadata.texts("mitre_technique_id", [technique.id]);
                     metadata.texts("mitre_technique_name", [technique.name]);
                 }
+                known(metadata, &attacks);
             });
             alert.object("context", context);
         });
@@ -619,4 +625,16 @@ const fn severity(class: Class) -> u64 {
         Class::Io | Class::Register | Class::Parameter | Class::Network | Class::File | Class::Stop => 2,
         Class::Read | Class::Session | Class::Interface => 3,
     }
+}
+
+/// The known attacks that a refusal looks like.
+fn known(object: &mut Object<'_>, attacks: &[KnownAttack]) {
+    if attacks.is_empty() {
+        return;
+    }
+    object.texts("patch", attacks.iter().map(|attack| attack.id.as_str()));
+    object.texts("cve", attacks.iter().flat_map(|attack| attack.cve.iter().map(String::as_str)));
+    let rvd: Vec<String> =
+        attacks.iter().flat_map(|attack| attack.rvd.iter().map(|number| format!("RVD-{number}"))).collect();
+    object.texts("rvd", rvd.iter().map(String::as_str));
 }

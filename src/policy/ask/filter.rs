@@ -48,7 +48,7 @@ impl Filter {
     /// Adds what it compares commands with.
     pub(super) fn cut<'r>(&'r self, cuts: &mut Cuts<'r>) {
         cuts.modbus.functions |= self.functions.unwrap_or(0);
-        cuts.modbus.addresses.extend(&self.address);
+        cuts.modbus.touched.extend(&self.address);
         cuts.modbus.values.extend(&self.whole);
         cuts.arguments.extend(self.argument.iter().map(String::as_bytes));
         cuts.script.functions.extend(self.call.iter().map(String::as_bytes));

@@ -50,7 +50,7 @@ impl Policy {
             let mut places = self.places(client);
             // Of thousands of rules a question is about a few.
             places.retain(|place| self.rules.get(*place).is_some_and(|rule| question.may_mean(rule)));
-            let found = self.found(&places, question, now_ns, &mut answer.limits);
+            let found = self.found(client, &places, question, now_ns, &mut answer.limits);
             let mut own = PeerAnswer { peers: peer.names, ..PeerAnswer::default() };
             for (place, found) in &found {
                 let Some(rule) = self.rules.get(*place) else { continue };
@@ -70,6 +70,7 @@ impl Policy {
     /// What each allow rule at these places covers of what is asked about.
     fn found(
         &self,
+        client: Client,
         places: &[usize],
         question: &Question,
         now_ns: u64,
@@ -77,7 +78,7 @@ impl Policy {
     ) -> BTreeMap<usize, Found> {
         let mut cuts = Cuts::of(self.at(places));
         question.filters.iter().for_each(|filter| filter.cut(&mut cuts));
-        let parts = Parts::of(self, places);
+        let parts = Parts::of(self, client, places);
         let (moments, cut) = cuts.moments.moments(now_ns);
         let space = Space::of(&cuts, &self.services(places, question));
         let said =
@@ -90,22 +91,16 @@ impl Policy {
         let mut found: BTreeMap<usize, Found> = BTreeMap::new();
         let mut questions = QUESTIONS;
         for block in &space.blocks {
-            let parts = parts.about(block);
+            let about = parts.about(block);
             for sample in &block.elements {
-                let Some(wants) =
-                    sample.with(|built| question.wants(sample, built)).filter(|wants| *wants != Wants::No)
-                else {
-                    continue;
-                };
-                questions = questions.saturating_sub(parts.len().saturating_mul(moments.len()));
-                if questions == 0 {
-                    if !limits.iter().any(|limit| limit == TOO_MANY) {
-                        limits.push(TOO_MANY.to_owned());
+                let asked = sample.with(|built| {
+                    let wants = question.wants(sample, built);
+                    if wants == Wants::No {
+                        return;
                     }
-                    return found;
-                }
-                sample.with(|built| {
-                    for now in &moments {
+                    let parts = parts.near(&about, built, block.opened);
+                    questions = questions.saturating_sub(parts.len().saturating_mul(moments.len()));
+                    for now in moments.iter().filter(|_| questions > 0) {
                         let takes = |deny: bool| {
                             parts
                                 .iter()
@@ -123,6 +118,12 @@ impl Policy {
                         }
                     }
                 });
+                if asked.is_some() && questions == 0 {
+                    if !limits.iter().any(|limit| limit == TOO_MANY) {
+                        limits.push(TOO_MANY.to_owned());
+                    }
+                    return found;
+                }
             }
         }
         found

@@ -46,10 +46,14 @@ pub(in crate::policy) struct MomentCuts {
 pub(in crate::policy) struct ModbusCuts<'r> {
     /// Function codes that are named.
     pub(in crate::policy) functions: u128,
+    /// Function codes that some rule can match.
+    pub(in crate::policy) possible: u128,
     pub(in crate::policy) units: Vec<&'r Ranges>,
     pub(in crate::policy) sub_functions: Vec<&'r Ranges>,
-    /// Of what is read and of what is written.
-    pub(in crate::policy) addresses: Vec<&'r Ranges>,
+    /// Of what is read and of what is written: sets that have to hold all of it.
+    pub(in crate::policy) around: Vec<&'r Ranges>,
+    /// The same: sets of which it has to touch any number.
+    pub(in crate::policy) touched: Vec<&'r Ranges>,
     pub(in crate::policy) quantities: Vec<&'r Ranges>,
     pub(in crate::policy) values: Vec<&'r Ranges>,
 }
@@ -96,7 +100,7 @@ impl<'r> Cuts<'r> {
                 cuts.devices.extend(rule.service.filter(|service| service.is_judged_on_devices()));
             }
             match &rule.body {
-                Body::Modbus(body) => body.cut(&mut cuts.modbus),
+                Body::Modbus(body) => body.cut(rule.deny, &mut cuts.modbus),
                 Body::Rtde(body) => body.cut(&mut cuts.rtde),
                 Body::Dashboard(body) => body.cut(&mut cuts.arguments),
                 Body::UrScript(body) => body.cut(&mut cuts.script),
@@ -104,7 +108,7 @@ impl<'r> Cuts<'r> {
                 Body::Transport(services) => {
                     cuts.services.extend(services.iter().map(|service| (rule.egress, *service)));
                 }
-                Body::Any(_) => {}
+                Body::Any(_) => cuts.modbus.possible = u128::MAX,
             }
         }
         cuts

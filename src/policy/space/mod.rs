@@ -36,6 +36,9 @@ use crate::command::Service;
 /// Most examples of one kind of command. Beyond it a question would take longer than people wait.
 const EXAMPLES: usize = 20_000;
 
+/// Most examples of Modbus requests with addresses together: some fifty megabytes.
+const ELEMENTS: usize = 150_000;
+
 /// Commands that differ only in what a command can do several of.
 #[derive(Debug)]
 pub(super) struct Block {
@@ -73,6 +76,8 @@ pub(super) struct Space {
     pub(super) blocks: Vec<Block>,
     /// What was cut short, in words; empty where every command is stood for.
     pub(super) limits: Vec<String>,
+    /// How many elements were counted so far.
+    elements: usize,
 }
 
 impl Space {
@@ -103,6 +108,16 @@ impl Space {
             Service::ExternalControl => external_control::add(self, &cuts.external),
             Service::Tcp(_) | Service::Udp(_) | Service::Icmp => {}
         }
+    }
+
+    /// Whether there is room for another block of so many elements; says so where there is none.
+    fn has_room(&mut self, elements: usize) -> bool {
+        self.elements = self.elements.saturating_add(elements);
+        let room = self.elements <= ELEMENTS;
+        if !room {
+            self.limit("rules tell more commands apart than there is room for; some were not looked at");
+        }
+        room
     }
 
     /// Says that something was cut short.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use modbus::{Diagnostic, FunctionCode, Span, Table};
 
-use super::number::{cells, distinct, unique};
+use super::number::{Overlaps, cells, distinct, unique};
 use super::sample::{Modbus, Sample, Written};
 use super::{Block, EXAMPLES, ModbusCuts, Space};
 use crate::command::Service;
@@ -13,8 +13,11 @@ use crate::policy::ranges::Ranges;
 /// First and last address of the general purpose registers, and the one after: writes are of another class there.
 const CLASSES: [u16; 2] = [128, 256];
 
-/// Most comparisons of spans with sets of addresses for one function and unit.
-const COMPARISONS: usize = 1_000_000;
+/// Most work on spans for one length of them: spans looked at, and sets that have them.
+const SPANS: usize = 1_000_000;
+
+/// Most pairs of ranges that masks are looked for in.
+const MASKS: usize = 100_000;
 
 /// Adds the requests.
 pub(super) fn add(space: &mut Space, cuts: &ModbusCuts<'_>) {
@@ -24,10 +27,12 @@ pub(super) fn add(space: &mut Space, cuts: &ModbusCuts<'_>) {
     let functions = (1..=127_u8).filter(|code| {
         FunctionCode(*code).is_public() || cuts.functions >> code & 1 == 1 || *code == 0x5a || Some(*code) == other
     });
-    let functions: Vec<u8> = functions.collect();
+    // What no rule can match is refused whatever else it says.
+    let functions: Vec<u8> = functions.filter(|code| cuts.possible >> code & 1 == 1).collect();
+    let mut places = Places::of(cuts);
     for unit in units.iter().map(|unit| u8::try_from(*unit).unwrap_or(u8::MAX)) {
         for function in &functions {
-            add_function(space, cuts, unit, *function);
+            add_function(space, cuts, &mut places, unit, *function);
         }
     }
 }
@@ -46,7 +51,7 @@ const fn limits(function: u8) -> (u16, u16) {
     }
 }
 
-fn add_function(space: &mut Space, cuts: &ModbusCuts<'_>, unit: u8, function: u8) {
+fn add_function(space: &mut Space, cuts: &ModbusCuts<'_>, known: &mut Places<'_>, unit: u8, function: u8) {
     let code = FunctionCode(function);
     let what = code.name();
     let base = Modbus { function, unit, sub_function: None, read: None, write: None };
@@ -59,41 +64,49 @@ fn add_function(space: &mut Space, cuts: &ModbusCuts<'_>, unit: u8, function: u8
         space.blocks.push(Block::single(Service::Modbus, what, elements.collect()));
         return;
     }
-    let none = [None];
     let mut complete = true;
-    let mut places = |most| {
-        let (places, all) = places(cuts, most);
+    let mut places = |most: u16, queues: bool| {
+        let (places, all) = match (most, queues) {
+            (0, _) => return vec![None],
+            (_, true) => known.queues(),
+            (most, false) => known.spans(most),
+        };
         complete &= all;
-        places.into_iter().map(Some).collect::<Vec<_>>()
+        places.iter().cloned().map(Some).collect::<Vec<_>>()
     };
-    let reads: Vec<Option<Place>> = match (reads, function) {
-        (0, _) => none.to_vec(),
-        (_, 24) => queues(cuts).into_iter().map(Some).collect(),
-        (most, _) => places(most),
-    };
-    let writes: Vec<Option<Place>> = match writes {
-        0 => none.to_vec(),
-        most => places(most),
-    };
-    if !complete || reads.len().saturating_mul(writes.len()) > EXAMPLES {
+    let (reads, writes) = (places(reads, function == 24), places(writes, false));
+    let pairs = pairs(&reads, &writes);
+    if !complete || pairs.len() < reads.len().saturating_mul(writes.len()) {
         space.limit("Modbus: rules with too many different addresses; some requests were not looked at");
     }
-    let pairs = reads.iter().flat_map(|read| writes.iter().map(move |write| (read, write)));
-    for (read, write) in pairs.take(EXAMPLES) {
+    for (read, write) in pairs {
         let read = read.as_ref().map(|place| place.small.span(table, place.small.quantities.0));
         let request = |write| Sample::Modbus(Modbus { read, write, ..base.clone() });
+        let elements = match (write, function) {
+            (None, _) => 1,
+            (_, 22) => known.masks().0.len(),
+            _ if table.is_bits() => 2,
+            _ => known.values().len(),
+        };
+        if !space.has_room(elements) {
+            return;
+        }
         let Some(place) = write else {
             space.blocks.push(Block::single(Service::Modbus, what, vec![request(None)]));
             continue;
         };
         let small = place.small.span(table, place.small.quantities.0);
         if function == 22 {
-            let masks = masks(cuts).into_iter().map(|(and, or)| request(Some((small, Written::Mask { and, or }))));
+            let (masks, all) = known.masks();
+            if !all {
+                space.limit("Modbus: rules with too many different values; some masks were not looked at");
+            }
+            let masks = masks.iter().map(|(and, or)| request(Some((small, Written::Mask { and: *and, or: *or }))));
             space.blocks.push(Block::single(Service::Modbus, what, masks.collect()));
             continue;
         }
-        let values = if table.is_bits() { vec![0, 1] } else { distinct(&cuts.values, (0, u16::MAX)) };
-        let elements = values.into_iter().map(|value| request(Some((small, Written::Values(vec![value])))));
+        let values = if table.is_bits() { &[0, 1] } else { known.values() };
+        let elements = values.iter().map(|value| request(Some((small, Written::Values(vec![*value])))));
         let mut block = Block::single(Service::Modbus, what, elements.collect());
         let most = place.large.quantities.1;
         let wanted = most.min(u16::try_from(block.elements.len()).unwrap_or(u16::MAX)).max(place.large.quantities.0);
@@ -141,97 +154,225 @@ impl Cells {
 }
 
 /// Spans that no rule tells apart: one with few items and one with as many as there can be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Place {
     small: Cells,
     large: Cells,
+    /// Sets that hold all of it.
+    around: Vec<u32>,
 }
 
-/// One place of each kind for spans of up to `most` items; whether there is one of every kind.
-fn places(cuts: &ModbusCuts<'_>, most: u16) -> (Vec<Place>, bool) {
-    let quantities = cells(cuts.quantities.iter().copied(), &[], (1, most));
-    let addresses = cells(cuts.addresses.iter().copied(), &CLASSES, (0, u16::MAX));
-    let mut places: BTreeMap<Vec<bool>, Place> = BTreeMap::new();
-    let sets = cuts.addresses.len().saturating_add(cuts.quantities.len()).saturating_add(1);
-    let mut room = COMPARISONS.checked_div(sets).unwrap_or(0);
-    for (at, first) in addresses.iter().enumerate() {
-        for last in addresses.iter().skip(at) {
-            let least = last.0.saturating_sub(first.1).saturating_add(1);
-            if last.0 > first.1 && least > most {
-                break;
-            }
-            let least = if last.0 > first.1 { least } else { 1 };
-            let longest =
-                u16::try_from(u32::from(last.1).saturating_sub(first.0.into()).saturating_add(1)).unwrap_or(u16::MAX);
-            for (low, high) in &quantities {
-                let quantities = (least.max(*low), longest.min(*high));
-                if quantities.0 > quantities.1 {
-                    continue;
+/// What rules can tell of a span: its class at either end, its quantity, sets that hold all of it and sets that it touches.
+type Signature = (u8, Vec<u32>, Vec<u32>, Vec<u32>);
+
+/// Spans and values that rules tell apart, each found once.
+struct Places<'c> {
+    cuts: &'c ModbusCuts<'c>,
+    around: Overlaps,
+    touched: Overlaps,
+    quantities: Overlaps,
+    spans: BTreeMap<u16, (Vec<Place>, bool)>,
+    queues: Option<(Vec<Place>, bool)>,
+    values: Option<Vec<u16>>,
+    masks: Option<(Vec<(u16, u16)>, bool)>,
+}
+
+impl<'c> Places<'c> {
+    fn of(cuts: &'c ModbusCuts<'c>) -> Self {
+        let [around, touched, quantities] =
+            [&cuts.around, &cuts.touched, &cuts.quantities].map(|sets| Overlaps::of(sets.iter().copied()));
+        let (spans, queues, values, masks) = (BTreeMap::new(), None, None, None);
+        Self { cuts, around, touched, quantities, spans, queues, values, masks }
+    }
+
+    fn addresses(&self) -> impl Iterator<Item = &'c Ranges> + use<'c> {
+        self.cuts.around.iter().chain(&self.cuts.touched).copied()
+    }
+
+    fn signature(&self, cells: &Cells) -> Signature {
+        let span = cells.span(Table::HoldingRegisters, cells.quantities.0);
+        (
+            class(span.address, span.last()),
+            self.quantities.touching(span.quantity, span.quantity),
+            self.around.covering(span.address, span.last()),
+            self.touched.touching(span.address, span.last()),
+        )
+    }
+
+    /// One place of each kind for spans of up to `most` items; whether there is one of every kind.
+    fn spans(&mut self, most: u16) -> &(Vec<Place>, bool) {
+        if !self.spans.contains_key(&most) {
+            let found = self.find_spans(most);
+            self.spans.insert(most, found);
+        }
+        self.spans.entry(most).or_default()
+    }
+
+    fn find_spans(&self, most: u16) -> (Vec<Place>, bool) {
+        let quantities = cells(self.cuts.quantities.iter().copied(), &[], (1, most));
+        let addresses = cells(self.addresses(), &CLASSES, (0, u16::MAX));
+        let mut places: BTreeMap<Signature, Place> = BTreeMap::new();
+        // A longer span from the same cell is held by no more sets: where nothing is touched either, only its class and
+        // quantity tell it from the others that nothing holds.
+        let mut bare: BTreeMap<(u8, u16), Place> = BTreeMap::new();
+        let mut room = SPANS;
+        for (at, first) in addresses.iter().enumerate() {
+            let mut held = true;
+            for last in addresses.iter().skip(at) {
+                let least = last.0.saturating_sub(first.1).saturating_add(1);
+                if last.0 > first.1 && least > most {
+                    break;
                 }
-                room = room.saturating_sub(1);
-                if room == 0 {
-                    return (places.into_values().collect(), false);
-                }
-                let cells = Cells { first: *first, last: *last, quantities };
-                let place = places.entry(signature(cuts, &cells)).or_insert(Place { small: cells, large: cells });
-                if quantities.0 < place.small.quantities.0 {
-                    place.small = cells;
-                }
-                if quantities.1 > place.large.quantities.1 {
-                    place.large = cells;
+                let least = if last.0 > first.1 { least } else { 1 };
+                let longest = u32::from(last.1).saturating_sub(first.0.into()).saturating_add(1);
+                let longest = u16::try_from(longest).unwrap_or(u16::MAX);
+                for (low, high) in &quantities {
+                    let range = (least.max(*low), longest.min(*high));
+                    if range.0 > range.1 {
+                        continue;
+                    }
+                    let cells = Cells { first: *first, last: *last, quantities: range };
+                    if !held {
+                        let span = cells.span(Table::HoldingRegisters, range.0);
+                        let key = (class(span.address, span.last()), *low);
+                        bare.entry(key).or_insert_with(|| Place::of(cells)).widen(cells);
+                        continue;
+                    }
+                    let signature = self.signature(&cells);
+                    let work = signature.2.len().saturating_add(signature.3.len()).saturating_add(1);
+                    room = room.saturating_sub(work);
+                    if room == 0 {
+                        return (places.into_values().chain(bare.into_values()).collect(), false);
+                    }
+                    held = !signature.2.is_empty() || !self.touched.is_empty();
+                    let around = signature.2.clone();
+                    places.entry(signature).or_insert_with(|| Place { around, ..Place::of(cells) }).widen(cells);
                 }
             }
         }
+        // Both may have found the same kind.
+        for place in bare.into_values() {
+            let known = places.entry(self.signature(&place.small)).or_insert_with(|| place.clone());
+            known.widen(place.small);
+            known.widen(place.large);
+        }
+        (places.into_values().collect(), true)
     }
-    (places.into_values().collect(), true)
+
+    /// Places of function 24, whose quantity follows from its address.
+    fn queues(&mut self) -> &(Vec<Place>, bool) {
+        if self.queues.is_none() {
+            self.queues = Some(self.find_queues());
+        }
+        self.queues.get_or_insert_default()
+    }
+
+    fn find_queues(&self) -> (Vec<Place>, bool) {
+        // The queue ends with the table: the last 31 addresses each have their own quantity.
+        let near_end = (u16::MAX.saturating_sub(31)..=u16::MAX).chain(CLASSES);
+        let ends = self.addresses().flat_map(Ranges::iter);
+        // Where the last register of a queue crosses a cut.
+        let shifted =
+            ends.flat_map(|(first, last)| [first.saturating_sub(31), last.saturating_sub(31), last.saturating_sub(30)]);
+        let also: Vec<u16> = near_end.chain(shifted).chain(CLASSES.map(|class| class.saturating_sub(31))).collect();
+        let mut places: BTreeMap<Signature, Place> = BTreeMap::new();
+        let mut room = SPANS;
+        for (first, _) in cells(self.addresses(), &also, (0, u16::MAX)) {
+            let quantity = 32.min(u16::MAX.saturating_sub(first).saturating_add(1));
+            let last = first.saturating_add(quantity.saturating_sub(1));
+            let cells = Cells { first: (first, first), last: (last, last), quantities: (quantity, quantity) };
+            let signature = self.signature(&cells);
+            room = room.saturating_sub(signature.2.len().saturating_add(signature.3.len()).saturating_add(1));
+            if room == 0 {
+                return (places.into_values().collect(), false);
+            }
+            let around = signature.2.clone();
+            places.entry(signature).or_insert_with(|| Place { around, ..Place::of(cells) });
+        }
+        (places.into_values().collect(), true)
+    }
+
+    /// One value of each kind.
+    fn values(&mut self) -> &[u16] {
+        self.values.get_or_insert_with(|| distinct(&self.cuts.values, (0, u16::MAX)))
+    }
+
+    /// Masks, one of each kind: a rule compares the lowest and the highest value that a mask can leave. Whether there is one
+    /// of every kind.
+    fn masks(&mut self) -> &(Vec<(u16, u16)>, bool) {
+        self.masks.get_or_insert_with(|| masks(&self.cuts.values))
+    }
 }
 
-/// What rules can tell of a span.
-fn signature(cuts: &ModbusCuts<'_>, cells: &Cells) -> Vec<bool> {
-    let span = cells.span(Table::HoldingRegisters, cells.quantities.0);
-    let (first, last) = (span.address, span.last());
-    let general = |address: u16| (128..=255).contains(&address);
-    let mut seen = vec![general(first), general(last), last < 128 || first > 255];
-    seen.extend(cuts.addresses.iter().flat_map(|set| [set.covers(first, last), set.touches(first, last)]));
-    seen.extend(cuts.quantities.iter().map(|set| set.covers(span.quantity, span.quantity)));
-    seen
+impl Place {
+    fn of(cells: Cells) -> Self {
+        Self { small: cells, large: cells, around: Vec::new() }
+    }
+
+    fn widen(&mut self, cells: Cells) {
+        if cells.quantities.0 < self.small.quantities.0 {
+            self.small = cells;
+        }
+        if cells.quantities.1 > self.large.quantities.1 {
+            self.large = cells;
+        }
+    }
 }
 
-/// Places of function 24, whose quantity follows from its address.
-fn queues(cuts: &ModbusCuts<'_>) -> Vec<Place> {
-    // The queue ends with the table: the last 31 addresses each have their own quantity.
-    let near_end = (u16::MAX.saturating_sub(31)..=u16::MAX).chain(CLASSES);
-    let ends = cuts.addresses.iter().flat_map(|set| set.iter());
-    // Where the last register of a queue crosses a cut.
-    let shifted =
-        ends.flat_map(|(first, last)| [first.saturating_sub(31), last.saturating_sub(31), last.saturating_sub(30)]);
-    let also: Vec<u16> = near_end.chain(shifted).chain(CLASSES.map(|class| class.saturating_sub(31))).collect();
-    let firsts = cells(cuts.addresses.iter().copied(), &also, (0, u16::MAX)).into_iter();
-    let place = |(first, _): (u16, u16)| {
-        let quantity = 32.min(u16::MAX.saturating_sub(first).saturating_add(1));
-        let last = first.saturating_add(quantity.saturating_sub(1));
-        Cells { first: (first, first), last: (last, last), quantities: (quantity, quantity) }
-    };
-    let cells = unique(firsts.map(place), |cells| signature(cuts, &cells));
-    cells.into_iter().map(|cells| Place { small: cells, large: cells }).collect()
+/// Which of the ends lie among the general purpose registers, and whether none between them does.
+fn class(first: u16, last: u16) -> u8 {
+    let general = |address: u16| u8::from((128..=255).contains(&address));
+    general(first) | general(last) << 1 | u8::from(last < 128 || first > 255) << 2
 }
 
-/// Masks, one of each kind: a rule compares the lowest and the highest value that a mask can leave.
-fn masks(cuts: &ModbusCuts<'_>) -> Vec<(u16, u16)> {
-    let values = cells(cuts.values.iter().copied(), &[], (0, u16::MAX));
+/// What is read with what is written. Where there would be too many, those come first that some set holds both of.
+fn pairs<'p>(reads: &'p [Option<Place>], writes: &'p [Option<Place>]) -> Vec<(&'p Option<Place>, &'p Option<Place>)> {
+    let all = reads.iter().flat_map(|read| writes.iter().map(move |write| (read, write)));
+    if reads.len() == 1 || writes.len() == 1 || reads.len().saturating_mul(writes.len()) <= EXAMPLES {
+        return all.collect();
+    }
+    let around = |place: &'p Option<Place>| place.iter().flat_map(|place| place.around.iter().copied());
+    let mut holding: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    for (at, write) in writes.iter().enumerate() {
+        around(write).for_each(|set| holding.entry(set).or_default().push(at));
+    }
+    let mut pairs: Vec<(&Option<Place>, &Option<Place>)> = Vec::new();
+    for (turn, read) in reads.iter().enumerate() {
+        let mut shared: Vec<usize> =
+            around(read).filter_map(|set| holding.get(&set)).flatten().copied().take(EXAMPLES).collect();
+        shared.sort_unstable();
+        shared.dedup();
+        // And one of the others, each time another.
+        shared.extend(turn.checked_rem(writes.len()));
+        pairs.extend(shared.into_iter().filter_map(|at| Some((read, writes.get(at)?))));
+        if pairs.len() >= EXAMPLES {
+            pairs.truncate(EXAMPLES);
+            break;
+        }
+    }
+    pairs
+}
+
+fn masks(sets: &[&Ranges]) -> (Vec<(u16, u16)>, bool) {
+    let values = cells(sets.iter().copied(), &[], (0, u16::MAX));
+    let overlaps = Overlaps::of(sets.iter().copied());
+    let mut known = std::collections::BTreeSet::new();
     let mut found = Vec::new();
+    let mut room = MASKS;
     for (at, low) in values.iter().enumerate() {
         for high in values.iter().skip(at) {
+            room = room.saturating_sub(1);
+            if room == 0 {
+                return (found, false);
+            }
             // The bits that are surely set are among those that can be set.
-            if let Some((low, high)) = subset(*low, *high) {
-                found.push((low, high));
+            let Some((low, high)) = subset(*low, *high) else { continue };
+            if known.insert((overlaps.covering(low, high), overlaps.touching(low, high))) {
+                found.push((high & !low, low));
             }
         }
     }
-    let touches = |(low, high): (u16, u16)| {
-        cuts.values.iter().flat_map(|set: &&Ranges| [set.covers(low, high), set.touches(low, high)]).collect::<Vec<_>>()
-    };
-    unique(found.into_iter(), touches).into_iter().map(|(low, high)| (high & !low, low)).collect()
+    (found, true)
 }
 
 /// Two numbers of these ranges, of which the first has no bit that the second has not.
@@ -286,8 +427,8 @@ mod tests {
     fn spans_lie_in_their_cells() {
         let sets = [Ranges::new(vec![(10, 12), (20, 20)]), Ranges::new(vec![(0, 65535)])];
         let quantities = Ranges::new(vec![(2, 3)]);
-        let cuts = ModbusCuts { addresses: sets.iter().collect(), quantities: vec![&quantities], ..Default::default() };
-        for place in places(&cuts, 125).0 {
+        let cuts = ModbusCuts { around: sets.iter().collect(), quantities: vec![&quantities], ..Default::default() };
+        for place in &Places::of(&cuts).spans(125).0 {
             for cells in [place.small, place.large] {
                 for quantity in [cells.quantities.0, cells.quantities.1] {
                     let span = cells.span(Table::Coils, quantity);
