@@ -131,6 +131,13 @@ fn through_the_box_the_arm_swings_on_and_what_lies_beyond_is_clamped() {
     cell.operate(&["policy", "apply", &policy]).unwrap();
     cell.operate(&["mode", "enforce"]).unwrap();
 
+    // Who asks why the robot said that an input is in use finds its owner.
+    let status = cell.operate(&["status"]).unwrap();
+    assert!(
+        status.lines().any(|line| line.starts_with("input ") && line.contains(" is owned by 10.20.0.")),
+        "{status}"
+    );
+
     let (mut text, mut attacked) = (String::new(), HashSet::new());
     for attack in ["external-position", "external-beside", "external-jump", "external-split", "external-endless"] {
         let arguments = ["lab", "actor", "attacks", "--host", "ros", "--name", attack];
@@ -155,13 +162,6 @@ fn through_the_box_the_arm_swings_on_and_what_lies_beyond_is_clamped() {
     let missed: Vec<_> = others().filter(|beat| beat["missed"] == true).collect();
     // One late beat may be the machine's: other tests run beside this one.
     assert!(others().count() > 15 && missed.len() <= 1, "{missed:?}");
-
-    // Who asks why the robot said that an input is in use finds its owner.
-    let status = cell.operate(&["status"]).unwrap();
-    assert!(
-        status.lines().any(|line| line.starts_with("input ") && line.contains(" is owned by 10.20.0.")),
-        "{status}"
-    );
 
     // An incident: nothing is written any more until somebody says that it is over.
     let writes = |cell: &mut Cell| {
