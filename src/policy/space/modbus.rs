@@ -16,8 +16,8 @@ const CLASSES: [u16; 2] = [128, 256];
 /// Most work on spans for one length of them: spans looked at, and sets that have them.
 const SPANS: usize = 1_000_000;
 
-/// Most pairs of ranges that masks are looked for in.
-const MASKS: usize = 100_000;
+/// Most work on masks: pairs of ranges that they are looked for in, and sets that have some value of both.
+const MASKS: usize = 1_000_000;
 
 /// Adds the requests.
 pub(super) fn add(space: &mut Space, cuts: &ModbusCuts<'_>) {
@@ -361,13 +361,16 @@ fn masks(sets: &[&Ranges]) -> (Vec<(u16, u16)>, bool) {
     let mut room = MASKS;
     for (at, low) in values.iter().enumerate() {
         for high in values.iter().skip(at) {
-            room = room.saturating_sub(1);
+            // The bits that are surely set are among those that can be set.
+            let kind = subset(*low, *high)
+                .map(|(low, high)| ((low, high), overlaps.covering(low, high), overlaps.touching(low, high)));
+            let work = kind.as_ref().map_or(0, |(_, around, touched)| around.len().saturating_add(touched.len()));
+            room = room.saturating_sub(work.saturating_add(1));
             if room == 0 {
                 return (found, false);
             }
-            // The bits that are surely set are among those that can be set.
-            let Some((low, high)) = subset(*low, *high) else { continue };
-            if known.insert((overlaps.covering(low, high), overlaps.touching(low, high))) {
+            let Some(((low, high), around, touched)) = kind else { continue };
+            if known.insert((around, touched)) {
                 found.push((high & !low, low));
             }
         }
