@@ -188,6 +188,8 @@ class Guest:
     MEMORY_MIB = 512
     # Whether the machine starts again where the box, its kernel or its watchdog asks for it; else it is off then.
     STARTS_AGAIN = False
+    # What a watchdog that nobody feeds does; with "none" a guest that got no processor for half a minute goes on.
+    WATCHDOG = "reset"
 
     def __init__(self, image, cache, keep=False):
         found = sorted(image.glob("vambrace-*.raw.zst"))
@@ -254,7 +256,7 @@ class Guest:
             "-drive", f"if=pflash,format=raw,unit=1,file={self.folder}/vars.fd",
             *self.drive(), "-device", "ide-hd,drive=disk",
             "-chardev", f"socket,id=tpm,path={control}", "-tpmdev", "emulator,id=tpm0,chardev=tpm",
-            "-device", "tpm-crb,tpmdev=tpm0", "-device", "i6300esb", "-action", "watchdog=reset",
+            "-device", "tpm-crb,tpmdev=tpm0", "-device", "i6300esb", "-action", f"watchdog={self.WATCHDOG}",
             "-serial", f"file:{self.folder}/serial.log", "-qmp", f"unix:{self.folder}/qmp.sock,server=on,wait=off",
         ]
         for number, (name, tap) in enumerate(ports.items(), 1):

@@ -90,6 +90,7 @@ class Updating(Guest):
     """A box that starts again by itself."""
 
     STARTS_AGAIN = True
+    WATCHDOG = "none"
 
     def leave(self, what, data=None, now=True, who="eva (engineer) 10.0.0.5"):
         """Leaves an order, and a bundle with it, on the data partition of a box that is off."""
