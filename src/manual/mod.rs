@@ -117,6 +117,9 @@ pub mod decisions {
 
     #[doc = include_str!("decisions/0016-one-owner-of-the-wire.md")]
     pub mod d0016_one_owner_of_the_wire {}
+
+    #[doc = include_str!("decisions/0020-the-packet-path-looks-once.md")]
+    pub mod d0020_the_packet_path_looks_once {}
 }
 
 #[cfg(test)]
