@@ -20,15 +20,16 @@ use std::sync::Arc;
 
 use dissect::{Step, Toward};
 use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
-use support::{Case, Frames, Rig};
+use support::{Case, Frames, Rig, Works};
 use vambrace::command::Command;
 use vambrace::engine::{Mode, Rules};
-use vambrace::event::Reason;
+use vambrace::event::{Event, Reason};
 use vambrace::flow::{Flow, FlowId, Table};
 use vambrace::gate;
 use vambrace::jitter::{ALARM_NS, Departure, Jitter};
+use vambrace::nic::{Frame, FrameMeta};
 use vambrace::policy::Ask;
-use vambrace::record::{Became, FrameRing, LEAST_RING, Passing};
+use vambrace::record::{Became, FrameRing, LEAST_RING, Passing, Settler, Settling};
 use vambrace::robot::{Inputs, Rates, State};
 use zerocopy::FromZeros;
 
@@ -47,12 +48,15 @@ const MEASURED: Counts = Counts {
     find: 127,
     decide: 583,
     gate: 282,
-    whole_modbus: 4_219,
-    whole_rtde: 5_713,
-    whole_dashboard: 5_453,
+    whole_modbus: 3_112,
+    whole_rtde: 4_154,
+    whole_dashboard: 4_399,
     jitter: 498,
     ring: 212,
     ring_long: 719,
+    turn_modbus: 4_228,
+    turn_flood: 897,
+    settle: 596,
 };
 
 /// Per cent that a count may be above the table: the C library picks other copying code on other processors.
@@ -72,6 +76,9 @@ struct Counts {
     jitter: u64,
     ring: u64,
     ring_long: u64,
+    turn_modbus: u64,
+    turn_flood: u64,
+    settle: u64,
 }
 
 fn at_most(instructions_a_step: u64) -> LibraryBenchmarkConfig {
@@ -322,6 +329,63 @@ fn ring((ring, frames): (Box<FrameRing>, Vec<Vec<u8>>)) -> (Box<FrameRing>, Vec<
     (ring, frames)
 }
 
+/// A worker with an open connection, and how many frames have left when all have.
+fn worker_and_modbus() -> (Box<Works>, usize) {
+    let case = support::modbus(EXCHANGES / 2);
+    let (mut all, opening) = (case.opening.clone(), case.opening.len());
+    case.measured.iter().for_each(|(toward, bytes)| all.push(toward, bytes));
+    let mut works = Box::new(Works::new(&all, 1));
+    works.until_sent(opening);
+    (works, all.len())
+}
+
+/// A worker that knows the conversation, and full batches of it.
+fn worker_and_flood() -> (Box<Works>, usize) {
+    let mut works = Box::new(Works::new(&support::datagrams(EXCHANGES + 64), 64));
+    works.until_sent(64);
+    (works, usize::from(EXCHANGES) + 64)
+}
+
+// The whole of a worker but the calls into the kernel: judging, sending, remembering, measuring, handing over.
+#[library_benchmark]
+#[bench::modbus(setup = worker_and_modbus, args = (), config = at_most(MEASURED.turn_modbus))]
+#[bench::flood(setup = worker_and_flood, args = (), config = at_most(MEASURED.turn_flood))]
+fn worker((mut works, frames): (Box<Works>, usize)) -> Box<Works> {
+    works.until_sent(frames);
+    works
+}
+
+/// What the recorder gets of a Modbus connection, the first exchanges of which it has seen.
+fn settler_and_events() -> (Settler, Vec<Event>) {
+    let case = support::modbus(EXCHANGES / 2 + 20);
+    let mut rig = Rig::new(Mode::Enforce);
+    let mut events = Vec::new();
+    for frames in [&case.opening, &case.measured] {
+        for (toward, bytes) in frames.iter() {
+            rig.now_ns += 1_000;
+            let meta = FrameMeta { received_ns: rig.now_ns, wire_len: 80, checksum_partial: false };
+            rig.actions.begin(0, toward);
+            rig.pipeline.handle(toward, &Frame { bytes, meta }, rig.now_ns, &mut rig.actions);
+            events.extend_from_slice(rig.actions.events());
+            rig.actions.clear();
+        }
+    }
+    let mut settler = Settler::new(Settling::default());
+    let behind = events.len() - usize::from(EXCHANGES);
+    events.drain(..behind).for_each(|event| settler.take(&event, &mut |_| ()));
+    (settler, events)
+}
+
+// An event of a repeated command or of its answer: what the recorder does with nearly all that it gets.
+#[library_benchmark(setup = settler_and_events, config = at_most(MEASURED.settle))]
+#[bench::modbus()]
+fn settle((mut settler, events): (Settler, Vec<Event>)) -> (Settler, Vec<Event>) {
+    for event in &events {
+        settler.take(black_box(event), &mut |_| panic!("a repeat is not told of"));
+    }
+    (settler, events)
+}
+
 library_benchmark_group!(
     name = steps,
     benchmarks = [
@@ -334,7 +398,9 @@ library_benchmark_group!(
         gate_accept,
         ring,
         whole_path,
-        whose_jitter
+        whose_jitter,
+        worker,
+        settle
     ]
 );
 main!(library_benchmark_groups = steps);

@@ -133,6 +133,8 @@ const SPEAK_SOME: &[(&str, &str)] = &[
     // A record of a script says of what kind it was, in the lexer's words.
     ("event", "urscript"),
     ("record", "urscript"),
+    // The values of an RTDE package are kept as they came until a record is written.
+    ("event", "rtde"),
     // A record of external control says over which socket it came.
     ("event", "external_control"),
     ("record", "external_control"),

@@ -155,7 +155,7 @@ impl Rig {
             while self.queue.len() > 8192 {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            assert!(self.queue.try_push(*event));
+            assert!(self.queue.try_push(event));
         }
         self.actions.clear();
         assert_eq!(self.actions.lost(), 0);

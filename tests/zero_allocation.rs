@@ -241,7 +241,12 @@ fn nothing_is_allocated_for_what_depends_on_the_past() {
     let mut reasons = [0_usize; 2];
     let taken = allocations(|| {
         for number in 1..200 {
-            let connection = Connection { number, address: [10, 0, 0, 2].into(), port: 40_000, wall_ns: 0 };
+            let connection = Connection {
+                number,
+                address: std::net::Ipv4Addr::new(10, 0, 0, 2).to_ipv6_mapped().octets(),
+                port: 40_000,
+                wall_ns: 0,
+            };
             for request in [names, write] {
                 for asks in [number, number + 1] {
                     let command = Command::Rtde(request);

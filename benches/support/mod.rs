@@ -13,16 +13,18 @@
     reason = "a measurement over traffic of its own ends at the first surprise"
 )]
 
+use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use dissect::Toward;
 use link::craft::{self, Segment, Template};
 use link::{Mac, Tags, TcpFlags};
-use vambrace::engine::{Actions, Arena, Checksums, Device, Fate, Mode, Pipeline, Rules};
-use vambrace::nic::{Frame, FrameMeta};
+use vambrace::engine::{Actions, Arena, Checksums, Clock, Device, Fate, Mode, Pipeline, Rules, Worker, WorkerShared};
+use vambrace::nic::{Frame, FrameMeta, FramePort, PortError};
 use vambrace::policy::{Asset, Moment, Policy};
-use vambrace::record::Queue;
+use vambrace::record::{FrameRing, LEAST_RING, Queue, QueueWriter};
 
 pub const PLC: Ipv4Addr = Ipv4Addr::new(10, 20, 0, 21);
 pub const ROBOT: Ipv4Addr = Ipv4Addr::new(10, 20, 0, 40);
@@ -59,6 +61,10 @@ id = "programs"
 from = "plc"
 service = "urscript"
 class = ["read"]
+[[allow]]
+id = "datagrams"
+from = "plc"
+service = "udp/9999"
 "#;
 
 pub fn rules(mode: Mode) -> Arc<Rules> {
@@ -282,7 +288,7 @@ pub fn dashboard(exchanges: u16) -> Case {
 pub struct Rig {
     pub pipeline: Pipeline<'static>,
     pub actions: Actions,
-    pub queue: Queue,
+    pub queue: QueueWriter,
     pub now_ns: u64,
     pub popped: u64,
 }
@@ -294,7 +300,7 @@ impl Rig {
         Self {
             pipeline: Pipeline::new(arena, rules(mode), ()),
             actions: Actions::new(),
-            queue: Queue::new(4096, 64),
+            queue: Arc::new(Queue::new(4096, 64)).writer().unwrap(),
             now_ns: 1_000_000_000,
             popped: 0,
         }
@@ -309,13 +315,13 @@ impl Rig {
         let fate = self.pipeline.handle(toward, &Frame { bytes, meta }, self.now_ns, &mut self.actions);
         self.pipeline.poll(self.now_ns, &mut self.actions);
         for event in self.actions.events() {
-            self.queue.try_push(*event);
+            self.queue.try_push(event);
         }
         self.actions.clear();
-        while let Some(event) = self.queue.pop() {
-            std::hint::black_box(&event);
+        self.queue.queue().read(64, |event| {
+            std::hint::black_box(event);
             self.popped += 1;
-        }
+        });
         fate
     }
 
@@ -324,6 +330,111 @@ impl Rig {
         for (toward, bytes) in frames.iter() {
             let fate = self.frame(toward, bytes);
             assert_eq!(fate, Fate::Forward);
+        }
+    }
+}
+
+/// Datagrams of 60 bytes and a frame check sequence, to a port that a rule opens as a whole.
+pub fn datagrams(count: u16) -> Frames {
+    let ends = ((IpAddr::from(PLC), 20_000), (IpAddr::from(ROBOT), 9999));
+    let template = Template::new((PLC_MAC, ROBOT_MAC), Tags::default(), ends.0, ends.1).unwrap();
+    let mut out = [0; 64];
+    let len = craft::emit_udp(&template, &[0x5a; 18], &mut out).unwrap();
+    let mut frames = Frames::default();
+    (0..count).for_each(|_| frames.push(Toward::Robot, &out[..len]));
+    frames
+}
+
+/// A port that frames wait at, so many a batch, each when those before it have been taken at either port; what it is to
+/// send is looked at and counted.
+pub struct Waiting {
+    frames: Rc<Frames>,
+    next: Rc<Cell<usize>>,
+    toward: Toward,
+    batch: usize,
+    held: usize,
+    pub sent: usize,
+}
+
+impl FramePort for Waiting {
+    fn receive(&mut self) -> Result<usize, PortError> {
+        self.release();
+        let next = self.next.get();
+        let waits = |at: &usize| self.frames.each.get(*at).is_some_and(|(toward, ..)| *toward == self.toward);
+        self.held = (next..next + self.batch).take_while(waits).count();
+        Ok(self.held)
+    }
+
+    fn frame(&self, index: usize) -> Frame<'_> {
+        let at = self.next.get() + index;
+        let (_, start, end) = self.frames.each[at];
+        let bytes = &self.frames.bytes[start..end];
+        let received_ns = 1_000_000_000 + at as u64 * 1_000_000;
+        Frame { bytes, meta: FrameMeta { received_ns, wire_len: bytes.len() as u32, checksum_partial: false } }
+    }
+
+    fn release(&mut self) {
+        self.next.set(self.next.get() + self.held);
+        self.held = 0;
+    }
+
+    fn transmit(&mut self, frames: &[&[u8]]) -> Result<usize, PortError> {
+        self.sent += std::hint::black_box(frames).len();
+        Ok(frames.len())
+    }
+
+    fn readiness(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        None
+    }
+}
+
+/// A clock that goes on by a microsecond each time it is read.
+pub struct Ticks(Cell<u64>);
+
+impl Clock for Ticks {
+    fn monotonic_ns(&self) -> u64 {
+        self.0.set(self.0.get() + 1_000);
+        self.0.get()
+    }
+
+    fn wall_ns(&self) -> u64 {
+        self.monotonic_ns()
+    }
+}
+
+/// A worker that enforces, remembers frames and measures, between ports where `frames` wait. Nothing of it is given back.
+pub struct Works {
+    pub worker: Worker<'static, Waiting, Ticks, ()>,
+    pub queue: Arc<Queue>,
+}
+
+impl Works {
+    pub fn new(frames: &Frames, batch: usize) -> Self {
+        let queue = Arc::new(Queue::new(8192, 64));
+        let (frames, next) = (Rc::new(frames.clone()), Rc::new(Cell::new(0)));
+        let port = |toward| {
+            let (frames, next) = (Rc::clone(&frames), Rc::clone(&next));
+            Waiting { frames, next, toward, batch, held: 0, sent: 0 }
+        };
+        let ports = (port(Toward::Robot), port(Toward::Plant));
+        let shared = Arc::new(WorkerShared::new(rules(Mode::Enforce)));
+        let clock = Ticks(Cell::new(1_000_000_000));
+        let arena = Box::leak(Arena::boxed(0x5eed));
+        let ring = Arc::new(FrameRing::new(LEAST_RING));
+        let worker = Worker::new(ports, arena, Arc::clone(&queue), shared, clock, ()).unwrap().with_ring(Some(ring));
+        let mut works = Self { worker, queue };
+        works.worker.begin();
+        works
+    }
+
+    /// Turns until so many frames have left.
+    pub fn until_sent(&mut self, frames: usize) {
+        loop {
+            let (plant, robot) = self.worker.ports();
+            if plant.sent + robot.sent >= frames {
+                return;
+            }
+            assert!(self.worker.turn(), "all frames pass");
         }
     }
 }

@@ -190,7 +190,7 @@ pub fn run(handed: &Handed) -> Result<(), Failure> {
         let _ = shared.notices.push(Notice::Opened { for_ms: pulse.openings().0 });
     }
     let mut worker = Worker::new(ports, arena, Arc::clone(&queue), Arc::clone(&shared), clock, tap)
-        .map_err(|error| Failure::new(1, format!("latency histogram: {error}")))?
+        .map_err(|error| Failure::new(1, error.to_string()))?
         .with_ring(ring);
     worker.begin();
     let ends = ["signal", "exit", "hang", "never_began"];

@@ -133,7 +133,7 @@ fn step(
     let fate = pipeline.handle(toward, frame, now_ns, actions);
     pipeline.poll(now_ns, actions);
     for event in actions.events() {
-        queue.try_push(*event);
+        queue.try_push(event);
     }
     actions.clear();
     fate

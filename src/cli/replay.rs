@@ -318,7 +318,7 @@ impl Sink for Printer {
         let Self { format, render, settler, bar, line, .. } = self;
         if *format != Format::Text {
             let mut print = |settled: Settled| print_line(*format, render, bar, line, &settled);
-            settler.take(*event, &mut print);
+            settler.take(event, &mut print);
             settler.expire(event.monotonic_ns, &mut print);
         } else if let Record::Command(command) = &event.record
             && !command.verdict.is_allowed()

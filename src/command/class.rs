@@ -126,6 +126,17 @@ impl Classes {
         self.0 == 0
     }
 
+    /// The gravest of them.
+    #[inline]
+    #[must_use]
+    pub fn gravest(self) -> Option<Class> {
+        // Nearly every command is of one class.
+        if self.0.is_power_of_two() {
+            return Class::ALL.get(usize::try_from(self.0.trailing_zeros()).ok()?).copied();
+        }
+        self.iter().max_by_key(|class| class.gravity())
+    }
+
     /// The classes in order.
     pub fn iter(self) -> impl Iterator<Item = Class> {
         Class::ALL.into_iter().filter(move |class| self.contains(*class))

@@ -144,7 +144,7 @@ impl Command<'_> {
     /// The gravest of its classes; [`Class::Read`] where it does nothing.
     #[must_use]
     pub fn gravest_class(&self) -> Class {
-        self.classes().iter().max_by_key(|class| class.gravity()).unwrap_or(Class::Read)
+        self.classes().gravest().unwrap_or(Class::Read)
     }
 }
 
@@ -280,6 +280,17 @@ mod tests {
         }
         assert_eq!(Class::of_bare("stop program"), Class::Stop);
         assert_eq!(Class::of_bare("make coffee"), Class::Unknown);
+    }
+
+    #[test]
+    fn the_gravest_of_one_is_itself_and_of_two_the_graver() {
+        assert_eq!(Classes::default().gravest(), None);
+        for one in Class::ALL {
+            for other in Class::ALL {
+                let graver = if one.gravity() >= other.gravity() { one } else { other };
+                assert_eq!(Classes::from(one).with(other).gravest(), Some(graver));
+            }
+        }
     }
 
     #[test]

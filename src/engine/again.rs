@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 
 use dissect::{Step, Toward};
 use external_control::Action as Doing;
+use link::Endpoint;
 use rtde::{DataType, Reply, ReplyType, Request};
 
 use super::judge::decide;
@@ -178,7 +179,12 @@ impl Again {
         let Self { sessions, robot, inputs, rates, .. } = self;
         let Some(known) = sessions.get_mut(&recorded.ends) else { return Err(Untold::Session) };
         let plant = recorded.ends.plant;
-        let connection = Connection { number, address: plant.ip(), port: plant.port(), wall_ns: recorded.wall_ns };
+        let connection = Connection {
+            number,
+            address: Endpoint::new(plant.ip(), 0).address,
+            port: plant.port(),
+            wall_ns: recorded.wall_ns,
+        };
         let port = recorded.ends.on(recorded.service.commands_toward(recorded.opened)).port();
         let client = rules.policy.client(plant.ip());
         let (mut verdict, mut reply) = (None, None);

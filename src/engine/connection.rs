@@ -33,7 +33,7 @@ pub(super) const DEAD_NS: u64 = 600_000_000_000;
 /// Source: RFC 5961 section 5; Linux `tcp_invalid_ratelimit` is 500 ms.
 const RESET_AGAIN_NS: [u64; 2] = [200_000_000, 1_000_000_000];
 
-/// Takes one TCP segment.
+/// Takes one TCP segment of the conversation at `id`, or of none.
 pub(super) fn tcp<O: Observer>(
     arena: &mut SharedArena,
     rules: &Rules,
@@ -41,14 +41,13 @@ pub(super) fn tcp<O: Observer>(
     scene: &mut Scene<'_>,
     packet: &Packet<'_>,
     tcp: &Tcp<'_>,
+    (key, id): (FlowKey, Option<FlowId>),
 ) -> Fate {
-    let Some(key) = FlowKey::of(packet, scene.toward) else { return Fate::Drop(Reason::EngineFault) };
     if rules.mode.judges()
         && let Err(reason) = plausible(tcp)
     {
         return refused(scene, packet, key, reason);
     }
-    let (key, id) = find(arena, key);
     scene.turn_to(&key);
     if let Some(id) = id {
         let starts_anew = tcp.flags.syn()

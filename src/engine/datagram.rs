@@ -12,7 +12,7 @@ use super::rules::Rules;
 use super::scene::Scene;
 use crate::command::{Command, Service};
 use crate::event::{Action, CommandRecord, Reason, Record, RuleId, Text, Verdict};
-use crate::flow::FlowId;
+use crate::flow::{FlowId, State};
 use crate::policy::Ask;
 
 /// UDP and ICMP: admitted as a whole or not, Modbus over UDP also by command.
@@ -69,6 +69,22 @@ pub(super) fn datagram<O: Observer>(
         Fate::Forward => fate,
         other => other,
     }
+}
+
+/// One more datagram of a conversation that was admitted before, and of which nothing is read; absent where it is none, or
+/// was admitted by other rules.
+#[inline]
+pub(super) fn known(arena: &mut SharedArena, rules: &Rules, scene: &mut Scene<'_>, id: FlowId) -> Option<Fate> {
+    let flow = arena.flows.flow(id)?;
+    let fresh = flow.generation == scene.generation || !rules.mode.judges();
+    if !fresh || flow.state() != State::Datagrams || flow.service_port == modbus::PORT {
+        return None;
+    }
+    scene.flux.conversation(id, arena);
+    let flow = arena.flows.flow_mut(id)?;
+    flow.generation = scene.generation;
+    flow.count(scene.toward, scene.wire_len, scene.now_ns, scene.wall_ns);
+    Some(Fate::Forward)
 }
 
 /// The conversation of a datagram, a new one where there was none.
@@ -161,7 +177,7 @@ fn modbus<O: Observer>(
             len: u32::try_from(payload.len()).unwrap_or(u32::MAX),
             unit: Text::new(payload),
             robot: rules.policy.known(&arena.robot, scene.now_ns),
-            detail: detail::of(&command, None),
+            detail: detail::of(&command, None, false),
         };
         let id = scene.record(Record::Command(record));
         if !verdict.is_allowed() {

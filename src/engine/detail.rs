@@ -3,10 +3,16 @@
 use std::fmt::Write;
 
 use crate::command::{Command, External};
-use crate::event::{Detail, InUse, ModbusDetail, Text};
+use crate::event::{Detail, InUse, ModbusDetail, RtdeFields, Text, spell_rtde};
 
-/// The record's view of a command; `in_use` is the RTDE input that it was refused for.
-pub(super) fn of(command: &Command<'_>, in_use: Option<InUse>) -> Detail {
+/// The record's view of a command; `in_use` is the RTDE input that it was refused for. Where the values of a data package
+/// are spelled `later`, the record has to hold the whole unit.
+pub(super) fn of(command: &Command<'_>, in_use: Option<InUse>, later: bool) -> Detail {
+    if let (true, Command::Rtde(rtde::Request::Data(data))) = (later, command)
+        && let Some(fields) = data.recipe.as_ref().and_then(RtdeFields::of)
+    {
+        return Detail::RtdeData { recipe: data.recipe_id, fields };
+    }
     match command {
         Command::Modbus(request) => Detail::Modbus(modbus(request)),
         Command::Rtde(request) => rtde(request, in_use),
@@ -83,7 +89,7 @@ fn modbus(request: &modbus::Request<'_>) -> ModbusDetail {
     let mut push = |value: u16| {
         if let Some(slot) = values.get_mut(usize::from(values_len)) {
             *slot = value;
-            values_len = values_len.saturating_add(1);
+            values_len = values_len.wrapping_add(1);
         }
     };
     if let Some(write) = &request.write {
@@ -125,33 +131,11 @@ fn rtde(request: &rtde::Request<'_>, in_use: Option<InUse>) -> Detail {
         rtde::Request::Message(message) => text.push(message.text),
         rtde::Request::Data(data) => {
             recipe = data.recipe_id;
-            for (at, field) in data.fields().enumerate() {
-                let comma = if at == 0 { "" } else { "," };
-                let _ = write!(text, "{comma}{}={}", field.variable.name(), Shown(&field.value));
-            }
+            text = spell_rtde(data.fields().map(|field| (field.variable, field.value)));
         }
         rtde::Request::ControllerVersion | rtde::Request::Start | rtde::Request::Pause => {}
     }
     Detail::Rtde { package: request.kind() as u8, recipe, text, in_use }
-}
-
-struct Shown<'a>(&'a rtde::Value);
-
-impl std::fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            rtde::Value::Bool(value) => write!(f, "{value}"),
-            rtde::Value::Uint8(value) => write!(f, "{value}"),
-            rtde::Value::Uint32(value) => write!(f, "{value}"),
-            rtde::Value::Uint64(value) => write!(f, "{value}"),
-            rtde::Value::Int32(value) => write!(f, "{value}"),
-            rtde::Value::Double(value) => write!(f, "{value}"),
-            rtde::Value::Vector3d(value) => write!(f, "{value:?}"),
-            rtde::Value::Vector6d(value) => write!(f, "{value:?}"),
-            rtde::Value::Vector6Int32(value) => write!(f, "{value:?}"),
-            rtde::Value::Vector6Uint32(value) => write!(f, "{value:?}"),
-        }
-    }
 }
 
 fn urscript(unit: &urscript::Unit<'_>) -> Detail {
@@ -181,4 +165,58 @@ fn functions(unit: &urscript::Unit<'_>) -> Text<96> {
 
 fn contains_word(list: &[u8], word: &[u8]) -> bool {
     list.split(|byte| *byte == b',').any(|entry| entry == word)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+    use dissect::{Step, Toward};
+    use rtde::{DataType, Package, ReplyType, Session, Value};
+
+    use super::*;
+
+    /// A session with a recipe of these inputs, in a controller that gives them these types.
+    fn session(inputs: &[(&[u8], DataType)]) -> Session {
+        let (mut session, mut buffer) = (Session::new(), [0; 4096]);
+        let len = rtde::emit::setup_inputs(inputs.iter().map(|(name, _)| *name), &mut buffer).unwrap();
+        let Step::Whole { unit, .. } = Package::step(&buffer[..len], Toward::Robot).unwrap() else { panic!("whole") };
+        session.request(&unit).unwrap();
+        let types = inputs.iter().map(|(_, kind)| ReplyType::Data(*kind));
+        let len = rtde::emit::inputs_reply(1, types, &mut buffer).unwrap();
+        let Step::Whole { unit, .. } = Package::step(&buffer[..len], Toward::Plant).unwrap() else { panic!("whole") };
+        session.reply(&unit).unwrap();
+        session
+    }
+
+    #[test]
+    fn values_are_the_same_spelled_at_once_and_later() {
+        let all = [
+            (&b"speed_slider_mask"[..], DataType::Uint32, Value::Uint32(1)),
+            (b"speed_slider_fraction", DataType::Double, Value::Double(0.1 + 0.2)),
+            (b"standard_digital_output", DataType::Uint8, Value::Uint8(255)),
+            (b"input_bit_register_64", DataType::Bool, Value::Bool(true)),
+            (b"input_int_register_24", DataType::Int32, Value::Int32(-7)),
+            (b"input_double_register_3", DataType::Double, Value::Double(f64::NAN)),
+            (b"external_force_torque", DataType::Vector6d, Value::Vector6d([0.5, -1.0, 1e-9, 1e9, 0.0, 3.25])),
+        ];
+        for count in 1..=all.len() {
+            let used = &all[all.len().saturating_sub(count)..];
+            let inputs: Vec<_> = used.iter().map(|(name, kind, _)| (*name, *kind)).collect();
+            let session = session(&inputs);
+            let mut buffer = [0; 512];
+            let len = rtde::emit::data(Some(1), used.iter().map(|(.., value)| *value), &mut buffer).unwrap();
+            let Step::Whole { unit, .. } = Package::step(&buffer[..len], Toward::Robot).unwrap() else {
+                panic!("whole")
+            };
+            let command = Command::Rtde(rtde::Request::read(&unit, &session).unwrap());
+            let (Detail::RtdeData { recipe, fields }, Detail::Rtde { recipe: same, text, .. }) =
+                (of(&command, None, true), of(&command, None, false))
+            else {
+                panic!("{command:?}")
+            };
+            assert!(text.as_bytes().starts_with(used[0].0), "{text}");
+            assert_eq!((recipe, fields.spell(&buffer[..len])), (same, text));
+        }
+    }
 }

@@ -159,18 +159,19 @@ pub(super) fn configure(bindings: &mut [Binding], devices: &[Device], flux: &Flu
 }
 
 /// Learns the MAC of a bound address from a frame of its own side: always where none is known, and anew outside
-/// enforcement, where a device may have been replaced.
-pub(super) fn learn(bindings: &mut [Binding], packet: &Packet<'_>, toward: Toward, enforce: bool, flux: &Flux) {
+/// enforcement, where a device may have been replaced. Says whether a binding changed.
+pub(super) fn learn(bindings: &mut [Binding], packet: &Packet<'_>, toward: Toward, enforce: bool, flux: &Flux) -> bool {
     let (address, mac) = match &packet.network {
         Network::Arp(arp) => (arp.sender_ip, arp.sender_mac),
         Network::Ipv4(ip) => (ip.source, packet.source),
-        _ => return,
+        _ => return false,
     };
     if address.is_unspecified() || mac.is_multicast() {
-        return;
+        return false;
     }
     let octets = address.octets();
     let used = bindings.iter_mut().take_while(|binding| binding.address != [0; 4]);
+    let mut changed = false;
     let learns = |binding: &Binding| binding.address == octets && binding.configured == 0;
     for (place, binding) in used.enumerate().filter(|(_, binding)| learns(binding)) {
         let own_side = binding.side == toward.reverse() as u8;
@@ -178,6 +179,8 @@ pub(super) fn learn(bindings: &mut [Binding], packet: &Packet<'_>, toward: Towar
             flux.binding(place, binding);
             binding.mac = mac.0;
             flux.settled(binding);
+            changed = true;
         }
     }
+    changed
 }

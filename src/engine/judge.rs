@@ -10,7 +10,7 @@ use super::rules::{Mode, Rules};
 use super::scene::Scene;
 use crate::command::{Class, Classes, Command, External, Service, Socket};
 use crate::event::{
-    Action, Answer, CommandRecord, Detail, EventId, InUse, Notice, Reason, Record, RuleId, Text, Verdict,
+    Action, Answer, CommandRecord, Detail, EventId, InUse, Notice, Reason, Record, RuleId, Text, UNIT, Verdict,
 };
 use crate::gate::{self, Judge, Judgement, Reply, SpliceOut, Wire};
 use crate::inspect::{self, Refusal, Session, Told};
@@ -147,7 +147,7 @@ impl<O: Observer> Judge for Surroundings<'_, '_, O> {
                 len: u32::try_from(unit.len()).unwrap_or(u32::MAX),
                 unit: Text::new(unit),
                 robot: rules.policy.known(robot, scene.now_ns),
-                detail: detail::of(command, in_use),
+                detail: detail::of(command, in_use, decided.is_allowed() && unit.len() <= UNIT),
             };
             if record.unit.is_cut() {
                 observer.long_unit(id, unit);

@@ -7,11 +7,12 @@ use super::actions::Actions;
 use super::arena::{Arena, WATCHED};
 use super::connection;
 use super::counters::Counters;
-use super::datagram::datagram;
+use super::datagram;
 use super::guard;
 use super::judge::Observer;
 use super::newcomers::Newcomers;
 use super::quarantine;
+use super::recent::{Known, Plain, Recent};
 use super::rules::Rules;
 use super::scene::{Budgets, Scene};
 use super::spliced::slot_of;
@@ -50,6 +51,7 @@ pub struct Pipeline<'m, O = ()> {
     counters: Counters,
     budgets: Budgets,
     newcomers: Newcomers,
+    recent: Recent,
     next_tick_ns: u64,
     sweep: u16,
     wall_ns: u64,
@@ -73,6 +75,7 @@ impl<'m, O: Observer> Pipeline<'m, O> {
             counters: Counters::default(),
             budgets: Budgets::default(),
             newcomers: Newcomers::default(),
+            recent: Recent::default(),
             next_tick_ns: 0,
             sweep: 0,
             wall_ns: 0,
@@ -106,6 +109,7 @@ impl<'m, O: Observer> Pipeline<'m, O> {
         if rules.bind {
             guard::configure(&mut arena.bindings, &rules.devices, flux);
         }
+        self.recent.clear();
         self.rules = rules;
     }
 
@@ -241,7 +245,7 @@ impl<'m, O: Observer> Pipeline<'m, O> {
     fn judge(&mut self, toward: Toward, frame: &Frame<'_>, now_ns: u64, actions: &mut Actions) -> Fate {
         let judges = self.rules.mode.judges();
         let number = self.arena.frames;
-        let Self { arena, rules, observer, counters, budgets, newcomers, .. } = self;
+        let Self { arena, rules, observer, counters, budgets, newcomers, recent, .. } = self;
         let (arena, last_event, flux) = arena.split();
         let mut scene = Scene {
             toward,
@@ -260,6 +264,22 @@ impl<'m, O: Observer> Pipeline<'m, O> {
             budgets,
             newcomers,
         };
+        let plain = Plain::read(frame.bytes, toward);
+        if let Some(plain) = &plain
+            && !self.shed.0
+            && !arena.quarantine.is_on(now_ns)
+            && let Some(Known { key, id }) = recent.find(plain, &arena.flows)
+        {
+            if plain.is_datagram(frame.bytes) {
+                if let Some(fate) = datagram::known(arena, rules, &mut scene, id) {
+                    return fate;
+                }
+            } else if let Ok(packet) = link::parse(frame.bytes)
+                && let Some(tcp) = packet.tcp()
+            {
+                return connection::tcp(arena, rules, observer, &mut scene, &packet, tcp, (key, Some(id)));
+            }
+        }
         let packet = match link::parse(frame.bytes) {
             Ok(packet) => packet,
             Err(_) => {
@@ -293,7 +313,10 @@ impl<'m, O: Observer> Pipeline<'m, O> {
             scene.refuse_frame(Some(&packet), key, Reason::Quarantined, RuleId::NONE);
             return Fate::Drop(Reason::Quarantined);
         }
-        guard::learn(&mut arena.bindings, &packet, toward, scene.enforce, flux);
+        let learned = guard::learn(&mut arena.bindings, &packet, toward, scene.enforce, flux);
+        if learned {
+            recent.clear();
+        }
         if !is_ip {
             let is_bridges = matches!(packet.link_protocol(), LinkProtocol::Stp);
             if scene.enforce && toward == Toward::Robot && !scene.budgets.take_listed(is_bridges, now_ns) {
@@ -302,11 +325,26 @@ impl<'m, O: Observer> Pipeline<'m, O> {
             }
             return Fate::Forward;
         }
+        let mut note = |arena: &SharedArena, key| {
+            if let (Some(plain), false, (key, Some(id))) = (&plain, learned, connection::find(arena, key)) {
+                recent.note(plain, Known { key, id });
+            }
+        };
         match packet.transport() {
-            Some(Transport::Tcp(tcp)) => connection::tcp(arena, rules, observer, &mut scene, &packet, tcp),
+            Some(Transport::Tcp(tcp)) => {
+                let Some(key) = FlowKey::of(&packet, toward) else { return Fate::Drop(Reason::EngineFault) };
+                let found = connection::find(arena, key);
+                let fate = connection::tcp(arena, rules, observer, &mut scene, &packet, tcp, found);
+                note(arena, key);
+                fate
+            }
             Some(Transport::Udp(udp)) => {
                 let port = if toward == Toward::Robot { udp.destination_port } else { udp.source_port };
-                datagram(arena, rules, observer, &mut scene, &packet, Service::Udp(port))
+                let fate = datagram::datagram(arena, rules, observer, &mut scene, &packet, Service::Udp(port));
+                if let Some(key) = FlowKey::of(&packet, toward) {
+                    note(arena, key);
+                }
+                fate
             }
             Some(Transport::Icmp(icmp)) => {
                 let quoted = icmp.quoted.as_ref().and_then(|quoted| FlowKey::of_quoted(quoted, toward));
@@ -318,7 +356,7 @@ impl<'m, O: Observer> Pipeline<'m, O> {
                     }
                     return Fate::Forward;
                 }
-                datagram(arena, rules, observer, &mut scene, &packet, Service::Icmp)
+                datagram::datagram(arena, rules, observer, &mut scene, &packet, Service::Icmp)
             }
             _ => {
                 if judges {

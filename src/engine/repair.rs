@@ -65,7 +65,7 @@ impl Shared {
             let flow = connection.checked_sub(1).and_then(|flow| u16::try_from(flow).ok());
             flow.and_then(|flow| flows.flow(FlowId(flow))).is_some_and(|flow| {
                 let live = !matches!(flow.state(), State::Free | State::Dead | State::Closed) && flow.stream != 0;
-                live && (flow.key.plant.ip().to_canonical(), flow.key.plant.port) == client
+                live && (flow.key.plant.ip(), flow.key.plant.port) == client
             })
         });
     }
@@ -260,7 +260,7 @@ mod tests {
         let input = |name: &str| rtde::Variable::named(name.as_bytes());
         let client = |arena: &Arena, port: u16, of: u16| crate::robot::Connection {
             number: u32::from(id(arena, of).0) + 1,
-            address: arena.shared.flows.flow(id(arena, of)).unwrap().key.plant.ip().to_canonical(),
+            address: arena.shared.flows.flow(id(arena, of)).unwrap().key.plant.address,
             port,
             wall_ns: 1,
         };

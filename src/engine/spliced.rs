@@ -63,7 +63,7 @@ impl<O: Observer> Watch<'_, '_, O> {
             inputs,
             connection: robot::Connection {
                 number: arena::connection_number(self.id.0.into()),
-                address: who.key.plant.ip(),
+                address: who.key.plant.address,
                 port: who.key.plant.port,
                 wall_ns: self.scene.wall_ns,
             },

@@ -1,8 +1,9 @@
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Cache};
 use dissect::Toward;
 use hdrhistogram::Histogram;
 
@@ -15,11 +16,12 @@ use super::load::Load;
 use super::loops::Loops;
 use super::pipeline::{Fate, Pipeline};
 use super::rules::Rules;
+use super::sending::{Batch, count_refused, send_all, show, show_made};
 use crate::command::Command;
 use crate::event::{Event, EventId, InUse, Notice, Shed, Verdict, Whose};
 use crate::jitter::{self, Departure, Jitter};
 use crate::nic::{BATCH, Frame, FramePort, PortError};
-use crate::record::{Became, FrameRing, Passing, Queue, Refused};
+use crate::record::{Became, FrameRing, Queue, QueueWriter, Refused};
 use crate::robot::State;
 
 /// Clocks as the worker reads them: once a batch.
@@ -120,6 +122,17 @@ impl Shared {
     }
 }
 
+/// Where the rules in force stand.
+struct InForce(Arc<Shared>);
+
+impl Deref for InForce {
+    type Target = ArcSwap<Rules>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0.rules
+    }
+}
+
 /// A copy of what the worker counts.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
@@ -183,8 +196,22 @@ const LONGEST_REST: Duration = Duration::from_millis(10);
 /// daemon slews by 0.1 ms at most meanwhile.
 const JUMP_NS: u64 = 500_000_000;
 
+/// Time between two looks at how full the queue is, while no event is handed over.
+const FULLNESS_NS: u64 = 1_000_000;
+
 /// Turns of the loop in which a port that failed is left alone before it is tried again.
 const RETRY_NS: u64 = 100_000_000;
+
+/// Why there is no worker.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The latency histogram.
+    #[error("latency histogram: {0}")]
+    Histogram(#[from] hdrhistogram::CreationError),
+    /// Two can't write into one queue.
+    #[error("the queue of records has a writer already")]
+    Queue,
+}
 
 /// One worker: owns both ports and both directions of every flow on them.
 pub struct Worker<'m, P, C, T> {
@@ -192,8 +219,10 @@ pub struct Worker<'m, P, C, T> {
     robot: P,
     pipeline: Pipeline<'m, Units>,
     actions: Actions,
-    queue: Arc<Queue>,
+    records: QueueWriter,
     shared: Arc<Shared>,
+    /// The rules in force as last looked at: a look costs one load while they stay.
+    rules: Cache<InForce, Arc<Rules>>,
     clock: C,
     tap: T,
     ring: Option<Arc<FrameRing>>,
@@ -203,6 +232,10 @@ pub struct Worker<'m, P, C, T> {
     load: Load,
     loops: Loops,
     refused_by_port: [u64; 2],
+    /// How full the queue was, in eighths, and until when that counts unless events are handed over.
+    fullness: (u64, u64),
+    /// Whether frames are measured, or that was given up.
+    measures: bool,
     snapshot_ns: u64,
     /// When silences are looked for next, and whether a stream had a beat at the last look.
     watch_ns: u64,
@@ -217,7 +250,7 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
     /// A worker over two ports.
     ///
     /// # Errors
-    /// No memory for the latency histogram.
+    /// No memory for the latency histogram, or somebody else hands events over to `queue`.
     pub fn new(
         (plant, robot): (P, P),
         arena: &'m mut Arena,
@@ -225,14 +258,16 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
         shared: Arc<Shared>,
         clock: C,
         tap: T,
-    ) -> Result<Self, hdrhistogram::CreationError> {
+    ) -> Result<Self, WorkerError> {
         let rules = shared.rules.load_full();
+        let records = queue.writer().ok_or(WorkerError::Queue)?;
         Ok(Self {
             plant,
             robot,
-            pipeline: Pipeline::new(arena, rules, Units(Arc::clone(&queue))),
+            pipeline: Pipeline::new(arena, rules, Units(queue)),
             actions: Actions::new(),
-            queue,
+            records,
+            rules: Cache::new(InForce(Arc::clone(&shared))),
             shared,
             clock,
             tap,
@@ -244,6 +279,8 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
             load: Load::default(),
             loops: Loops::default(),
             refused_by_port: [0; 2],
+            fullness: (0, 0),
+            measures: true,
             snapshot_ns: 0,
             watch_ns: 0,
             beats: false,
@@ -270,15 +307,18 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
     /// One turn: what has arrived on both ports, what is due. Says whether a frame was taken.
     pub fn turn(&mut self) -> bool {
         let now_ns = self.clock.monotonic_ns();
-        let rules = self.shared.rules.load();
-        if !Arc::ptr_eq(&rules, self.pipeline.rules()) {
-            self.pipeline.set_rules(Arc::clone(&rules));
+        let rules = self.rules.load();
+        if !Arc::ptr_eq(rules, self.pipeline.rules()) {
+            self.pipeline.set_rules(Arc::clone(rules));
         }
-        drop(rules);
         while let Some(notice) = self.shared.notices.pop() {
             self.pipeline.notice(notice, now_ns, self.clock.wall_ns(), &mut self.actions);
         }
-        if let Some((shed, counts)) = self.load.look(self.queue.eighths(), now_ns) {
+        if now_ns >= self.fullness.1 {
+            // Most turns are empty ones, and the recorder writes where this reads.
+            self.fullness = (self.records.eighths(), now_ns.saturating_add(FULLNESS_NS));
+        }
+        if let Some((shed, counts)) = self.load.look(self.fullness.0, now_ns) {
             self.pipeline.notice(Notice::Overload { shed, counts }, now_ns, self.clock.wall_ns(), &mut self.actions);
         }
         if now_ns >= self.snapshot_ns {
@@ -313,10 +353,10 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
     /// Reports what lasts, at the end.
     pub fn finish(&mut self) {
         let now_ns = self.clock.monotonic_ns();
-        let queue = Arc::clone(&self.queue);
+        let records = &mut self.records;
         self.pipeline.finish(now_ns, &mut self.actions, |actions| {
             for event in actions.events() {
-                queue.try_push(*event);
+                records.try_push(event);
             }
         });
         self.publish(now_ns);
@@ -344,6 +384,11 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
         }
         let learning = self.pipeline.rules().mode == super::rules::Mode::Learn;
         let shows = self.tap.shows();
+        let measures = !self.load.sheds(Shed::Detail);
+        if self.measures && !measures {
+            self.jitter.pause();
+        }
+        self.measures = measures;
         (self.batch.now_ns, self.batch.judged, self.batch.remembered) = (now_ns, 0, 0);
         for index in 0..taken.min(BATCH) {
             if !self.actions.has_room() {
@@ -368,7 +413,7 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
                 };
                 self.batch.judged = index.saturating_add(1);
             }
-            if let Some(flow) = self.pipeline.touched() {
+            if measures && let Some(flow) = self.pipeline.touched() {
                 let outs = self.actions.outs().get(outs..).unwrap_or_default();
                 let departure = match fate {
                     _ if outs.iter().any(|out| out.toward() == toward) => Departure::Left,
@@ -382,7 +427,7 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
             }
         }
         self.carry_out(toward);
-        if !self.load.sheds(Shed::Detail) {
+        if measures {
             let port = if toward == Toward::Robot { &self.plant } else { &self.robot };
             let received_ns = port.frame(0).meta.received_ns;
             let wall_ns = self.clock.wall_ns();
@@ -435,48 +480,21 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
 
     /// Sends and records what the actions say, and empties them. `toward` is the direction of the current batch.
     fn carry_out(&mut self, toward: Toward) {
-        let Self { plant, robot, actions, queue, tap, clock, ring, load, batch, .. } = self;
+        let Self { plant, robot, actions, records, tap, clock, ring, load, batch, fullness, .. } = self;
         let mut failed = None;
-        for leaving in [toward, toward.reverse()] {
-            if actions.outs().iter().all(|out| out.toward() != leaving) {
-                continue;
-            }
-            let mut frames: [&[u8]; BATCH] = [&[]; BATCH];
-            let mut count = 0_usize;
+        if let [Out::Received { index, toward: leaving }] = *actions.outs() {
+            // One frame that goes on as it came: nearly every batch while nobody floods.
             let (from, to): (&P, &mut P) = match leaving {
                 Toward::Robot => (&*plant, &mut *robot),
                 Toward::Plant => (&*robot, &mut *plant),
             };
-            let mut flush = |frames: &[&[u8]]| {
-                if frames.is_empty() {
-                    return;
-                }
-                match to.transmit(frames) {
-                    Ok(sent) => {
-                        let refused = u64::try_from(frames.len().saturating_sub(sent)).unwrap_or(0);
-                        if let Some(count) = self.refused_by_port.get_mut(leaving as usize) {
-                            *count = count.saturating_add(refused);
-                        }
-                    }
-                    Err(error) => failed = Some((leaving, error)),
-                }
-            };
-            for out in actions.outs() {
-                let bytes = match *out {
-                    Out::Received { index, toward } if toward == leaving => from.frame(index).bytes,
-                    Out::Crafted { range, toward } if toward == leaving => actions.crafted(range),
-                    _ => continue,
-                };
-                if count == BATCH {
-                    flush(&frames);
-                    count = 0;
-                }
-                if let Some(slot) = frames.get_mut(count) {
-                    *slot = bytes;
-                    count = count.saturating_add(1);
-                }
+            match to.transmit(&[from.frame(index).bytes]) {
+                Ok(1..) => {}
+                Ok(0) => count_refused(&mut self.refused_by_port, leaving, 1),
+                Err(error) => failed = Some((leaving, error)),
             }
-            flush(frames.get(..count).unwrap_or_default());
+        } else if !actions.outs().is_empty() {
+            failed = send_all(actions, (plant, robot), toward, &mut self.refused_by_port);
         }
         // Behind the sending: no frame waits until it is remembered.
         if let Some(ring) = ring.as_deref() {
@@ -488,7 +506,8 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
         }
         for event in actions.events() {
             if !load.leaves_out(&event.record) {
-                queue.try_push(*event);
+                records.try_push(event);
+                fullness.1 = 0;
             }
         }
         for kept in actions.kept() {
@@ -501,7 +520,7 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
                 verdict: kept.verdict,
                 wire_len: frame.meta.wire_len,
             };
-            queue.try_push_frame(&about, load.kept(frame.bytes));
+            records.queue().try_push_frame(&about, load.kept(frame.bytes));
         }
         actions.clear();
         if let Some((side, error)) = failed {
@@ -536,7 +555,7 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
         let wall_ns = self.clock.wall_ns();
         self.pipeline.notice(Notice::Port { side: toward, up }, now_ns, wall_ns, &mut self.actions);
         for event in self.actions.events() {
-            self.queue.try_push(*event);
+            self.records.try_push(event);
         }
         self.actions.clear();
     }
@@ -576,62 +595,6 @@ impl<'m, P: FramePort, C: Clock, T: Tap> Worker<'m, P, C, T> {
         snapshot.conversations.extend(talks.filter_map(|talk| Conversation::of(talk, shared)));
         (snapshot.late, snapshot.late_alarms) = (*self.jitter.late(), self.jitter.alarms());
         snapshot.wall_ns = self.clock.wall_ns();
-    }
-}
-
-/// What became of the frames of the current batch.
-struct Batch {
-    now_ns: u64,
-    became: [Became; BATCH],
-    /// How many were judged, and how many of them are in the ring.
-    judged: usize,
-    remembered: usize,
-}
-
-impl Batch {
-    /// Puts into the ring what was judged since the last call; the frames came from `port`.
-    fn remember<P: FramePort>(&mut self, ring: &FrameRing, toward: Toward, port: &P) {
-        for index in self.remembered..self.judged {
-            let frame = port.frame(index);
-            let became = self.became.get(index).copied().unwrap_or(Became::Passed);
-            let (wall_ns, wire_len) = (frame.meta.received_ns, frame.meta.wire_len);
-            ring.push(&Passing { toward, became, wire_len, wall_ns, monotonic_ns: self.now_ns }, frame.bytes);
-        }
-        self.remembered = self.judged;
-    }
-}
-
-/// Shows the frames of the box's own, and puts them into the ring.
-fn show_made<C: Clock, T: Tap>(actions: &Actions, clock: &C, ring: Option<&FrameRing>, tap: Option<&T>) {
-    let mut now = None;
-    for out in actions.outs() {
-        let Out::Crafted { range, toward } = *out else { continue };
-        let (wall_ns, monotonic_ns) = *now.get_or_insert_with(|| (clock.wall_ns(), clock.monotonic_ns()));
-        let bytes = actions.crafted(range);
-        if let Some(tap) = tap {
-            tap.made(toward, wall_ns, bytes);
-        }
-        if let Some(ring) = ring {
-            let wire_len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-            ring.push(&Passing { toward, became: Became::Made, wire_len, wall_ns, monotonic_ns }, bytes);
-        }
-    }
-}
-
-/// Shows a received frame with what became of it; `kept` is how many copies belonged into the records before it.
-#[cold]
-fn show<T: Tap>(
-    tap: &T,
-    shows: Shows,
-    pipeline: &Pipeline<'_, Units>,
-    (toward, frame, fate): (Toward, &Frame<'_>, Fate),
-    (actions, kept): (&Actions, usize),
-) {
-    let rules = pipeline.rules();
-    let kept = actions.kept().get(kept..).unwrap_or_default();
-    if shows == Shows::All || !kept.is_empty() || matches!(fate, Fate::Drop(_)) {
-        let (enforced, generation) = (rules.mode.enforces(), rules.policy.generation());
-        tap.received(&Shown { toward, frame, fate, enforced, generation, kept, events: actions.events() });
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Records are made on the packet path: they are `Copy`, of fixed size, hold no pointer and allocate nothing.
 
+mod fields;
 mod reason;
 mod record;
 mod robot;
@@ -10,6 +11,7 @@ mod text;
 mod verdict;
 mod whose;
 
+pub use fields::{RtdeFields, spell as spell_rtde};
 pub use reason::Reason;
 pub use record::{
     Answer, CommandRecord, Detail, Event, EventId, FlowEnd, FlowRecord, FrameRecord, InUse, MessageRecord,

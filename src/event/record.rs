@@ -5,7 +5,7 @@ use dissect::Toward;
 use link::FlowKey;
 
 use crate::command::{Class, Service};
-use crate::event::{Reason, RobotContext, Text, Verdict, Whose};
+use crate::event::{Reason, RobotContext, RtdeFields, Text, Verdict, Whose};
 
 /// Identity of an event: a number that grows by one an event, from 1, over the life of a record store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -110,6 +110,14 @@ impl CommandRecord {
     pub fn toward(&self) -> Toward {
         self.service.commands_toward(self.opened)
     }
+
+    /// Spells out what was left for later: off the packet path, before anybody reads the record.
+    pub fn spell_out(&mut self) {
+        if let Detail::RtdeData { recipe, fields } = self.detail {
+            let text = fields.spell(self.unit.as_bytes());
+            self.detail = Detail::Rtde { package: rtde::PackageType::Data as u8, recipe, text, in_use: None };
+        }
+    }
 }
 
 /// What a unit said, by service.
@@ -127,6 +135,13 @@ pub enum Detail {
         text: Text<160>,
         /// An input that was refused since another connection has it.
         in_use: Option<InUse>,
+    },
+    /// An RTDE data package that was allowed: what its values are, which lie in the record's unit.
+    RtdeData {
+        /// Recipe id.
+        recipe: u8,
+        /// Its fields.
+        fields: RtdeFields,
     },
     /// A Dashboard line.
     Dashboard {

@@ -75,6 +75,11 @@ pub(super) fn describe(detail: &Detail, command: &CommandRecord, text: &mut Stri
     let _ = write!(text, "{} ", command.service);
     match detail {
         Detail::Modbus(modbus) => of_modbus(modbus, text),
+        Detail::RtdeData { fields, .. } => {
+            let values = fields.spell(command.unit.as_bytes());
+            let package = super::eve::package_name(rtde::PackageType::Data as u8);
+            let _ = write!(text, "{package} {}", excerpt(values.as_bytes()));
+        }
         Detail::Rtde { package, text: names, .. } => {
             let _ = write!(text, "{} {}", super::eve::package_name(*package), excerpt(names.as_bytes()));
         }

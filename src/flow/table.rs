@@ -84,7 +84,7 @@ impl Table {
         loop {
             let id = self.slot(at).checked_sub(1)?;
             let flow = self.flows.get(id)?;
-            if flow.hash == hash && flow.key == *key {
+            if flow.hash == hash && flow.key.as_bytes() == key.as_bytes() {
                 return u16::try_from(id).ok().map(FlowId);
             }
             at = at.wrapping_add(1) & MASK;

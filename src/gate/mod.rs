@@ -396,12 +396,16 @@ impl Gate {
     /// When the gate wants to be looked at, monotonic nanoseconds.
     #[must_use]
     pub fn due_ns(&self) -> Option<u64> {
-        let set = |time: u64| (time != 0).then_some(time);
-        let at_once = if self.is(MORE) { Some(1) } else { None };
-        let own = [at_once, set(self.unit_ns), set(self.hold_ns), set(self.answer_ns), set(self.drain_ns)];
-        let senders = [self.commands.sender.due_ns(), self.answers.sender.due_ns()];
-        let senders = senders.into_iter().filter(|_| self.is_spliced());
-        own.into_iter().chain(senders).flatten().min()
+        if self.is(MORE) {
+            return Some(1);
+        }
+        // One less, so that 0, which is never, is the last of all: asked after every segment, this has no branches.
+        let own = [self.unit_ns, self.hold_ns, self.answer_ns, self.drain_ns].map(|time| time.wrapping_sub(1));
+        let own = own.into_iter().fold(u64::MAX, u64::min).checked_add(1);
+        if !self.is_spliced() {
+            return own;
+        }
+        [own, self.commands.sender.due_ns(), self.answers.sender.due_ns()].into_iter().flatten().min()
     }
 
     /// Whether enforcement can begin (or go on after a restart) without having missed a byte: the connection stands at a

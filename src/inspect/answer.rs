@@ -63,11 +63,15 @@ impl Reading {
         in_use: None,
     };
 
-    fn push_value(&mut self, value: u16) {
-        if let Some(slot) = self.values.get_mut(usize::from(self.values_len)) {
+    /// Takes the first values.
+    #[inline]
+    fn set_values(&mut self, values: impl Iterator<Item = u16>) {
+        let mut len = 0_u8;
+        for (slot, value) in self.values.iter_mut().zip(values) {
             *slot = value;
-            self.values_len = self.values_len.saturating_add(1);
+            len = len.wrapping_add(1);
         }
+        self.values_len = len;
     }
 }
 
@@ -143,11 +147,11 @@ fn modbus_answer(
             if let Some(mode) = mode {
                 state.see_robot_mode(mode, now_ns);
             }
-            values.registers().take(16).for_each(|value| reading.push_value(value))
+            reading.set_values(values.registers());
         }
         Some(values @ modbus::Values::Bits(_)) => {
             let quantity = answer.and_then(|answer| answer.span).map_or(0, |span| span.quantity);
-            values.bits(quantity).take(16).for_each(|bit| reading.push_value(u16::from(bit)));
+            reading.set_values(values.bits(quantity).map(u16::from));
         }
         _ => {}
     }

@@ -1,5 +1,7 @@
 #![allow(clippy::arithmetic_side_effects, reason = "a test may stop at the first surprise")]
 
+use std::net::Ipv4Addr;
+
 use dissect::Step;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -33,7 +35,12 @@ pub(super) fn heard(
     now_ns: u64,
 ) -> Result<Step<Reading>, DissectError> {
     let mut inputs = Inputs::new();
-    let connection = Connection { number: 1, address: [10, 20, 0, 21].into(), port: 40112, wall_ns: 1 };
+    let connection = Connection {
+        number: 1,
+        address: Ipv4Addr::new(10, 20, 0, 21).to_ipv6_mapped().octets(),
+        port: 40112,
+        wall_ns: 1,
+    };
     read_answer(session, service, bytes, Told { state, inputs: &mut inputs, connection: &connection }, now_ns)
 }
 
@@ -429,8 +436,18 @@ fn a_set_up_of_inputs_is_paired_with_its_answer_and_the_owner_is_told() {
     let mut session = Session::new();
     let (mut state, mut inputs) = (State::default(), Inputs::new());
     let variable = rtde::Variable::named(b"speed_slider_mask");
-    let other = Connection { number: 2, address: [10, 20, 0, 22].into(), port: 40112, wall_ns: 0 };
-    let own = Connection { number: 1, address: [10, 20, 0, 21].into(), port: 40113, wall_ns: 0 };
+    let other = Connection {
+        number: 2,
+        address: Ipv4Addr::new(10, 20, 0, 22).to_ipv6_mapped().octets(),
+        port: 40112,
+        wall_ns: 0,
+    };
+    let own = Connection {
+        number: 1,
+        address: Ipv4Addr::new(10, 20, 0, 21).to_ipv6_mapped().octets(),
+        port: 40113,
+        wall_ns: 0,
+    };
     inputs.accepted(variable, &other);
     sent(&mut session, RTDE, b"\x00\x14Ispeed_slider_mask", 7);
     let mut told = |bytes: &[u8], inputs: &mut Inputs| {

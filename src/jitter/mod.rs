@@ -15,6 +15,7 @@ pub use stream::Stream;
 
 use dissect::Toward;
 use link::FlowKey;
+use zerocopy::IntoBytes;
 
 use crate::event::Whose;
 use crate::flow::{CAPACITY, End, Flow, FlowId, State};
@@ -62,9 +63,15 @@ impl Talk {
 
     /// Whether this is the conversation of that flow.
     #[must_use]
+    #[inline]
     pub fn is_of(&self, flow: &Flow) -> bool {
         let [began, _] = flow.wall_ns;
-        self.began_ns == began && flow.state() != State::Free && self.key == flow.key.unmirrored()
+        let mirrored = flow.key.is_mirrored();
+        // The key as it lies there, where it is the same one: it is compared with every frame.
+        let same = |key: &FlowKey| self.key.as_bytes() == key.as_bytes();
+        self.began_ns == began
+            && flow.state() != State::Free
+            && if mirrored { same(&flow.key.unmirrored()) } else { same(&flow.key) }
     }
 
     fn is_periodic(&self) -> bool {
@@ -376,6 +383,11 @@ impl Jitter {
             }
         }
         beats
+    }
+
+    /// Frames pass that are not measured from here on: the next ones of every stream are measured from nothing.
+    pub fn pause(&mut self) {
+        self.talks.iter_mut().flat_map(|talk| &mut talk.streams).for_each(Stream::forget_times);
     }
 
     /// Whether the wall clock, which stamps come from, seems to have been set: it is `offset_ns` ahead of the monotonic

@@ -359,6 +359,26 @@ fn a_clock_that_is_set_makes_nobody_late() {
 }
 
 #[test]
+fn what_passes_unmeasured_makes_nobody_late() {
+    let mut wire = Wire::new(true);
+    for beat in 0..600_u64 {
+        // Half a second of a stream of 2 ms is missing.
+        let rest = if beat >= 300 { 500 * MS } else { 0 };
+        if beat == 300 {
+            wire.jitter.pause();
+            let end = wire.flow.end_mut(Toward::Robot);
+            end.next = end.next.wrapping_add(250 * 12);
+        }
+        let at = BEGAN + beat * 2 * MS + rest;
+        wire.frame(Toward::Robot, at, at, at + 20 * US);
+    }
+    let stream = wire.stream(Toward::Robot);
+    assert_eq!((*wire.jitter.late(), stream.pauses, stream.unmeasured), ([0; 5], 0, 2));
+    assert_eq!((stream.frames, stream.left, stream.entry.total()), (600, 600, 598));
+    assert!(stream.period_ns().is_some_and(|period| period.abs_diff(2 * MS) < MS / 10), "still known");
+}
+
+#[test]
 fn of_ten_thousand_connections_the_periodic_one_stays() {
     let mut wire = Wire::new(true);
     let mut at = BEGAN;

@@ -127,6 +127,9 @@ pub mod decisions {
     #[doc = include_str!("decisions/0017-a-stop-is-proposed-unseen.md")]
     pub mod d0017_a_stop_is_proposed_unseen {}
 
+    #[doc = include_str!("decisions/0018-the-packet-path-looks-once.md")]
+    pub mod d0018_the_packet_path_looks_once {}
+
     #[doc = include_str!("decisions/0019-an-update-is-tried-once.md")]
     pub mod d0019_an_update_is_tried_once {}
 

@@ -291,7 +291,7 @@ fn the_recorder_keeps_frames_as_evidence() {
     push(Became::Refused { reason: Reason::Quarantined, enforced: false }, Toward::Robot, 4);
     push(Became::Made, Toward::Plant, 5);
     push(Became::Made, Toward::Robot, 6);
-    assert!(queue.try_push(refusal(41, 5001)));
+    assert!(queue.try_push(&refusal(41, 5001)));
     wait("the frames", || counters.frames_around() == 6);
     recorder.stop();
     let told: Vec<(u32, u64, String)> = sound(&directory).packets;

@@ -24,7 +24,7 @@ mod writer;
 pub use around::KeepOptions;
 pub use files::{Batch, Cursor, EVENT_FILE, LONGEST_LINE, event_files, read_after};
 pub use ledger::Ledger;
-pub use queue::{FrameCopy, Queue, Refused, SNAP_LEN};
+pub use queue::{FrameCopy, Queue, Refused, SNAP_LEN, Writer as QueueWriter};
 pub use recorder::{RecordCounters, RecordError, RecordOptions, Recorder, is_store};
 pub use ring::{Became, FrameRing, LEAST_RING, Passing};
 pub use settler::{Settler, Settling};

@@ -6,7 +6,8 @@ use link::{FlowKey, Mac};
 
 use crate::command::{Class, Service};
 use crate::event::{
-    Action, CommandRecord, Detail, FrameRecord, MessageRecord, Reason, Record, Repeats, RuleId, Said, Settled, items,
+    Action, Answer, CommandRecord, Detail, Event, FrameRecord, MessageRecord, Reason, Record, Repeats, RuleId, Said,
+    Settled, items,
 };
 
 /// What repeats of an allowed command have in common; values may differ, they become ranges.
@@ -76,7 +77,9 @@ impl Key {
                 action: command.verdict.action,
                 program: (*channel == Channel::Script).then(|| text.as_bytes().to_vec()),
             },
-            Detail::Dashboard { .. } | Detail::Transport | Detail::Unreadable { .. } => return None,
+            Detail::Dashboard { .. } | Detail::RtdeData { .. } | Detail::Transport | Detail::Unreadable { .. } => {
+                return None;
+            }
         };
         let (flow, service, class) = (command.key, command.service, command.class);
         let (rule, generation, reason) = (command.verdict.rule, command.verdict.generation, command.verdict.reason);
@@ -98,31 +101,32 @@ fn pairs(text: &[u8], cut: bool) -> impl Iterator<Item = (&[u8], Option<&[u8]>)>
 pub(super) struct Group {
     /// When it is told of next, monotonic nanoseconds.
     pub(super) ends_ns: u64,
-    last: Option<Settled>,
+    last: Option<Box<Event>>,
+    answer: Option<Answer>,
     events: u64,
     repeats: Option<Repeats>,
 }
 
 impl Group {
     pub(super) fn new(ends_ns: u64) -> Self {
-        Self { ends_ns, last: None, events: 0, repeats: None }
+        Self { ends_ns, last: None, answer: None, events: 0, repeats: None }
     }
 
-    /// Counts one more.
-    pub(super) fn add(&mut self, settled: Settled) {
+    /// Counts one more; gives back the memory of the one before.
+    pub(super) fn add(&mut self, event: Box<Event>, answer: Option<&Answer>) -> Option<Box<Event>> {
         let repeats = self.repeats.get_or_insert_with(|| Repeats {
             count: 0,
-            first: settled.event.id,
-            first_ns: settled.event.wall_ns,
+            first: event.id,
+            first_ns: event.wall_ns,
             written: Vec::new(),
             read: Vec::new(),
             numbers: Vec::new(),
         });
         repeats.count = repeats.count.saturating_add(1);
-        if let Some(answer) = &settled.answer {
+        if let Some(answer) = answer {
             widen(&mut repeats.read, answer.values.iter().take(usize::from(answer.values_len)));
         }
-        match settled.event.record {
+        match &event.record {
             Record::Command(CommandRecord { detail: Detail::Modbus(modbus), .. }) => {
                 widen(&mut repeats.written, modbus.values.iter().take(usize::from(modbus.values_len)));
             }
@@ -136,16 +140,17 @@ impl Group {
             }
             _ => {}
         }
-        self.events = self.events.saturating_add(settled.events);
-        self.last = Some(settled);
+        self.events = self.events.saturating_add(if answer.is_some() { 2 } else { 1 });
+        self.answer = answer.copied();
+        self.last.replace(event)
     }
 
     /// The record of what was counted since the last call.
     pub(super) fn take(&mut self) -> Option<Settled> {
-        let settled = self.last.take()?;
+        let event = *self.last.take()?;
         let repeats = self.repeats.take().filter(|repeats| repeats.count > 1);
         let events = std::mem::take(&mut self.events);
-        Some(Settled { repeats, events, ..settled })
+        Some(Settled { event, answer: self.answer.take(), repeats, unit_hash: None, events })
     }
 }
 

@@ -7,7 +7,8 @@ use super::SNAP_LEN;
 use crate::event::Reason;
 
 /// Words in front of a frame's bytes: what it is, its number, its two times.
-const HEAD: u64 = 4;
+const HEAD: u64 = HEAD_WORDS as u64;
+const HEAD_WORDS: usize = 4;
 
 /// Smallest ring in bytes: some dozens of long frames.
 pub const LEAST_RING: u64 = 64 << 10;
@@ -157,7 +158,24 @@ impl FrameRing {
         self.count.store(count.wrapping_add(1), Ordering::Relaxed);
         let what = len | (about.toward as u64) << 16 | u64::from(about.wire_len) << 32;
         let number = count << 16 | about.became.code();
-        for (at, word) in (start..).zip([what, number, about.wall_ns, about.monotonic_ns]) {
+        let head = [what, number, about.wall_ns, about.monotonic_ns];
+        let first = usize::try_from(start & self.mask).unwrap_or(0);
+        let taken = usize::try_from(end.wrapping_sub(start)).unwrap_or(usize::MAX);
+        if let Some(room) = self.words.get(first..first.saturating_add(taken))
+            && let Some((front, behind)) = room.split_first_chunk::<HEAD_WORDS>()
+        {
+            front.iter().zip(head).for_each(|(place, word)| place.store(word, Ordering::Relaxed));
+            store(behind, bytes);
+        } else {
+            self.push_around(start, head, bytes);
+        }
+        self.head.store(end, Ordering::Release);
+    }
+
+    /// Writes a frame that goes on at the beginning of the circle.
+    #[cold]
+    fn push_around(&self, start: u64, head: [u64; HEAD_WORDS], bytes: &[u8]) {
+        for (at, word) in (start..).zip(head) {
             if let Some(place) = self.place(at) {
                 place.store(word, Ordering::Relaxed);
             }
@@ -167,7 +185,6 @@ impl FrameRing {
         let (here, round) = bytes.split_at_checked(behind.len().wrapping_mul(8)).unwrap_or((bytes, &[]));
         store(behind, here);
         store(before, round);
-        self.head.store(end, Ordering::Release);
     }
 
     /// Where the oldest frame begins, and where the next one will.

@@ -2,6 +2,9 @@
 
 use std::collections::{HashMap, VecDeque};
 
+// Seeded at random; no table has more than `Settling::groups` entries, whatever somebody makes up.
+use foldhash::fast::RandomState;
+
 use super::repeats::{FrameKey, Group, Key, MessageKey};
 use crate::command::Service;
 use crate::event::{Answer, CommandRecord, Detail, Event, EventId, FrameRecord, MessageRecord, Record, Settled};
@@ -44,22 +47,85 @@ impl Settling {
     }
 }
 
+/// Most memory of settled commands that is kept for the next ones: those of one batch.
+const SPARE: usize = 1024;
+
 /// Pairs answers with commands and counts repeats. Pure: time comes with the events.
+///
+/// Most events are the same few commands again, thousands a second: those are copied once, into memory that was used for
+/// an earlier one, and never moved.
 #[derive(Debug)]
 pub struct Settler {
     settling: Settling,
-    waiting: HashMap<EventId, CommandEvent>,
-    /// Deadlines of what waits, oldest first; ids that were answered meanwhile are gone from `waiting`.
-    deadlines: VecDeque<(u64, EventId)>,
-    groups: HashMap<Key, Group>,
-    frames: HashMap<FrameKey, FrameGroup>,
-    messages: HashMap<MessageKey, MessageGroup>,
+    waiting: Waiting,
+    groups: HashMap<Key, Group, RandomState>,
+    frames: HashMap<FrameKey, FrameGroup, RandomState>,
+    messages: HashMap<MessageKey, MessageGroup, RandomState>,
+    /// Memory of commands that are settled.
+    #[expect(
+        clippy::vec_box,
+        reason = "they move from here to what waits and to groups, and are not to be copied for it"
+    )]
+    spare: Vec<Box<Event>>,
     unmatched: u64,
 }
 
-/// An event that is known to be a command.
-#[derive(Clone, Debug)]
-struct CommandEvent(Event);
+/// Commands that wait for their answer, in the order of their numbers, in which they came.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// What was answered meanwhile is absent, and gone once it is the oldest.
+    commands: VecDeque<Wait>,
+    unanswered: usize,
+}
+
+#[derive(Debug)]
+struct Wait {
+    id: EventId,
+    deadline_ns: u64,
+    command: Option<Box<Event>>,
+}
+
+impl Waiting {
+    fn push(&mut self, deadline_ns: u64, command: Box<Event>) {
+        let id = command.id;
+        let wait = Wait { id, deadline_ns, command: Some(command) };
+        self.unanswered = self.unanswered.saturating_add(1);
+        if self.commands.back().is_none_or(|last| last.id < id) {
+            self.commands.push_back(wait);
+        } else {
+            // Numbers grow over the life of a store: nobody makes such a one.
+            let at = self.commands.partition_point(|earlier| earlier.id < id);
+            self.commands.insert(at, wait);
+        }
+    }
+
+    /// The command of that number.
+    fn answered(&mut self, id: EventId) -> Option<Box<Event>> {
+        let at = self.commands.binary_search_by_key(&id, |wait| wait.id).ok()?;
+        let command = self.commands.get_mut(at)?.command.take()?;
+        self.unanswered = self.unanswered.saturating_sub(1);
+        self.drop_answered();
+        Some(command)
+    }
+
+    /// The oldest one, if it waited until `now_ns`.
+    fn expired(&mut self, now_ns: u64) -> Option<Box<Event>> {
+        if self.commands.front()?.deadline_ns > now_ns {
+            return None;
+        }
+        let command = self.commands.pop_front()?.command;
+        self.unanswered = self.unanswered.saturating_sub(1);
+        self.drop_answered();
+        command
+    }
+
+    /// The oldest is one that waits, where there is any.
+    fn drop_answered(&mut self) {
+        while self.commands.front().is_some_and(|oldest| oldest.command.is_none()) {
+            self.commands.pop_front();
+        }
+    }
+}
 
 /// Refused frames that are alike.
 #[derive(Debug)]
@@ -87,11 +153,11 @@ impl Settler {
     pub fn new(settling: Settling) -> Self {
         Self {
             settling,
-            waiting: HashMap::new(),
-            deadlines: VecDeque::new(),
-            groups: HashMap::new(),
-            frames: HashMap::new(),
-            messages: HashMap::new(),
+            waiting: Waiting::default(),
+            groups: HashMap::default(),
+            frames: HashMap::default(),
+            messages: HashMap::default(),
+            spare: Vec::new(),
             unmatched: 0,
         }
     }
@@ -103,29 +169,23 @@ impl Settler {
     }
 
     /// Takes an event in and hands out what is settled by it.
-    pub fn take(&mut self, event: Event, out: &mut impl FnMut(Settled)) {
-        match event.record {
-            Record::Command(command) => self.command(event, &command, out),
-            Record::Answer(answer) => match self.waiting.remove(&answer.to) {
-                Some(CommandEvent(command)) => self.settle(command, Some(answer), event.monotonic_ns, out),
+    pub fn take(&mut self, event: &Event, out: &mut impl FnMut(Settled)) {
+        match &event.record {
+            Record::Command(_) => self.command(event, out),
+            Record::Answer(answer) => match self.waiting.answered(answer.to) {
+                Some(command) => self.settle(command, Some(answer), event.monotonic_ns, out),
                 None => self.unmatched = self.unmatched.saturating_add(1),
             },
             Record::Frame(frame) => self.frame(event, frame, out),
             Record::Message(message) => self.message(event, message, out),
-            Record::Flow(_) | Record::Notice(_) => out(event.into()),
+            Record::Flow(_) | Record::Notice(_) => out((*event).into()),
         }
     }
 
     /// Hands out what waited long enough at `now_ns`, monotonic.
     pub fn expire(&mut self, now_ns: u64, out: &mut impl FnMut(Settled)) {
-        while let Some(&(deadline, id)) = self.deadlines.front() {
-            if deadline > now_ns && self.waiting.contains_key(&id) {
-                break;
-            }
-            self.deadlines.pop_front();
-            if let Some(CommandEvent(command)) = self.waiting.remove(&id) {
-                self.settle(command, None, now_ns, out);
-            }
+        while let Some(command) = self.waiting.expired(now_ns) {
+            self.settle(command, None, now_ns, out);
         }
         let window = self.settling.command_window_ns;
         self.groups.retain(|_, group| {
@@ -161,54 +221,62 @@ impl Settler {
         self.messages.clear();
     }
 
-    fn command(&mut self, event: Event, command: &CommandRecord, out: &mut impl FnMut(Settled)) {
-        if !is_answered(command) {
-            return self.settle(event, None, event.monotonic_ns, out);
-        }
-        if self.waiting.len() >= self.settling.waiting {
-            while let Some((_, oldest)) = self.deadlines.pop_front() {
-                if let Some(CommandEvent(oldest)) = self.waiting.remove(&oldest) {
-                    self.settle(oldest, None, event.monotonic_ns, out);
-                    break;
-                }
+    fn command(&mut self, event: &Event, out: &mut impl FnMut(Settled)) {
+        let mut kept = match self.spare.pop() {
+            Some(mut kept) => {
+                *kept = *event;
+                kept
             }
+            None => Box::new(*event),
+        };
+        let Record::Command(command) = &mut kept.record else { return };
+        command.spell_out();
+        if !is_answered(command) {
+            return self.settle(kept, None, event.monotonic_ns, out);
         }
-        self.deadlines.push_back((event.monotonic_ns.saturating_add(self.settling.answer_wait_ns), event.id));
-        self.waiting.insert(event.id, CommandEvent(event));
+        if self.waiting.unanswered >= self.settling.waiting
+            && let Some(oldest) = self.waiting.expired(u64::MAX)
+        {
+            self.settle(oldest, None, event.monotonic_ns, out);
+        }
+        self.waiting.push(event.monotonic_ns.saturating_add(self.settling.answer_wait_ns), kept);
     }
 
-    fn settle(&mut self, event: Event, answer: Option<Answer>, now_ns: u64, out: &mut impl FnMut(Settled)) {
-        let events = if answer.is_some() { 2 } else { 1 };
-        let settled = Settled { event, answer, repeats: None, unit_hash: None, events };
+    fn settle(&mut self, event: Box<Event>, answer: Option<&Answer>, now_ns: u64, out: &mut impl FnMut(Settled)) {
         let window = self.settling.command_window_ns;
         let exception = answer.is_some_and(|answer| answer.exception != 0);
-        let key = match event.record {
-            Record::Command(command) if window > 0 && !exception => Key::of(&command),
+        let key = match &event.record {
+            Record::Command(command) if window > 0 && !exception => Key::of(command),
             _ => None,
         };
-        let Some(key) = key else { return out(settled) };
-        if let Some(group) = self.groups.get_mut(&key) {
-            if group.ends_ns <= now_ns {
-                group.ends_ns = now_ns.saturating_add(window);
-                if let Some(told) = group.take() {
-                    out(told);
+        if let Some(key) = key {
+            if let Some(group) = self.groups.get_mut(&key) {
+                if group.ends_ns <= now_ns {
+                    group.ends_ns = now_ns.saturating_add(window);
+                    if let Some(told) = group.take() {
+                        out(told);
+                    }
                 }
+                self.spare.extend(group.add(event, answer));
+                return;
             }
-            group.add(settled);
-            return;
+            if self.groups.len() < self.settling.groups {
+                self.groups.insert(key, Group::new(now_ns.saturating_add(window)));
+            }
         }
-        if self.groups.len() < self.settling.groups {
-            self.groups.insert(key, Group::new(now_ns.saturating_add(window)));
+        let events = if answer.is_some() { 2 } else { 1 };
+        out(Settled { event: *event, answer: answer.copied(), repeats: None, unit_hash: None, events });
+        if self.spare.len() < SPARE {
+            self.spare.push(event);
         }
-        out(settled);
     }
 
-    fn frame(&mut self, event: Event, frame: FrameRecord, out: &mut impl FnMut(Settled)) {
+    fn frame(&mut self, event: &Event, frame: &FrameRecord, out: &mut impl FnMut(Settled)) {
         let window = self.settling.frame_window_ns;
         if window == 0 {
-            return out(event.into());
+            return out((*event).into());
         }
-        let mut key = FrameKey::of(&frame);
+        let mut key = FrameKey::of(frame);
         if !self.frames.contains_key(&key) && self.frames.len() >= self.settling.groups {
             // Somebody makes up addresses: what does not fit is told of by reason only.
             key = key.without_ends();
@@ -217,31 +285,31 @@ impl Settler {
             Some(group) if group.ends_ns > event.monotonic_ns => {
                 group.untold = group.untold.saturating_add(1).saturating_add(frame.repeats);
                 group.events = group.events.saturating_add(1);
-                group.last = Some((event, frame));
+                group.last = Some((*event, *frame));
             }
             Some(group) => {
                 let repeats = group.untold.saturating_add(frame.repeats);
                 let events = group.events.saturating_add(1);
                 *group =
                     FrameGroup { ends_ns: event.monotonic_ns.saturating_add(window), untold: 0, events: 0, last: None };
-                let event = Event { record: Record::Frame(FrameRecord { repeats, ..frame }), ..event };
+                let event = Event { record: Record::Frame(FrameRecord { repeats, ..*frame }), ..*event };
                 out(Settled { events, ..event.into() });
             }
             None => {
                 let ends_ns = event.monotonic_ns.saturating_add(window);
                 self.frames.insert(key, FrameGroup { ends_ns, untold: 0, events: 0, last: None });
-                out(event.into());
+                out((*event).into());
             }
         }
     }
 
     /// The same message again is told of once in the window that repeats of a command have, whoever listened to it.
-    fn message(&mut self, event: Event, message: MessageRecord, out: &mut impl FnMut(Settled)) {
+    fn message(&mut self, event: &Event, message: &MessageRecord, out: &mut impl FnMut(Settled)) {
         let window = self.settling.command_window_ns;
         if window == 0 {
-            return out(event.into());
+            return out((*event).into());
         }
-        let key = MessageKey::of(&message);
+        let key = MessageKey::of(message);
         if let Some(group) = self.messages.get_mut(&key) {
             return group.add(event, message);
         }
@@ -249,15 +317,15 @@ impl Settler {
             let ends_ns = event.monotonic_ns.saturating_add(window);
             self.messages.insert(key, MessageGroup { ends_ns, untold: 0, events: 0, last: None });
         }
-        out(event.into());
+        out((*event).into());
     }
 }
 
 impl MessageGroup {
-    fn add(&mut self, event: Event, message: MessageRecord) {
+    fn add(&mut self, event: &Event, message: &MessageRecord) {
         self.untold = self.untold.saturating_add(1).saturating_add(message.unreported);
         self.events = self.events.saturating_add(1);
-        self.last = Some((event, message));
+        self.last = Some((*event, *message));
     }
 
     fn take(&mut self) -> Option<Settled> {
@@ -286,6 +354,7 @@ fn is_answered(command: &CommandRecord) -> bool {
         && match command.detail {
             Detail::Modbus(_) => true,
             Detail::Dashboard { .. } => command.service == Service::Dashboard,
+            Detail::RtdeData { .. } => false,
             Detail::Rtde { package, .. } => package != b'U' && package != b'M',
             Detail::UrScript { kind, .. } => kind == urscript::Kind::Interpreter,
             Detail::ExternalControl { .. } | Detail::Transport | Detail::Unreadable { .. } => false,

@@ -96,7 +96,7 @@ pub(super) fn frame(id: u64, at_ns: u64, reason: Reason) -> Event {
 fn settle(settler: &mut Settler, events: &[Event]) -> Vec<Settled> {
     let mut out = Vec::new();
     for event in events {
-        settler.take(*event, &mut |settled| out.push(settled));
+        settler.take(event, &mut |settled| out.push(settled));
     }
     out
 }
@@ -356,7 +356,7 @@ fn ids_go_on_after_a_restart_and_a_torn_line_is_cut() {
     let first = recorder(&directory, 1 << 30, &queue);
     assert_eq!(first.first_event_id(), EventId(1));
     for id in [1, 3, 2] {
-        assert!(queue.try_push(command(id, id, Reason::NoRule, write(1, 1))));
+        assert!(queue.try_push(&command(id, id, Reason::NoRule, write(1, 1))));
     }
     first.stop();
     let path = directory.join(EVENT_FILE);
@@ -387,7 +387,7 @@ fn files_turn_over_within_the_budget() {
         while queue.len() >= 4096 {
             std::thread::sleep(Duration::from_millis(1));
         }
-        assert!(queue.try_push(command(id, id, Reason::NoRule, write(1, 1))));
+        assert!(queue.try_push(&command(id, id, Reason::NoRule, write(1, 1))));
     }
     let counters = recorder.counters();
     recorder.stop();
@@ -425,7 +425,7 @@ fn a_full_disk_is_reported_survived_and_told_of() {
         while queue.len() >= 1000 {
             std::thread::sleep(Duration::from_millis(1));
         }
-        assert!(queue.try_push(command(id, id, Reason::NoRule, write(1, 1))));
+        assert!(queue.try_push(&command(id, id, Reason::NoRule, write(1, 1))));
     }
     assert!(counters.error().unwrap().contains("No space left"), "{:?}", counters.error());
     fs::remove_file(&path).unwrap();
@@ -444,7 +444,7 @@ fn a_full_queue_is_told_of_under_the_id_of_the_last_lost() {
     let directory = folder("lost");
     let queue = Arc::new(Queue::new(4, 1));
     for id in 1..=10 {
-        queue.try_push(command(id, id, Reason::NoRule, write(1, 1)));
+        queue.try_push(&command(id, id, Reason::NoRule, write(1, 1)));
     }
     let recorder = recorder(&directory, 1 << 30, &queue);
     let counters = recorder.counters();
@@ -491,7 +491,7 @@ fn a_flood_loses_nothing_that_is_not_told_of() {
     };
     let total = 100_000;
     for id in 1..=total {
-        queue.try_push(command(id, id, Reason::NoRule, write(1, 1)));
+        queue.try_push(&command(id, id, Reason::NoRule, write(1, 1)));
         if id % 8 == 0 {
             queue.try_push_frame(&about(id), &[7; 1500]);
         }
@@ -546,7 +546,7 @@ fn a_command_of_a_busy_plc_costs_few_bytes() {
                 lines.push(line);
             };
             for event in events {
-                settler.take(event, &mut tell);
+                settler.take(&event, &mut tell);
             }
             settler.expire(now + 4, &mut tell);
             for line in lines {
@@ -578,7 +578,7 @@ fn a_successor_takes_up_what_a_killed_process_left() {
     let close = bytes.windows(19).position(|window| window == b"{\"evidence\":\"close\"").unwrap_or(0);
     assert!(close > 0);
     fs::write(&path, &bytes[..close + 5]).unwrap();
-    queue.try_push(command(8, 1, Reason::NoRule, write(1, 1)));
+    queue.try_push(&command(8, 1, Reason::NoRule, write(1, 1)));
     let around = Arc::new(Quiet);
     let options = options(&directory, 1 << 30);
     let successor = Recorder::start_behind(options, Arc::clone(&queue), Box::new(Ids), around).unwrap();
@@ -597,7 +597,7 @@ fn refused_frames_stand_in_the_evidence_with_verdict_and_comment() {
     let directory = folder("frames");
     let queue = Arc::new(Queue::new(16, 4));
     let recorder = recorder(&directory, 1 << 30, &queue);
-    queue.try_push(command(5, 1, Reason::ValueNotAllowed, write(1, 1)));
+    queue.try_push(&command(5, 1, Reason::ValueNotAllowed, write(1, 1)));
     let about = |event, toward, wire_len| Refused {
         event: EventId(event),
         wall_ns: 1_764_000_000_123_456_789,

@@ -31,6 +31,9 @@ const UNIT_PART: usize = 64 << 10;
 /// Most events taken at once, so that files grow steadily.
 const BATCH: usize = 1024;
 
+/// Events whose room in the queue is given back together.
+const CHUNK: usize = 64;
+
 /// Sentences of the last refusals, for the comments of their frames.
 const SENTENCES: usize = 512;
 
@@ -127,16 +130,25 @@ impl Writer {
     /// Takes what waits in the queue, up to a batch; says whether there was anything.
     fn drain(&mut self) -> bool {
         let mut settled = Vec::new();
-        let mut busy = false;
-        for _ in 0..BATCH {
-            let Some(event) = self.queue.pop() else { break };
-            busy = true;
-            self.latest = Some((event.monotonic_ns, event.wall_ns, Instant::now()));
-            self.long_unit(&event);
-            if let Some(keeper) = &mut self.keeper {
-                keeper.see(&event);
+        let mut latest = None;
+        let queue = Arc::clone(&self.queue);
+        for _ in 0..BATCH / CHUNK {
+            let read = queue.read(CHUNK, |event| {
+                latest = Some((event.monotonic_ns, event.wall_ns));
+                self.long_unit(event);
+                if let Some(keeper) = &mut self.keeper {
+                    keeper.see(event);
+                }
+                self.settler.take(event, &mut |one| settled.push(one));
+            });
+            if read < CHUNK {
+                break;
             }
-            self.settler.take(event, &mut |one| settled.push(one));
+        }
+        let mut busy = latest.is_some();
+        if let Some((monotonic_ns, wall_ns)) = latest {
+            // Read once a batch: most events cost less than a look at the clock.
+            self.latest = Some((monotonic_ns, wall_ns, Instant::now()));
         }
         let (now_ns, _) = self.now();
         self.settler.expire(now_ns, &mut |one| settled.push(one));

@@ -47,8 +47,8 @@ pub struct Owner {
 pub struct Connection {
     /// Its number, not 0; no other that lives at the same time has it.
     pub number: u32,
-    /// Address of the client.
-    pub address: IpAddr,
+    /// Address of the client in network order; an IPv4 address is mapped (RFC 4291, 2.5.5.2).
+    pub address: [u8; 16],
     /// TCP port of the client.
     pub port: u16,
     /// The wall clock, nanoseconds since 1970.
@@ -216,12 +216,8 @@ impl Default for Inputs {
 
 impl Owner {
     fn of(connection: &Connection, accepted: bool) -> Self {
-        let address = match connection.address {
-            IpAddr::V4(address) => address.to_ipv6_mapped(),
-            IpAddr::V6(address) => address,
-        };
         Self {
-            address: address.octets(),
+            address: connection.address,
             since_ns: connection.wall_ns,
             connection: connection.number,
             port: connection.port,

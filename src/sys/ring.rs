@@ -42,6 +42,11 @@ const PATIENCE: Duration = Duration::from_millis(1);
 /// A frame that came so much earlier than the one before it was left behind, and comes too late for anything. Where the
 /// clock is set back, one frame is taken for such a one.
 const LATE_NS: u64 = 1_000_000_000;
+/// Slots ahead of the one that is taken whose headers are fetched. An estimate: a line takes some 100 ns from another core's
+/// cache, and reading a header some 25.
+const AHEAD: usize = 4;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 /// Bytes of the two addresses that start a frame.
 const ADDRESSES: usize = 12;
 /// Bytes of a VLAN tag.
@@ -316,6 +321,7 @@ impl Ring {
             if status & libc::TP_STATUS_USER == 0 {
                 break;
             }
+            self.fetch(slot.wrapping_add(AHEAD), 0);
             self.status(slot).store(status | HANDED_OUT, Ordering::Relaxed);
             self.held = self.held.wrapping_add(1);
             if self.packet_type(slot) == libc::PACKET_OUTGOING {
@@ -334,6 +340,9 @@ impl Ring {
                 continue;
             }
             let frame = self.read(slot, status, header);
+            // Ethernet to TCP, without options: what is looked at first, when the batch is complete.
+            self.fetch(slot, usize::from(header.tp_mac));
+            self.fetch(slot, usize::from(header.tp_mac).wrapping_add(LINE));
             if let Some(free) = self.frames.get_mut(self.handed) {
                 *free = frame;
                 self.handed = self.handed.wrapping_add(1);
@@ -447,6 +456,21 @@ impl Ring {
         // SAFETY: a slot starts with its status word, aligned because slots are powers of two in a page-aligned
         // mapping; kernel and processes change it atomically only.
         unsafe { AtomicU32::from_ptr(self.base.as_ptr().add(self.offset(slot)).cast()) }
+    }
+
+    /// Has the processor fetch the cache line at an offset of a slot, which another one wrote: it is there when it is
+    /// looked at, and meanwhile the next ones come, too.
+    #[inline]
+    fn fetch(&self, slot: usize, at: usize) {
+        let at = self.offset(slot).wrapping_add(at & (self.geometry.frame_bytes as usize).wrapping_sub(1));
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a hint, which reads nothing and can't fail; the address lies in the mapping.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(self.base.as_ptr().add(at).cast_const().cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = at;
     }
 
     /// The header of a slot that is this process's, status word apart.

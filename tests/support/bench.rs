@@ -129,6 +129,11 @@ impl Bench {
         self.pipeline.set_rules(rules(mode, &self.policy));
     }
 
+    /// Judges by other rules.
+    pub fn set_rules(&mut self, rules: Arc<Rules>) {
+        self.pipeline.set_rules(rules);
+    }
+
     /// Takes a frame, a microsecond after the last.
     pub fn frame(&mut self, toward: Toward, bytes: &[u8]) -> Left {
         self.now_ns += 1000;

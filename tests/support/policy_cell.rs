@@ -98,7 +98,12 @@ impl Cell {
     /// The connection that asks.
     pub fn connection(&self) -> Connection {
         let port = 40_000 + self.connection as u16;
-        Connection { number: self.connection, address: self.from, port, wall_ns: 43_391 * SECOND }
+        Connection {
+            number: self.connection,
+            address: link::Endpoint::new(self.from, 0).address,
+            port,
+            wall_ns: 43_391 * SECOND,
+        }
     }
 
     pub fn modbus(&mut self, pdu: &[u8]) -> Reason {

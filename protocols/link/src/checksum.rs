@@ -45,13 +45,20 @@ const fn fold(sum: u64) -> u16 {
 #[must_use]
 pub fn sum(bytes: &[u8]) -> u16 {
     // Native order: the ones'-complement sum commutes with swapping bytes (RFC 1071, 2.B).
-    let (words, rest) = bytes.as_chunks::<4>();
-    let mut total = words.iter().fold(0u64, |sum, word| sum.wrapping_add(u64::from(u32::from_ne_bytes(*word))));
+    let add = |sum: u64, word: u64| {
+        let (sum, carry) = sum.overflowing_add(word);
+        // Never wraps: a sum that carried is below its largest value.
+        sum.wrapping_add(u64::from(carry))
+    };
+    let (words, rest) = bytes.as_chunks::<8>();
+    let total = words.iter().fold(0, |sum, word| add(sum, u64::from_ne_bytes(*word)));
+    let (half, rest) = rest.as_chunks::<4>();
+    let total = half.iter().fold(total, |sum, word| add(sum, u64::from(u32::from_ne_bytes(*word))));
     let mut last = [0; 4];
     for (to, from) in last.iter_mut().zip(rest) {
         *to = *from;
     }
-    total = total.wrapping_add(u64::from(u32::from_ne_bytes(last)));
+    let total = add(total, u64::from(u32::from_ne_bytes(last)));
     u16::from_be_bytes(fold(total).to_ne_bytes())
 }
 

@@ -180,11 +180,12 @@ impl Line<'_> {
                 });
             }
             Detail::Rtde { .. }
+            | Detail::RtdeData { .. }
             | Detail::Dashboard { .. }
             | Detail::UrScript { .. }
             | Detail::ExternalControl { .. } => {
                 let kind = match command.detail {
-                    Detail::Rtde { .. } => "rtde",
+                    Detail::Rtde { .. } | Detail::RtdeData { .. } => "rtde",
                     Detail::Dashboard { .. } => "dashboard",
                     Detail::ExternalControl { .. } => "external_control",
                     _ => "urscript",
@@ -536,6 +537,11 @@ fn said(object: &mut Object<'_>, said: &Said) {
 fn fields(object: &mut Object<'_>, command: &CommandRecord) {
     match &command.detail {
         Detail::Modbus(detail) => modbus::fields(object, detail),
+        Detail::RtdeData { .. } => {
+            let mut spelled = *command;
+            spelled.spell_out();
+            fields(object, &spelled);
+        }
         Detail::Rtde { package, recipe, text, in_use } => {
             object.text("package", package_name(*package));
             object.number("package_type", *package);

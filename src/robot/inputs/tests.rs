@@ -1,5 +1,7 @@
 #![allow(clippy::indexing_slicing)]
 
+use std::net::Ipv4Addr;
+
 use super::*;
 
 fn input(name: &str) -> Variable {
@@ -8,7 +10,12 @@ fn input(name: &str) -> Variable {
 
 fn connection(number: u32) -> Connection {
     let last = u8::try_from(number).unwrap();
-    Connection { number, address: [10, 0, 0, last].into(), port: 40_000, wall_ns: 43_391_000_000_000 }
+    Connection {
+        number,
+        address: Ipv4Addr::new(10, 0, 0, last).to_ipv6_mapped().octets(),
+        port: 40_000,
+        wall_ns: 43_391_000_000_000,
+    }
 }
 
 /// A package that writes these, through a recipe of their names.
