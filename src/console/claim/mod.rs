@@ -6,7 +6,7 @@
 //! that is not the one on whose screen the secret stands gets through. The secret has 125 bits: nobody finds it out of a
 //! proof. The box's secret key never leaves the box, the authority's never leaves the one who claims.
 //!
-//! Four lines of JSON, client first: [`Hello`], [`Welcome`], [`Grant`], [`Claimed`].
+//! Four lines of JSON, client first: `Hello`, `Welcome`, `Grant`, `Claimed`.
 
 mod ask;
 mod place;
