@@ -140,8 +140,9 @@ impl Cable {
         false
     }
 
-    /// The segments of a connection toward the robot.
+    /// The segments of a connection toward the robot, up to what is on the cable now.
     pub fn segments(&self, of: &RawTcp) -> Vec<Seen> {
+        self.mark();
         let ports = (of.port(), of.template.destination.port);
         let own = |seen: &Seen| seen.tcp().is_some_and(|tcp| (tcp.source_port, tcp.destination_port) == ports);
         self.since(0).into_iter().filter(own).collect()
