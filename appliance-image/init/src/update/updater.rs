@@ -26,6 +26,10 @@ const HEALTH: Duration = Duration::from_secs(2);
 /// Time between two tries to tell the guard of a step.
 const TELL: Duration = Duration::from_secs(5);
 
+/// How long the outcome of an order stands before the box starts again: who ordered it from afar looks twice a second, over
+/// a connection that ends with the box.
+const ANSWERED: Duration = Duration::from_secs(3);
+
 /// How long the guard may take to record that the box is about to start again.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
@@ -423,6 +427,7 @@ impl Updater {
         self.status.state = State::Restarting;
         (self.status.result, self.status.outcome) = (Ended::Done, why.to_owned());
         self.put();
+        std::thread::sleep(ANSWERED);
         if let Err(failure) = fs::write(Path::new(RUN).join(RESTART), why).at(RESTART) {
             say(&failure.to_string());
         }
