@@ -19,7 +19,7 @@ use dissect::Toward;
 use link::craft::{self, Segment, Template};
 use link::{Mac, Tag, Tags, TcpFlags};
 use support::corpus;
-use vambrace::engine::{Actions, Arena, Checksums, Device, Fate, Mode, Out, Pipeline, Rules};
+use vambrace::engine::{Actions, Arena, Fate, Mode, Out, Pipeline, Rules};
 use vambrace::event::{Event, Reason, Record};
 use vambrace::nic::{Frame, FrameMeta};
 use vambrace::policy::{Asset, Moment, Policy};
@@ -73,22 +73,8 @@ fn policy(text: &str, generation: u32) -> Arc<Policy> {
 }
 
 fn rules(mode: Mode, policy: Arc<Policy>) -> Arc<Rules> {
-    let device =
-        |asset: Asset| Device { name: asset.name, address: asset.address, mac: None, is_robot: asset.is_robot };
-    Arc::new(Rules {
-        mode,
-        policy,
-        devices: assets().into_iter().map(device).collect(),
-        pass: vec![link::EtherType::PROFINET, link::EtherType::LLDP],
-        pass_stp: true,
-        dcp_set: false,
-        checksums: Checksums::Verify,
-        adopt_modbus: false,
-        new_connections: 0,
-        ipv6: false,
-        robot_api: false,
-        bind: true,
-    })
+    let pass = vec![link::EtherType::PROFINET, link::EtherType::LLDP];
+    Arc::new(Rules { pass, ..Rules::of(mode, policy, &assets()) })
 }
 
 /// What left, for one frame that went in.

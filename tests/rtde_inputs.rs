@@ -17,7 +17,7 @@ use dissect::Toward;
 use link::craft::{self, Segment, Template};
 use link::{Mac, Tags, TcpFlags};
 use rtde::{DataType, ReplyType, Value, Variable, Version};
-use vambrace::engine::{Actions, Arena, Checksums, Device, Mode, Out, Pipeline, Rules};
+use vambrace::engine::{Actions, Arena, Mode, Out, Pipeline, Rules};
 use vambrace::event::{Detail, Event, Reason, Record};
 use vambrace::nic::{Frame, FrameMeta};
 use vambrace::policy::{Asset, Moment, Policy};
@@ -45,22 +45,8 @@ fn rules(mode: Mode) -> Arc<Rules> {
         |name: &str, address: Ipv4Addr, is_robot| Asset { name: name.into(), address: address.into(), is_robot };
     let assets = [asset("robot", ROBOT, true), asset("plc", PLC, false)];
     let policy = Policy::compile("policy.toml", POLICY, &assets, 1, Moment { wall_ns: 0, monotonic_ns: 1 });
-    let device =
-        |asset: Asset| Device { name: asset.name, address: asset.address, mac: None, is_robot: asset.is_robot };
-    Arc::new(Rules {
-        mode,
-        policy: Arc::new(policy.unwrap_or_else(|error| panic!("{error}"))),
-        devices: assets.into_iter().map(device).collect(),
-        pass: Vec::new(),
-        pass_stp: false,
-        dcp_set: false,
-        checksums: Checksums::Verify,
-        adopt_modbus: false,
-        new_connections: 0,
-        ipv6: false,
-        robot_api: false,
-        bind: true,
-    })
+    let policy = policy.unwrap_or_else(|error| panic!("{error}"));
+    Arc::new(Rules { pass_stp: false, ..Rules::of(mode, policy, &assets) })
 }
 
 /// The engine, and what left of it last.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use dissect::Toward;
 use link::craft::{self, Segment, Template};
 use link::{Mac, Tags, TcpFlags};
-use vambrace::engine::{Actions, Arena, Checksums, Clock, Device, Fate, Mode, Pipeline, Rules, Worker, WorkerShared};
+use vambrace::engine::{Actions, Arena, Clock, Fate, Mode, Pipeline, Rules, Worker, WorkerShared};
 use vambrace::nic::{Frame, FrameMeta, FramePort, PortError};
 use vambrace::policy::{Asset, Moment, Policy};
 use vambrace::record::{FrameRing, LEAST_RING, Queue, QueueWriter};
@@ -73,22 +73,8 @@ pub fn rules(mode: Mode) -> Arc<Rules> {
     let assets = vec![asset("robot", ROBOT, true), asset("plc", PLC, false)];
     let moment = Moment { wall_ns: 0, monotonic_ns: 1 };
     let policy = Policy::compile("bench", POLICY, &assets, 1, moment).unwrap_or_else(|error| panic!("{error}"));
-    let device =
-        |asset: Asset| Device { name: asset.name, address: asset.address, mac: None, is_robot: asset.is_robot };
-    Arc::new(Rules {
-        mode,
-        policy: Arc::new(policy),
-        devices: assets.into_iter().map(device).collect(),
-        pass: vec![link::EtherType::PROFINET, link::EtherType::LLDP],
-        pass_stp: true,
-        dcp_set: false,
-        checksums: Checksums::Verify,
-        adopt_modbus: false,
-        new_connections: 0,
-        ipv6: false,
-        robot_api: false,
-        bind: true,
-    })
+    let pass = vec![link::EtherType::PROFINET, link::EtherType::LLDP];
+    Arc::new(Rules { pass, ..Rules::of(mode, policy, &assets) })
 }
 
 /// Frames one behind the other in one piece of memory, as in a receive ring.

@@ -9,7 +9,7 @@ use dissect::Toward;
 use super::traffic::{PLC, ROBOT};
 use super::{BenchError, Figures, POLICY, Recorded, Stop};
 use crate::command::Service;
-use crate::engine::{Actions, Arena, Checksums, Device, Fate, Mode, Pipeline, Rules};
+use crate::engine::{Actions, Arena, Checksums, Fate, Mode, Pipeline, Rules};
 use crate::nic::{Frame, FrameMeta};
 use crate::policy::{Asset, Moment, Policy};
 use crate::record::Queue;
@@ -48,26 +48,7 @@ pub fn built_in_rules() -> Result<Arc<Rules>, BenchError> {
     });
     let moment = Moment { wall_ns: 0, monotonic_ns: 1 };
     let policy = Policy::compile("measurement", POLICY, &assets, 1, moment).map_err(BenchError::of("policy"))?;
-    let device = |asset: &Asset| Device {
-        name: asset.name.clone(),
-        address: asset.address,
-        mac: None,
-        is_robot: asset.is_robot,
-    };
-    Ok(Arc::new(Rules {
-        mode: Mode::Enforce,
-        policy: Arc::new(policy),
-        devices: assets.iter().map(device).collect(),
-        pass: Vec::new(),
-        pass_stp: true,
-        dcp_set: false,
-        checksums: Checksums::Verify,
-        adopt_modbus: false,
-        new_connections: 0,
-        ipv6: false,
-        robot_api: false,
-        bind: true,
-    }))
+    Ok(Arc::new(Rules::of(Mode::Enforce, policy, &assets)))
 }
 
 /// Plays frames through the packet path, with timers and records as on the wire, one frame a batch, and times each.

@@ -6,7 +6,7 @@ use dissect::Toward;
 use link::{EtherType, Mac};
 
 use crate::command::Socket;
-use crate::policy::Policy;
+use crate::policy::{Asset, Policy};
 
 /// What is done with traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -117,6 +117,32 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// Rules of a mode and a policy alone, for these devices: what else a configuration can say is as strict as it gets, but
+    /// that spanning tree passes.
+    #[must_use]
+    pub fn of(mode: Mode, policy: impl Into<Arc<Policy>>, devices: &[Asset]) -> Self {
+        let device = |asset: &Asset| Device {
+            name: asset.name.clone(),
+            address: asset.address,
+            mac: None,
+            is_robot: asset.is_robot,
+        };
+        Self {
+            mode,
+            policy: policy.into(),
+            devices: devices.iter().map(device).collect(),
+            pass: Vec::new(),
+            pass_stp: true,
+            dcp_set: false,
+            checksums: Checksums::Verify,
+            adopt_modbus: false,
+            new_connections: 0,
+            robot_api: false,
+            ipv6: false,
+            bind: true,
+        }
+    }
+
     /// The socket of external control that a connection to this port is, if it is one. Where nothing is judged, the ports
     /// are those that nobody configured; where the policy speaks of none, such a connection is like any other.
     #[must_use]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dissect::Toward;
 use link::craft::{self, Segment, Template};
 use link::{Mac, Tags, Tcp, TcpFlags};
-use vambrace::engine::{Actions, Arena, Checksums, Device, Fate, Mode, Out, Pipeline, Rules};
+use vambrace::engine::{Actions, Arena, Fate, Mode, Out, Pipeline, Rules};
 use vambrace::event::{Notice, Reason, Record};
 use vambrace::nic::{Frame, FrameMeta};
 use vambrace::policy::{Asset, Moment, Policy};
@@ -40,22 +40,7 @@ fn assets() -> Vec<Asset> {
 pub fn rules(mode: Mode, policy: &str) -> Arc<Rules> {
     let moment = Moment { wall_ns: 0, monotonic_ns: 1 };
     let policy = Policy::compile("policy.toml", policy, &assets(), 1, moment).unwrap_or_else(|error| panic!("{error}"));
-    let device =
-        |asset: Asset| Device { name: asset.name, address: asset.address, mac: None, is_robot: asset.is_robot };
-    Arc::new(Rules {
-        mode,
-        policy: Arc::new(policy),
-        devices: assets().into_iter().map(device).collect(),
-        pass: Vec::new(),
-        pass_stp: true,
-        dcp_set: false,
-        checksums: Checksums::Verify,
-        bind: true,
-        adopt_modbus: false,
-        new_connections: 0,
-        ipv6: false,
-        robot_api: false,
-    })
+    Arc::new(Rules::of(mode, policy, &assets()))
 }
 
 /// What left for one event.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use dissect::Toward;
 use link::Mac;
 use smoltcp::socket::tcp;
-use vambrace::engine::{Actions, Arena, Checksums, Device, Mode, Out, Pipeline, Rules};
+use vambrace::engine::{Actions, Arena, Mode, Out, Pipeline, Rules};
 use vambrace::event::{Reason, Record};
 use vambrace::learn::{Observations, ProposalOptions};
 use vambrace::nic::impairment::{Impairment, Rates, Share};
@@ -81,22 +81,7 @@ pub fn rules_of(mode: Mode, policy: &str, generation: u32) -> Arc<Rules> {
     let moment = Moment { wall_ns: 0, monotonic_ns: 1 };
     let policy =
         Policy::compile("policy.toml", policy, &assets, generation, moment).unwrap_or_else(|error| panic!("{error}"));
-    let device =
-        |asset: Asset| Device { name: asset.name, address: asset.address, mac: None, is_robot: asset.is_robot };
-    Arc::new(Rules {
-        mode,
-        policy: Arc::new(policy),
-        devices: assets.into_iter().map(device).collect(),
-        pass: Vec::new(),
-        pass_stp: true,
-        dcp_set: false,
-        checksums: Checksums::Verify,
-        adopt_modbus: false,
-        new_connections: 0,
-        ipv6: false,
-        robot_api: false,
-        bind: true,
-    })
+    Arc::new(Rules::of(mode, policy, &assets))
 }
 
 /// The packet path between the cables, carried out as the worker does.
