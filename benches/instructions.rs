@@ -23,7 +23,9 @@ use gungraun::{Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, 
 use support::{Case, Frames, Rig, Works};
 use vambrace::command::Command;
 use vambrace::engine::{Mode, Rules};
-use vambrace::event::{Event, Reason};
+use vambrace::event::{Event, Reason, Render, Settled};
+use vambrace::export::Names;
+use vambrace::export::eve::EveRender;
 use vambrace::flow::{Flow, FlowId, Table};
 use vambrace::gate;
 use vambrace::jitter::{ALARM_NS, Departure, Jitter};
@@ -57,6 +59,7 @@ const MEASURED: Counts = Counts {
     turn_modbus: 4_228,
     turn_flood: 897,
     settle: 596,
+    line: 1,
 };
 
 /// Per cent that a count may be above the table: the C library picks other copying code on other processors.
@@ -79,6 +82,7 @@ struct Counts {
     turn_modbus: u64,
     turn_flood: u64,
     settle: u64,
+    line: u64,
 }
 
 fn at_most(instructions_a_step: u64) -> LibraryBenchmarkConfig {
@@ -386,6 +390,30 @@ fn settle((mut settler, events): (Settler, Vec<Event>)) -> (Settler, Vec<Event>)
     (settler, events)
 }
 
+/// What the recorder writes first of a Modbus connection, and the names of it.
+fn settled_and_render() -> (Vec<Settled>, EveRender, String) {
+    let (mut settled, mut settler) = (Vec::new(), Settler::new(Settling::one_by_one()));
+    for event in &settler_and_events().1 {
+        settler.take(event, &mut |one| settled.push(one));
+    }
+    settler.finish(&mut |one| settled.push(one));
+    let address = |last| std::net::IpAddr::from([10, 20, 0, last]);
+    let names = Names::new("box", [(address(21), "plc".to_owned()), (address(40), "robot".to_owned())]);
+    names.set_rules(1, vec!["registers".to_owned()]);
+    (settled, EveRender { names: Arc::new(names), capture: false }, String::with_capacity(64 << 10))
+}
+
+// An allowed Modbus command as a line of EVE: what each kind of command costs once in ten seconds, and each refused one.
+#[library_benchmark(setup = settled_and_render, config = at_most(MEASURED.line / 2))]
+#[bench::modbus()]
+fn line((settled, mut render, mut out): (Vec<Settled>, EveRender, String)) -> (Vec<Settled>, EveRender, String) {
+    for one in &settled {
+        out.clear();
+        render.line(black_box(one), &mut out);
+    }
+    (settled, render, out)
+}
+
 library_benchmark_group!(
     name = steps,
     benchmarks = [
@@ -400,7 +428,8 @@ library_benchmark_group!(
         whole_path,
         whose_jitter,
         worker,
-        settle
+        settle,
+        line
     ]
 );
 main!(library_benchmark_groups = steps);

@@ -30,6 +30,12 @@ use crate::sys::arena::Arena as SharedMemory;
 pub fn run(config_path: &Path, resume: bool) -> Result<(), Failure> {
     let config = Config::load(config_path).map_err(|problems| Failure { lines: lines(&problems), code: 2 })?;
     super::patches::Loaded::of(&config)?;
+    // Its looks at the worker, fifty a second, are not to hold the worker up. The packet process takes its core itself.
+    for core in &config.fast_path.cores {
+        if let Err(error) = crate::sys::keep_off(usize::from(*core)) {
+            tracing::warn!(core, %error, "the supervisor may run on the worker's core");
+        }
+    }
     let standing = if resume { resumed(&config) } else { None }.map_or_else(|| begin(&config), Ok)?;
     let failed = |what: &str, error: io::Error| Failure::new(1, format!("{what}: {error}"));
     let mut events = Events::new().map_err(|error| failed("signal handlers", error))?;

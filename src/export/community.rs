@@ -10,13 +10,13 @@ use sha1::{Digest, Sha1};
 
 /// SHA-1 over seed, ordered ends, protocol and ports: what the id is the text of.
 pub(super) fn digest(key: &FlowKey) -> [u8; 20] {
-    let order = |end: &Endpoint| (address(end, key.ip_version), end.port);
-    let (low, high) =
-        if order(&key.plant) <= order(&key.robot) { (key.plant, key.robot) } else { (key.robot, key.plant) };
+    let (plant, robot) = (&key.plant, &key.robot);
+    let in_order = (address(plant, key.ip_version), plant.port) <= (address(robot, key.ip_version), robot.port);
+    let (low, high) = if in_order { (plant, robot) } else { (robot, plant) };
     let mut hash = Sha1::new();
     hash.update([0, 0]);
-    hash.update(address(&low, key.ip_version));
-    hash.update(address(&high, key.ip_version));
+    hash.update(address(low, key.ip_version));
+    hash.update(address(high, key.ip_version));
     hash.update([key.protocol, 0]);
     hash.update(low.port.to_be_bytes());
     hash.update(high.port.to_be_bytes());
@@ -26,13 +26,20 @@ pub(super) fn digest(key: &FlowKey) -> [u8; 20] {
 /// The id: `1:` and base64.
 #[must_use]
 pub fn community_id(key: &FlowKey) -> String {
-    format!("1:{}", STANDARD.encode(digest(key)))
+    text(&digest(key))
+}
+
+/// The id of a conversation with this digest.
+pub(super) fn text(digest: &[u8; 20]) -> String {
+    let mut id = String::from("1:");
+    STANDARD.encode_string(digest, &mut id);
+    id
 }
 
 /// The address as it stands in packets: 4 bytes or 16.
-fn address(end: &Endpoint, ip_version: u8) -> Vec<u8> {
+fn address(end: &Endpoint, ip_version: u8) -> &[u8] {
     let bytes = if ip_version == 4 { end.address.get(12..) } else { None };
-    bytes.unwrap_or(&end.address).to_vec()
+    bytes.unwrap_or(&end.address)
 }
 
 #[cfg(test)]

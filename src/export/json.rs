@@ -31,12 +31,20 @@ impl<'a> Object<'a> {
         quote(self.key(key), text);
     }
 
+    /// Bytes in hexadecimal digits.
+    pub(super) fn hex(&mut self, key: &str, bytes: &[u8]) {
+        let out = self.key(key);
+        out.push('"');
+        push_hex(out, bytes);
+        out.push('"');
+    }
+
     pub(super) fn number(&mut self, key: &str, number: impl Into<u64>) {
-        let _ = write!(self.key(key), "{}", number.into());
+        self.key(key).push_str(itoa::Buffer::new().format(number.into()));
     }
 
     pub(super) fn signed(&mut self, key: &str, number: i64) {
-        let _ = write!(self.key(key), "{number}");
+        self.key(key).push_str(itoa::Buffer::new().format(number));
     }
 
     /// A number of this whole part and so many millionths.
@@ -77,7 +85,7 @@ impl<'a> Object<'a> {
 
     pub(super) fn numbers(&mut self, key: &str, numbers: &[u16]) {
         self.array(key, numbers, |out, number| {
-            let _ = write!(out, "{number}");
+            out.push_str(itoa::Buffer::new().format(*number));
         });
     }
 
@@ -92,7 +100,7 @@ impl<'a> Object<'a> {
             Ok(text) => self.text(key, text),
             Err(_) => {
                 self.text(key, &String::from_utf8_lossy(bytes));
-                self.text(&format!("{key}_hex"), &hex(bytes));
+                self.hex(&format!("{key}_hex"), bytes);
             }
         }
         if cut {
@@ -105,32 +113,95 @@ impl<'a> Object<'a> {
 /// controls, line and paragraph separators, bidirectional overrides and invisible marks.
 pub(super) fn quote(out: &mut String, text: &str) {
     out.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\0'..='\u{1f}'
-            | '\u{7f}'..='\u{9f}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' => {
-                let _ = write!(out, "\\u{:04x}", u32::from(character));
-            }
-            other => out.push(other),
-        }
+    let mut rest = text;
+    loop {
+        // Nearly all text is plain: it is looked at byte by byte and copied as a whole.
+        let plain = rest.bytes().position(begins_special).unwrap_or(rest.len());
+        let (run, behind) = rest.split_at_checked(plain).unwrap_or((rest, ""));
+        out.push_str(run);
+        let mut characters = behind.chars();
+        let Some(character) = characters.next() else { break };
+        escape(out, character);
+        rest = characters.as_str();
     }
     out.push('"');
+}
+
+/// Whether a character that [`escape`] might change begins with this byte of UTF-8: U+0080 to U+00BF begin with C2,
+/// U+2000 to U+2FFF with E2, U+FEFF with EF.
+const fn begins_special(byte: u8) -> bool {
+    matches!(byte, 0..=0x1f | b'"' | b'\\' | 0x7f | 0xc2 | 0xe2 | 0xef)
+}
+
+fn escape(out: &mut String, character: char) {
+    match character {
+        '"' => out.push_str("\\\""),
+        '\\' => out.push_str("\\\\"),
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        '\0'..='\u{1f}'
+        | '\u{7f}'..='\u{9f}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' => {
+            let _ = write!(out, "\\u{:04x}", u32::from(character));
+        }
+        other => out.push(other),
+    }
 }
 
 /// Lower-case hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len().saturating_mul(2));
-    for byte in bytes {
-        let _ = write!(out, "{byte:02x}");
-    }
+    push_hex(&mut out, bytes);
     out
+}
+
+fn push_hex(out: &mut String, bytes: &[u8]) {
+    out.reserve(bytes.len().saturating_mul(2));
+    for byte in bytes {
+        let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or('0');
+        out.push(digit(byte >> 4));
+        out.push(digit(byte & 0xf));
+    }
+}
+
+/// A number in `width` decimal digits, with zeros before it.
+pub(super) fn digits(out: &mut String, number: u32, width: usize) {
+    let mut buffer = itoa::Buffer::new();
+    let text = buffer.format(number);
+    (text.len()..width).for_each(|_| out.push('0'));
+    out.push_str(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_character_reads_back_and_the_dangerous_ones_are_escaped() {
+        for character in '\0'..=char::MAX {
+            let text = format!("a{character}{character}z");
+            let mut out = String::new();
+            quote(&mut out, &text);
+            assert_eq!(serde_json::from_str::<String>(&out).unwrap(), text);
+            let dangerous = matches!(u32::from(character),
+                0..0x20 | 0x7f..=0x9f | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0xfeff)
+                || "\"\\".contains(character);
+            assert_eq!(out.contains(&text), !dangerous, "U+{:04X}", u32::from(character));
+        }
+    }
+
+    #[test]
+    fn digits_are_filled_up_with_zeros() {
+        let mut out = String::new();
+        for (number, width) in [(0, 2), (7, 2), (59, 2), (42, 6), (2026, 4), (1234, 2)] {
+            digits(&mut out, number, width);
+            out.push(' ');
+        }
+        assert_eq!(out, "00 07 59 000042 2026 1234 ");
+        assert_eq!(hex(&[0, 0x1f, 0xa5, 0xff]), "001fa5ff");
+    }
 }

@@ -34,7 +34,8 @@ impl Default for Settling {
             // A scan makes thousands of frames a second that differ in nothing but a port.
             frame_window_ns: 1_000_000_000,
             waiting: 4096,
-            groups: 1024,
+            // Sixteen clients that each poll a hundred ranges and write fifty; each takes about a KiB.
+            groups: 4096,
         }
     }
 }
@@ -46,6 +47,9 @@ impl Settling {
         Self { command_window_ns: 0, frame_window_ns: 0, ..Self::default() }
     }
 }
+
+/// How often windows that end are looked for, in nanoseconds: short against the shortest, long against a look at all.
+const LOOK_NS: u64 = 20_000_000;
 
 /// Most memory of settled commands that is kept for the next ones: those of one batch.
 const SPARE: usize = 1024;
@@ -68,6 +72,8 @@ pub struct Settler {
     )]
     spare: Vec<Box<Event>>,
     unmatched: u64,
+    /// When windows that end are looked for next, monotonic nanoseconds.
+    look_ns: u64,
 }
 
 /// Commands that wait for their answer, in the order of their numbers, in which they came.
@@ -159,6 +165,7 @@ impl Settler {
             messages: HashMap::default(),
             spare: Vec::new(),
             unmatched: 0,
+            look_ns: 0,
         }
     }
 
@@ -182,11 +189,15 @@ impl Settler {
         }
     }
 
-    /// Hands out what waited long enough at `now_ns`, monotonic.
+    /// Hands out what waited long enough at `now_ns`, monotonic; repeats at most 20 ms later than their window ends.
     pub fn expire(&mut self, now_ns: u64, out: &mut impl FnMut(Settled)) {
         while let Some(command) = self.waiting.expired(now_ns) {
             self.settle(command, None, now_ns, out);
         }
+        if now_ns < self.look_ns {
+            return;
+        }
+        self.look_ns = now_ns.saturating_add(LOOK_NS);
         let window = self.settling.command_window_ns;
         self.groups.retain(|_, group| {
             if group.ends_ns > now_ns {

@@ -16,8 +16,10 @@ use super::store::Store;
 use super::{Became, FrameCopy, Queue, Settler};
 use crate::event::{Event, EventId, Notice, Record, Render, Settled, UnitPart};
 
-/// How long the recorder sleeps when nothing waits: short against what a person notices, long against a wake-up.
+/// How long the recorder sleeps when nothing waits: long against a wake-up at rest, and short while events come, so that
+/// what it then does at once is too little to be felt by whoever it shares a core with.
 const NAP: Duration = Duration::from_millis(10);
+const SHORT_NAP: Duration = Duration::from_millis(1);
 
 /// Longest time that a line waits to be brought to the disk: what a power cut can take, as in the evidence.
 const SYNC: Duration = Duration::from_secs(1);
@@ -107,11 +109,12 @@ impl Writer {
     }
 
     pub(super) fn run(mut self, stop: &AtomicBool) {
+        let mut nap = NAP;
         loop {
             // Asked before the queue is emptied: what was pushed before the stop is written.
             let stopping = stop.load(Ordering::Acquire);
-            let busy = self.drain();
-            if stopping && !busy {
+            let taken = self.drain();
+            if stopping && taken == 0 {
                 self.end();
                 return;
             }
@@ -121,16 +124,17 @@ impl Writer {
             self.store.events.sync_after(SYNC);
             self.evidence.tick();
             self.count();
-            if !busy {
-                thread::park_timeout(NAP);
+            nap = if taken > 0 { SHORT_NAP } else { nap.saturating_mul(2).min(NAP) };
+            if taken < BATCH {
+                thread::park_timeout(nap);
             }
         }
     }
 
-    /// Takes what waits in the queue, up to a batch; says whether there was anything.
-    fn drain(&mut self) -> bool {
+    /// Takes what waits in the queue, up to a batch of events and one of frames; says how many.
+    fn drain(&mut self) -> usize {
         let mut settled = Vec::new();
-        let mut latest = None;
+        let (mut latest, mut taken) = (None, 0_usize);
         let queue = Arc::clone(&self.queue);
         for _ in 0..BATCH / CHUNK {
             let read = queue.read(CHUNK, |event| {
@@ -141,11 +145,11 @@ impl Writer {
                 }
                 self.settler.take(event, &mut |one| settled.push(one));
             });
+            taken = taken.saturating_add(read);
             if read < CHUNK {
                 break;
             }
         }
-        let mut busy = latest.is_some();
         if let Some((monotonic_ns, wall_ns)) = latest {
             // Read once a batch: most events cost less than a look at the clock.
             self.latest = Some((monotonic_ns, wall_ns, Instant::now()));
@@ -177,11 +181,11 @@ impl Writer {
         self.evidence.lost_before(0, lost);
         for _ in 0..BATCH {
             let Some(copy) = self.queue.pop_frame() else { break };
-            busy = true;
+            taken = taken.saturating_add(1);
             self.frame(&copy);
             self.queue.recycle(copy);
         }
-        busy
+        taken
     }
 
     /// Puts an event's unit together where it is longer than what the event holds, and writes it into the evidence unless

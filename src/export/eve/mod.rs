@@ -14,7 +14,7 @@ use external_control::Channel;
 use link::{FlowKey, Mac};
 
 use super::attack::technique;
-use super::json::{Object, hex};
+use super::json::{Object, digits, hex};
 use super::{KnownAttack, Names, community, sentence, sid};
 use crate::command::{Class, Service};
 use crate::event::{
@@ -80,7 +80,7 @@ impl Render for EveRender {
             line.text("event_type", "unit");
             line.text("host", self.names.host());
             line.object("unit", |unit| {
-                unit.text("sha256", &hex(part.hash));
+                unit.hex("sha256", part.hash);
                 unit.number("first_event", part.event.id.0);
                 unit.number("bytes", u64::try_from(part.total).unwrap_or(u64::MAX));
                 unit.number("offset", u64::try_from(part.offset).unwrap_or(u64::MAX));
@@ -96,7 +96,21 @@ impl Render for EveRender {
 /// Suricata's form of a time: `2026-11-23T13:58:02.114209+0000`.
 pub(super) fn timestamp(wall_ns: u64) -> String {
     let time = jiff::Timestamp::from_nanosecond(i128::from(wall_ns)).unwrap_or(jiff::Timestamp::MAX);
-    time.strftime("%Y-%m-%dT%H:%M:%S.%6f+0000").to_string()
+    let time = jiff::tz::TimeZone::UTC.to_datetime(time);
+    let mut out = String::with_capacity(31);
+    let mut part = |number: u32, width, behind| {
+        digits(&mut out, number, width);
+        out.push_str(behind);
+    };
+    let unsigned = |number: i8| u32::from(number.unsigned_abs());
+    part(u32::from(time.year().unsigned_abs()), 4, "-");
+    part(unsigned(time.month()), 2, "-");
+    part(unsigned(time.day()), 2, "T");
+    part(unsigned(time.hour()), 2, ":");
+    part(unsigned(time.minute()), 2, ":");
+    part(unsigned(time.second()), 2, ".");
+    part(time.subsec_nanosecond().unsigned_abs() / 1000, 6, "+0000");
+    out
 }
 
 /// The name of an RTDE package type, or `unknown`.
@@ -130,15 +144,16 @@ impl Line<'_> {
     /// The members that every line begins with; ends and proto in the direction of `source_side`'s frames.
     fn head(&self, line: &mut Object<'_>, event_type: &str, ends: Option<(&FlowKey, Toward)>) {
         line.text("timestamp", &timestamp(self.event.wall_ns));
-        if let Some((key, _)) = ends {
-            line.number("flow_id", flow_id(key));
+        let ends = ends.map(|(key, toward)| (key, toward, community::digest(key)));
+        if let Some((_, _, digest)) = &ends {
+            line.number("flow_id", flow_id(digest));
         }
         if self.context.capture && self.event.frame > 0 {
             line.number("pcap_cnt", self.event.frame);
         }
         line.text("event_type", event_type);
         line.text("host", self.context.names.host());
-        let Some((key, toward)) = ends else { return };
+        let Some((key, toward, digest)) = ends else { return };
         let (source, destination) = (key.source(toward), key.destination(toward));
         line.text("src_ip", &source.ip().to_string());
         line.number("src_port", source.port);
@@ -149,7 +164,7 @@ impl Line<'_> {
             17 => line.text("proto", "UDP"),
             other => line.text("proto", &other.to_string()),
         }
-        line.text("community_id", &super::community_id(key));
+        line.text("community_id", &community::text(&digest));
     }
 
     fn command(&self, line: &mut Object<'_>, command: &CommandRecord) {
@@ -260,11 +275,11 @@ impl Line<'_> {
         }
         object.number("length", command.len);
         if !command.unit.is_empty() {
-            object.text("unit_hex", &hex(command.unit.as_bytes()));
+            object.hex("unit_hex", command.unit.as_bytes());
             if command.unit.is_cut() {
                 object.flag("unit_cut", true);
                 if let Some(hash) = self.context.unit_hash {
-                    object.text("unit_sha256", &hex(hash));
+                    object.hex("unit_sha256", hash);
                 }
             }
         }
@@ -605,7 +620,7 @@ fn fields(object: &mut Object<'_>, command: &CommandRecord) {
         Detail::Unreadable { field, offset, bytes } => {
             object.text("field", field);
             object.number("offset", *offset);
-            object.text("bytes_hex", &hex(bytes.as_bytes()));
+            object.hex("bytes_hex", bytes.as_bytes());
         }
     }
 }
@@ -619,8 +634,8 @@ fn taken(values: &[u16; 16], len: u8) -> &[u16] {
 }
 
 /// A number for a conversation, the same for both directions, small enough for readers that take numbers for floats.
-fn flow_id(key: &FlowKey) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = community::digest(key);
+fn flow_id(digest: &[u8; 20]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = *digest;
     u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> 11
 }
 

@@ -5,7 +5,7 @@ use dissect::Toward;
 use super::super::attack::DISCOVERY;
 use super::Line;
 use crate::event::{Notice, Shed};
-use crate::export::json::{Object, hex};
+use crate::export::json::Object;
 use crate::export::sentence;
 
 impl Line<'_> {
@@ -43,7 +43,7 @@ impl Line<'_> {
                 Notice::Policy { generation, digest, uid } => {
                     object.text("kind", "policy");
                     object.number("generation", *generation);
-                    object.text("digest", &hex(digest));
+                    object.hex("digest", digest);
                     object.number("uid", *uid);
                 }
                 Notice::Asked { user, role, address, request, answer, why } => {
