@@ -2,7 +2,8 @@
 //!
 //! Every package has its time beforehand. What is told is how far the time between two arrivals is from 2 ms, and how
 //! late a package was at most; the one thread that sends and receives also serves the other connections, which adds the
-//! same few microseconds on every way.
+//! same few microseconds on every way. What this thread is kept from its core, by whoever else runs there, is no doing of
+//! what stands in the middle: it is taken off each delay, on every way alike, and told of.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -20,6 +21,33 @@ const GAP_NS: u64 = 20_000_000;
 /// Modbus connections beside it, and the time between two exchanges of each: 4,000 a second in all.
 const OTHERS: usize = 8;
 const OTHERS_EVERY: Duration = Duration::from_millis(2);
+
+/// A thread that looks at the clock again only after so long was kept from its core: a turn of it takes a tenth.
+const STALL: Duration = Duration::from_micros(50);
+
+/// When the measuring thread stood still, in order.
+struct Stalls {
+    looked: Instant,
+    each: Vec<(Instant, Instant)>,
+}
+
+impl Stalls {
+    fn look(&mut self) -> Instant {
+        let now = Instant::now();
+        if now - self.looked > STALL {
+            self.each.push((self.looked, now));
+        }
+        self.looked = now;
+        now
+    }
+
+    /// For how long it stood still in that time.
+    fn within(&self, begin: Instant, end: Instant) -> Duration {
+        let first = self.each.partition_point(|(_, behind)| *behind <= begin);
+        let inside = self.each[first..].iter().take_while(|(from, _)| *from < end);
+        inside.map(|(from, behind)| end.min(*behind) - begin.max(*from)).sum()
+    }
+}
 
 /// One direction of the stream.
 struct Flow {
@@ -45,7 +73,7 @@ impl Flow {
         Ok(())
     }
 
-    fn receive(&mut self, at: &mut TcpStream) -> Result<(), BenchError> {
+    fn receive(&mut self, at: &mut TcpStream, stalls: &mut Stalls) -> Result<(), BenchError> {
         let mut buffer = [0; 4096];
         match at.read(&mut buffer) {
             Ok(0) => return Err(BenchError::Said("the stream ended".to_owned())),
@@ -53,7 +81,7 @@ impl Flow {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => return Err(BenchError::of("stream")(error)),
         }
-        let now = Instant::now();
+        let now = stalls.look();
         while self.have >= self.unit_len {
             self.have -= self.unit_len;
             self.arrived.push(now);
@@ -63,19 +91,23 @@ impl Flow {
 
     /// Deviations of the intervals from the beat, the longest delay, and the number of gaps, of all but the first
     /// packages.
-    fn told(&self, name: &str, warm_up: usize) -> Vec<(String, f64)> {
-        let beat = BEAT.as_nanos() as u64;
-        let intervals: Vec<u64> =
-            self.arrived[warm_up..].windows(2).map(|two| (two[1] - two[0]).as_nanos() as u64).collect();
-        let mut jitter: Vec<u64> = intervals.iter().map(|interval| interval.abs_diff(beat)).collect();
+    fn told(&self, name: &str, warm_up: usize, stalls: &Stalls) -> Vec<(String, f64)> {
+        let dues = (0..).map(|n| self.begin + BEAT * n);
+        let delays: Vec<u64> = self
+            .arrived
+            .iter()
+            .zip(dues)
+            .skip(warm_up)
+            .map(|(at, due)| (at.saturating_duration_since(due) - stalls.within(due, *at)).as_nanos() as u64)
+            .collect();
+        let mut jitter: Vec<u64> = delays.windows(2).map(|two| two[1].abs_diff(two[0])).collect();
         let figures = Figures::of(&mut jitter).unwrap_or_default();
-        let delay = self.arrived.iter().enumerate().skip(warm_up);
-        let delay = delay.map(|(n, at)| at.saturating_duration_since(self.begin + BEAT * n as u32)).max();
-        let gaps = intervals.iter().filter(|interval| **interval > GAP_NS).count();
+        let intervals = self.arrived[warm_up..].windows(2).map(|two| (two[1] - two[0]).as_nanos() as u64);
+        let gaps = intervals.filter(|interval| *interval > GAP_NS).count();
         [
             ("p99", figures.p99 / 1000.0),
             ("p99.9", figures.p999 / 1000.0),
-            ("latest", delay.unwrap_or_default().as_nanos() as f64 / 1000.0),
+            ("latest", delays.iter().max().copied().unwrap_or_default() as f64 / 1000.0),
             ("gaps", gaps as f64),
         ]
         .map(|(what, figure)| (format!("{name} {what}"), figure))
@@ -102,27 +134,30 @@ pub fn measure(lane: &Lane, seconds: f64, stop: &Stop) -> Result<Vec<(String, f6
         .enumerate()
         .map(|(at, other)| Talk::new(other, Some(begin + OTHERS_EVERY * at as u32 / OTHERS as u32)))
         .collect();
+    let mut stalls = Stalls { looked: Instant::now(), each: Vec::new() };
     let longest = begin + BEAT * count as u32 + Duration::from_secs(3);
     while to_plant.arrived.len() < count || to_robot.arrived.len() < count {
         stop.check()?;
         for talk in &mut talks {
-            let now = Instant::now();
+            let now = stalls.look();
             if to_plant.sent < count || to_robot.sent < count {
                 let n = (to_robot.sent % 60_000) as u16;
                 let [(_, inputs), (_, outputs)] = bench::rtde_cycle(n).unwrap();
                 to_plant.send(&mut ends.server, &outputs, now, count)?;
                 to_robot.send(&mut ends.client, &inputs, now, count)?;
             }
-            to_plant.receive(&mut ends.client)?;
-            to_robot.receive(&mut ends.server)?;
+            to_plant.receive(&mut ends.client, &mut stalls)?;
+            to_robot.receive(&mut ends.server, &mut stalls)?;
             talk.step(Some(OTHERS_EVERY))?;
         }
         if Instant::now() > longest {
             return Err(BenchError::Said("packages are missing".to_owned()));
         }
     }
-    let mut told = to_robot.told("in", warm_up);
-    told.extend(to_plant.told("out", warm_up));
+    let mut told = to_robot.told("in", warm_up, &stalls);
+    told.extend(to_plant.told("out", warm_up, &stalls));
+    let still = stalls.within(begin, begin + BEAT * count as u32);
+    told.push(("own stalls, ms/s".to_owned(), still.as_secs_f64() * 1000.0 / (BEAT * count as u32).as_secs_f64()));
     Ok(told)
 }
 
