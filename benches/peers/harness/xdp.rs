@@ -79,8 +79,6 @@ fn attach(object: &[u8], program: &str, port: &str, other: Option<&str>) -> Resu
     let xdp: &mut Xdp = loaded.program_mut(program).ok_or_else(absent)?.try_into().map_err(BenchError::of(program))?;
     xdp.load().map_err(BenchError::of(program))?;
     xdp.attach(port, XdpMode::Driver).map_err(BenchError::of(port))?;
-    // With a program a veth port joins segments as if generic receive offload had been asked for.
-    vambrace::nic::switch_offloads_off(port).map_err(BenchError::of(port))?;
     Ok(loaded)
 }
 
