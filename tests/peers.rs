@@ -11,8 +11,13 @@
 mod harness;
 mod support;
 
+use std::time::Duration;
+
 use clap::Parser;
+use harness::ways::{Peer, Way};
 use harness::{Load, Options};
+use support::raw::RawSocket;
+use vambrace::bench::inside;
 
 #[test]
 fn the_smallest_round_measures_every_way_and_leaves_nothing_behind() {
@@ -25,16 +30,20 @@ fn the_smallest_round_measures_every_way_and_leaves_nothing_behind() {
         let options = Options::parse_from(smallest.iter().chain(words));
         harness::run(&options).unwrap_or_else(|error| panic!("{error}"))
     };
-    let report = run(&["--loads", "round-trip,paced,k16,stream,flood,churn"]);
+    let report = run(&["--loads", "round-trip,paced,behind,k16,stream,flood,churn"]);
 
-    // nftables and Suricata are not everywhere.
-    let kernel: &[&str] = &["wire", "kernel bridge", "nftables bridge"];
-    let kernel = &kernel[..if support::is_installed("nft") { 3 } else { 2 }];
-    let ours = ["vambrace, busy", "vambrace, adaptive", "vambrace, blocking"];
-    for way in kernel.iter().copied().chain(["AF_PACKET, no judgement"]).chain(ours) {
+    // nftables, clang and Suricata are not everywhere.
+    let here = |tool: &str, ways: &'static [&'static str]| if support::is_installed(tool) { ways } else { &[] };
+    let mut kernel = vec!["wire", "kernel bridge"];
+    kernel.extend(here("nft", &["nftables bridge"]));
+    kernel.extend(here("clang", &["XDP redirect"]));
+    let mut ours = vec!["AF_PACKET, no judgement", "vambrace, busy", "vambrace, adaptive", "vambrace, blocking"];
+    ours.extend(here("clang", &["AF_XDP, no judgement", "vambrace, busy, XDP beside"]));
+    for way in kernel.iter().copied().chain(ours) {
         for (load, columns) in [
             (Load::RoundTrip, &["p50", "p99", "p99.9", "max"][..]),
             (Load::Paced, &["p50"]),
+            (Load::Behind, &["p50"]),
             (Load::K16, &["1/s"]),
             (Load::Stream, &["in p99", "out p99"]),
             (Load::Flood, &["64", "128", "256", "512", "1024", "1514"]),
@@ -76,6 +85,42 @@ fn the_smallest_round_measures_every_way_and_leaves_nothing_behind() {
     assert!(std::process::Command::new("ip").args(["netns", "add", &left]).status().unwrap().success());
     vambrace::bench::remove_left_behind();
     assert_eq!(namespaces(&left), Vec::<String>::new());
+}
+
+/// A way that loses or alters frames is not comparable: both directions, VLAN tags among the frames.
+#[test]
+fn what_passes_without_judgement_passes_byte_for_byte() {
+    let name = "what_passes_without_judgement_passes_byte_for_byte";
+    if !support::can_make_namespaces(name) || !support::has_tool(name, "clang") {
+        return;
+    }
+    let directory = std::env::temp_dir().join(format!("vbben-passes-{}", std::process::id()));
+    std::fs::create_dir(&directory).unwrap();
+    for (number, way) in [(210, Way::Forwarder), (211, Way::Xdp), (212, Way::AfXdp)] {
+        let peer = Peer::new(way, number, &directory).unwrap();
+        let (plant, robot, between) = (peer.lane.plant(), peer.lane.robot(), peer.lane.between().unwrap());
+        // So that full frames with two tags go out.
+        for (space, port) in [(&plant, "p0"), (&robot, "r0"), (&between, "plant0"), (&between, "robot0")] {
+            let words = ["-n", space, "link", "set", port, "mtu", "1508"];
+            assert!(std::process::Command::new("ip").args(words).status().unwrap().success());
+        }
+        let running = peer.start(0).unwrap();
+        let open = |space: &str, port| inside(space, || RawSocket::open(port).unwrap()).unwrap();
+        let ends = [open(&plant, "p0"), open(&robot, "r0")];
+        let mut wrong = Vec::new();
+        for (from, to) in [(0, 1), (1, 0)] {
+            for frame in support::corpus::frames() {
+                ends[from].send(&frame.bytes).unwrap();
+                let arrived = ends[to].receive(Duration::from_millis(400)).unwrap();
+                if arrived.as_ref() != Some(&frame.bytes) {
+                    wrong.push((from, frame.name, arrived));
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{}: {} frames differ: {wrong:02x?}", way.name(), wrong.len());
+        drop(running);
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
 }
 
 /// Namespaces whose names begin so.

@@ -141,6 +141,9 @@ pub mod decisions {
 
     #[doc = include_str!("decisions/0022-busy-unless-asked.md")]
     pub mod d0022_busy_unless_asked {}
+
+    #[doc = include_str!("decisions/0029-no-pass-in-the-kernel.md")]
+    pub mod d0029_no_pass_in_the_kernel {}
 }
 
 #[cfg(test)]

@@ -3,7 +3,10 @@
 use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
+use link::craft::Template;
+use link::{Mac, Tags};
 use vambrace::bench::{self, BenchError, Ends, Figures, Lane, Load, Stop};
+use vambrace::nic::{AfPacket, BATCH, FramePort, Geometry};
 
 /// Columns in microseconds.
 pub fn columns(times: &mut [u64]) -> Vec<(String, f64)> {
@@ -25,6 +28,39 @@ const RATE: f64 = 2000.0;
 pub fn paced(lane: &Lane, seconds: f64, stop: &Stop) -> Result<Vec<(String, f64)>, BenchError> {
     let load = Load { count: (RATE * seconds).max(100.0) as usize, warm_up: 200, every_ns: (1e9 / RATE) as u64 };
     Ok(columns(&mut Ends::open(lane)?.round(load, stop)?))
+}
+
+/// Exchanges that each come behind a burst toward the robot; the burst's own sending is not measured.
+pub fn behind(lane: &Lane, seconds: f64, stop: &Stop) -> Result<Vec<(String, f64)>, BenchError> {
+    let mut ends = Ends::open(lane)?;
+    let open = || AfPacket::open("p0", Geometry::for_mtu(1500)).map_err(BenchError::of("p0"));
+    let mut port = bench::inside(&lane.plant(), open)??;
+    let datagram = datagram(lane)?;
+    let burst = [datagram.as_slice(); BATCH];
+    let mut times = Vec::new();
+    for n in 0..(4000.0 * seconds).max(100.0) as u16 {
+        stop.check()?;
+        let (request, answer) = bench::modbus_exchange(n % 1000);
+        port.transmit(&burst).map_err(BenchError::of("p0"))?;
+        let begun = Instant::now();
+        if ends.exchange(&request, &answer)?.is_none() {
+            return Err(BenchError::Said(format!("exchange {n} was not answered")));
+        }
+        times.push(begun.elapsed().as_nanos() as u64);
+    }
+    Ok(columns(&mut times))
+}
+
+/// 512 bytes to the robot's address and to a station that is nobody's, as those of floods.
+fn datagram(lane: &Lane) -> Result<Vec<u8>, BenchError> {
+    let wrong = || BenchError::Said("no datagram of 512 bytes can be made".to_owned());
+    let [plant, _] = lane.macs();
+    let macs = (plant.parse().map_err(|_| wrong())?, Mac([2, 0, 0, 0, lane.number(), 0x99]));
+    let ends = ((lane.plant_address().into(), 20_000), (lane.robot_address().into(), 9999));
+    let template = Template::new(macs, Tags::default(), ends.0, ends.1).ok_or_else(wrong)?;
+    let mut out = [0; 512];
+    let len = link::craft::emit_udp(&template, &[0x5a; 512 - 42], &mut out).map_err(|_| wrong())?;
+    Ok(out[..len].to_vec())
 }
 
 /// Connections of [`k16`].

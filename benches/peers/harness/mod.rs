@@ -20,7 +20,8 @@ mod flood;
 mod offline;
 mod report;
 mod stream;
-mod ways;
+pub mod ways;
+mod xdp;
 
 use std::path::PathBuf;
 
@@ -39,10 +40,10 @@ pub struct Options {
     /// Scales every load; 1 is the length of a published run.
     #[arg(long, default_value_t = 1.0)]
     pub seconds: f64,
-    /// Ways: wire, bridge, nftables, forwarder, busy, adaptive, blocking, suricata, suricata-log.
+    /// Ways: wire, bridge, nftables, xdp, forwarder, af-xdp, busy, busy-xdp, adaptive, blocking, suricata, suricata-log.
     #[arg(long, value_delimiter = ',')]
     pub ways: Vec<Way>,
-    /// Loads: round-trip, paced, k16, stream, flood, lossless, churn, offline.
+    /// Loads: round-trip, paced, behind, k16, stream, flood, lossless, churn, offline.
     #[arg(long, value_delimiter = ',')]
     pub loads: Vec<Load>,
     /// Writes every figure of every round to this file.
@@ -60,6 +61,8 @@ pub enum Load {
     RoundTrip,
     /// Modbus exchanges at 2,000 a second, measured from the time at which each was to begin.
     Paced,
+    /// One exchange behind each burst of datagrams.
+    Behind,
     /// 16 connections, one exchange open on each.
     K16,
     /// RTDE at 500 Hz both ways beside Modbus at 4,000 a second.
@@ -74,8 +77,17 @@ pub enum Load {
     Offline,
 }
 
-const ALL: [Load; 8] =
-    [Load::RoundTrip, Load::Paced, Load::K16, Load::Stream, Load::Flood, Load::Lossless, Load::Churn, Load::Offline];
+const ALL: [Load; 9] = [
+    Load::RoundTrip,
+    Load::Paced,
+    Load::Behind,
+    Load::K16,
+    Load::Stream,
+    Load::Flood,
+    Load::Lossless,
+    Load::Churn,
+    Load::Offline,
+];
 
 /// The program under measurement: what `VAMBRACE_BINARY` names, else the one built with the bench.
 pub fn vambrace() -> PathBuf {
@@ -163,7 +175,7 @@ fn rounds(
             if let Some(bytes) = running.memory() {
                 report.memory(&peer.way.name(), bytes);
             }
-            if let ways::Running::Box(guarded) = &running {
+            if let ways::Running::Box(guarded, _) = &running {
                 let records = guarded.records().filter(|[written, _]| *written > 0);
                 let records =
                     records.ok_or_else(|| BenchError::Said(format!("{} recorded nothing", peer.way.name())))?;
@@ -180,6 +192,7 @@ fn measure(load: Load, peer: &Peer, seconds: f64, core: usize, stop: &Stop) -> R
     vambrace::bench::on_core(core, || match load {
         Load::RoundTrip => exchanges::round_trip(&peer.lane, seconds, stop),
         Load::Paced => exchanges::paced(&peer.lane, seconds, stop),
+        Load::Behind => exchanges::behind(&peer.lane, seconds, stop),
         Load::K16 => exchanges::k16(&peer.lane, seconds, stop),
         Load::Stream => stream::measure(&peer.lane, seconds, stop),
         Load::Flood => flood::measure(&peer.lane, seconds, stop),

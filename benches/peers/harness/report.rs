@@ -36,6 +36,7 @@ impl Load {
         match self {
             Self::RoundTrip => "Modbus round trip, one after the other, us",
             Self::Paced => "Modbus round trip at 2,000 a second, from the intended time, us",
+            Self::Behind => "Modbus round trip behind a burst of 64 datagrams of 512 bytes, us",
             Self::K16 => "16 Modbus connections: exchanges a second; time of one, us",
             Self::Stream => {
                 "RTDE at 500 Hz (in: toward the robot) beside Modbus at 4,000/s: jitter and latest, us; gaps > 20 ms"
@@ -50,7 +51,7 @@ impl Load {
     /// Columns that are shown as ratios to the bridge too.
     fn compared(self) -> &'static [&'static str] {
         match self {
-            Self::RoundTrip | Self::Paced => &["p50", "p99"],
+            Self::RoundTrip | Self::Paced | Self::Behind => &["p50", "p99"],
             Self::K16 | Self::Churn => &["1/s"],
             Self::Stream => &["in p99", "out p99"],
             Self::Flood | Self::Lossless => &["64", "1514"],

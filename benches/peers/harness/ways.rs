@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use vambrace::bench::{BenchError, Ends, Guarded, Lane, Middle, inside};
 use vambrace::nic::{AfPacket, BATCH, FramePort, Geometry};
 
+use super::xdp::{self, Passes};
+
 /// Kinds of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum Way {
@@ -21,11 +23,17 @@ pub enum Way {
     Bridge,
     /// The same with `bridge.nft`.
     Nftables,
+    /// The kernel passes every frame on at the driver's door.
+    Xdp,
     /// Our own ports, busily: every frame is sent on as it came.
     Forwarder,
+    /// The same over AF_XDP sockets.
+    AfXdp,
     /// The box, enforcing and recording, polling busily.
     Busy,
-    /// The same, asking for a while and then sleeping.
+    /// The same, and what is of no robot's service passes beside it, at the driver's door.
+    BusyXdp,
+    /// The box, asking for a while and then sleeping.
     Adaptive,
     /// The same, sleeping until a frame comes.
     Blocking,
@@ -36,12 +44,15 @@ pub enum Way {
 }
 
 impl Way {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Wire,
         Self::Bridge,
         Self::Nftables,
+        Self::Xdp,
         Self::Forwarder,
+        Self::AfXdp,
         Self::Busy,
+        Self::BusyXdp,
         Self::Adaptive,
         Self::Blocking,
         Self::Suricata,
@@ -55,8 +66,11 @@ impl Way {
             Self::Wire => "wire".to_owned(),
             Self::Bridge => super::report::BASE.to_owned(),
             Self::Nftables => "nftables bridge".to_owned(),
+            Self::Xdp => "XDP redirect".to_owned(),
             Self::Forwarder => "AF_PACKET, no judgement".to_owned(),
+            Self::AfXdp => "AF_XDP, no judgement".to_owned(),
             Self::Busy => "vambrace, busy".to_owned(),
+            Self::BusyXdp => "vambrace, busy, XDP beside".to_owned(),
             Self::Adaptive => "vambrace, adaptive".to_owned(),
             Self::Blocking => "vambrace, blocking".to_owned(),
             Self::Suricata => suricata(),
@@ -73,13 +87,14 @@ impl Way {
                 Some("VAMBRACE_SURICATA names no binary; benches/peers/install-suricata gets one".to_owned())
             }
             Self::Nftables if !is_there("nft") => Some("the command nft is missing (package nftables)".to_owned()),
+            Self::Xdp | Self::AfXdp | Self::BusyXdp => xdp::absent(),
             _ => None,
         }
     }
 
     fn polling(self) -> Option<&'static str> {
         match self {
-            Self::Busy => Some("busy"),
+            Self::Busy | Self::BusyXdp => Some("busy"),
             Self::Adaptive => Some("adaptive"),
             Self::Blocking => Some("blocking"),
             _ => None,
@@ -138,11 +153,20 @@ impl Peer {
 
     /// Starts what has a process or thread of its own.
     pub fn start(&self, core: usize) -> Result<Running, BenchError> {
+        let pass = |program| Passes::attach(&self.lane, &self.directory, program);
         if let Some(polling) = self.way.polling() {
-            return Guarded::start(&super::vambrace(), &self.lane, &self.directory, polling, core).map(Running::Box);
+            let beside = (self.way == Way::BusyXdp).then(|| pass("unless_robots")).transpose()?;
+            let guarded = Guarded::start(&super::vambrace(), &self.lane, &self.directory, polling, core)?;
+            return Ok(Running::Box(guarded, beside));
         }
         match self.way {
-            Way::Forwarder => Forwarder::start(&self.lane, core).map(Running::Forwarder),
+            Way::Xdp => pass("every_frame").map(Running::Xdp),
+            Way::Forwarder => Forwarder::start(&self.lane, core, forward).map(Running::Forwarder),
+            Way::AfXdp => {
+                let object = xdp::compile(&self.directory)?;
+                let forward = move |core, stop: &_, ready: &_| xdp::forward(&object, core, stop, ready);
+                Forwarder::start(&self.lane, core, forward).map(Running::Forwarder)
+            }
             Way::Suricata | Way::SuricataLog => self.start_suricata(core),
             _ => Ok(Running::Kernel),
         }
@@ -236,8 +260,9 @@ fn churnable(lane: &Lane) -> Result<(), BenchError> {
 /// What runs while a way is measured; ended when dropped.
 pub enum Running {
     Kernel,
+    Xdp(Passes),
     Forwarder(Forwarder),
-    Box(Guarded),
+    Box(Guarded, Option<Passes>),
     Suricata(Program),
 }
 
@@ -245,7 +270,7 @@ impl Running {
     /// Most memory so far, in bytes.
     pub fn memory(&self) -> Option<u64> {
         match self {
-            Self::Box(guarded) => guarded.memory(),
+            Self::Box(guarded, _) => guarded.memory(),
             Self::Suricata(Program(child)) => {
                 let text = fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
                 let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -277,23 +302,28 @@ impl Drop for Program {
 /// A thread that sends every frame out of the other port.
 pub struct Forwarder {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<(), String>>>,
+    thread: Option<JoinHandle<Result<(), BenchError>>>,
 }
 
 impl Forwarder {
-    fn start(lane: &Lane, core: usize) -> Result<Self, BenchError> {
+    fn start(
+        lane: &Lane,
+        core: usize,
+        forward: impl FnOnce(usize, &AtomicBool, &AtomicBool) -> Result<(), BenchError> + Send + 'static,
+    ) -> Result<Self, BenchError> {
         let between = lane.between().unwrap_or_default();
         let stop = Arc::new(AtomicBool::new(false));
         let ready = Arc::new(AtomicBool::new(false));
         let (stopped, is_ready) = (Arc::clone(&stop), Arc::clone(&ready));
-        let thread = std::thread::spawn(move || {
-            inside(&between, || forward(core, &stopped, &is_ready)).map_err(|error| error.to_string())?
-        });
+        let thread = std::thread::spawn(move || inside(&between, || forward(core, &stopped, &is_ready))?);
         let start = Instant::now();
         while !ready.load(Ordering::Acquire) {
             if thread.is_finished() || start.elapsed() > Duration::from_secs(5) {
                 stop.store(true, Ordering::Relaxed);
-                let said = thread.join().map_or("a panic".to_owned(), |outcome| format!("{outcome:?}"));
+                let said = match thread.join() {
+                    Ok(Err(error)) => error.to_string(),
+                    other => format!("{other:?}"),
+                };
                 return Err(BenchError::Said(format!("the forwarder did not start: {said}")));
             }
             std::thread::sleep(Duration::from_millis(1));
@@ -309,18 +339,18 @@ impl Drop for Forwarder {
     }
 }
 
-fn forward(core: usize, stop: &AtomicBool, ready: &AtomicBool) -> Result<(), String> {
-    vambrace::sys::pin_to(core).map_err(|error| error.to_string())?;
+fn forward(core: usize, stop: &AtomicBool, ready: &AtomicBool) -> Result<(), BenchError> {
+    vambrace::sys::pin_to(core).map_err(BenchError::of("core"))?;
     // The ring that the box has by default: 4096 frames of 2 KiB.
     let geometry = Geometry { block_bytes: 256 << 10, blocks: 32, frame_bytes: 2048 };
-    let open = |name| AfPacket::open(name, geometry).map_err(|error| error.to_string());
+    let open = |name| AfPacket::open(name, geometry).map_err(BenchError::of(name));
     let mut ports = [open("plant0")?, open("robot0")?];
     ready.store(true, Ordering::Release);
     while !stop.load(Ordering::Relaxed) {
         for from in 0..2 {
             let [first, second] = &mut ports;
             let (from, to) = if from == 0 { (first, second) } else { (second, first) };
-            let count = from.receive().map_err(|error| error.to_string())?;
+            let count = from.receive().map_err(BenchError::of("receiving"))?;
             if count == 0 {
                 continue;
             }
@@ -328,7 +358,7 @@ fn forward(core: usize, stop: &AtomicBool, ready: &AtomicBool) -> Result<(), Str
             for (at, frame) in frames.iter_mut().enumerate().take(count) {
                 *frame = from.frame(at).bytes;
             }
-            let _ = to.transmit(&frames[..count]).map_err(|error| error.to_string())?;
+            let _ = to.transmit(&frames[..count]).map_err(BenchError::of("sending"))?;
             from.release();
         }
     }
