@@ -356,5 +356,10 @@ class Guest:
              f"skip={first}", f"count={length}", "status=none"])
         return to
 
+    def put_partition(self, name, image):
+        """Writes a file over a partition of the disk."""
+        first, _ = self.extent(name)
+        run(["dd", f"if={image}", f"of={self.disk}", "bs=1M", "oflag=seek_bytes", f"seek={first}", "conv=notrunc", "status=none"])
+
     def expected_pcr11(self):
         return self.pcr11.read_text().strip()
