@@ -343,11 +343,12 @@ class Guest:
             disk.truncate(mebibytes << 20)
 
     def wipe(self, name):
-        """Overwrites the first mebibyte of a partition, where its file system begins."""
-        first, _ = self.extent(name)
+        """Overwrites a partition, with the copies of what stands at its beginning."""
+        first, length = self.extent(name)
         with open(self.disk, "r+b") as disk:
             disk.seek(first)
-            disk.write(bytes(1 << 20))
+            for _ in range(length >> 20):
+                disk.write(bytes(1 << 20))
 
     def partition(self, name, to):
         """Copies a partition of the disk into a file."""
