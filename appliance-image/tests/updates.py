@@ -2,6 +2,7 @@
 import hashlib
 import pathlib
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -166,7 +167,9 @@ class Updating(Guest):
         import json
         partition = self.partition("data", self.folder / "data-events")
         folder = self.folder / "events"
-        folder.mkdir(exist_ok=True)
+        # debugfs leaves what is there already as it is.
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
         run(["e2fsck", "-p", partition]) if self.dirty(partition) else None
         run(["debugfs", "-R", f"rdump /evidence {folder}", partition])
         lines = []
