@@ -53,6 +53,16 @@ def arguments(usage):
     return args.image.resolve(), cache.resolve(), product.resolve(), clients.resolve(), args.keep
 
 
+def option(name, unless_told, kind=int):
+    """Takes an option that one test alone has off the command line, before `arguments` reads it."""
+    if name not in sys.argv:
+        return unless_told
+    at = sys.argv.index(name)
+    value = kind(sys.argv[at + 1])
+    del sys.argv[at : at + 2]
+    return value
+
+
 def main(test):
     """Runs a test; what failed is the last thing it says. Ended from outside, it still takes its machine and namespaces away."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
