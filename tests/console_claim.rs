@@ -1,4 +1,4 @@
-//! A box is claimed from the command line, as a person does it: the secret from the console's standard error, one command,
+//! A box is claimed from the command line, as a person does it: the secret from the console's standard output, one command,
 //! and the remote API knows who claimed.
 
 #![allow(
@@ -14,7 +14,7 @@ mod support;
 use std::net::TcpStream;
 use std::time::Instant;
 
-use support::console::{Folder, as_user, free, said, start, vambrace, wait_for};
+use support::console::{Ending, Folder, as_user, free, said, start, vambrace, wait_for};
 
 #[test]
 fn a_box_is_claimed_with_the_secret_that_it_shows() {
@@ -28,10 +28,14 @@ fn a_box_is_claimed_with_the_secret_that_it_shows() {
     );
     std::fs::write(&config, text).unwrap();
     std::fs::create_dir(folder.file("evidence")).unwrap();
-    let mut waiting = start(&folder, &["console"], &config, "first.log");
-    wait_for("the secret", || folder.log("first.log").contains("claim --secret "));
-    let log = folder.log("first.log");
-    let secret = log.split("claim --secret ").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+    let mut command = vambrace();
+    command.args(["console", "--config"]).arg(&config).stdout(std::fs::File::create(folder.file("screen")).unwrap());
+    let log = std::fs::File::create(folder.file("first.log")).unwrap();
+    let mut waiting = Ending(command.stderr(log).spawn().unwrap());
+    wait_for("the secret", || folder.log("screen").contains("claim --secret "));
+    let screen = folder.log("screen");
+    let secret = screen.split("claim --secret ").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+    assert!(!folder.log("first.log").contains("claim --secret"), "a log is kept, and read by others");
 
     // Nobody is a user yet, whatever they show; and an address must be named.
     let claim = |secret: &str, extra: &[&str]| {
@@ -68,5 +72,6 @@ fn a_box_is_claimed_with_the_secret_that_it_shows() {
     let (code, told) = said(&answer);
     assert!(code == Some(5) && told.contains("the box answers, its packet process does not"), "{code:?}: {told}");
     assert!(!folder.log("second.log").contains("claim --secret"), "{}", folder.log("second.log"));
+    assert!(!folder.log("first.log").contains(&secret), "{}", folder.log("first.log"));
     assert_ne!(claim(&secret, &box_at).0, Some(0), "a second claim");
 }

@@ -53,6 +53,16 @@ def arguments(usage):
     return args.image.resolve(), cache.resolve(), product.resolve(), clients.resolve(), args.keep
 
 
+def option(name, unless_told, kind=int):
+    """Takes an option that one test alone has off the command line, before `arguments` reads it."""
+    if name not in sys.argv:
+        return unless_told
+    at = sys.argv.index(name)
+    value = kind(sys.argv[at + 1])
+    del sys.argv[at : at + 2]
+    return value
+
+
 def main(test):
     """Runs a test; what failed is the last thing it says. Ended from outside, it still takes its machine and namespaces away."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -343,11 +353,12 @@ class Guest:
             disk.truncate(mebibytes << 20)
 
     def wipe(self, name):
-        """Overwrites the first mebibyte of a partition, where its file system begins."""
-        first, _ = self.extent(name)
+        """Overwrites a partition, with the copies of what stands at its beginning."""
+        first, length = self.extent(name)
         with open(self.disk, "r+b") as disk:
             disk.seek(first)
-            disk.write(bytes(1 << 20))
+            for _ in range(length >> 20):
+                disk.write(bytes(1 << 20))
 
     def partition(self, name, to):
         """Copies a partition of the disk into a file."""
@@ -355,6 +366,11 @@ class Guest:
         run(["dd", f"if={self.disk}", f"of={to}", "bs=1M", "iflag=skip_bytes,count_bytes", "conv=sparse",
              f"skip={first}", f"count={length}", "status=none"])
         return to
+
+    def put_partition(self, name, image):
+        """Writes a file over a partition of the disk."""
+        first, _ = self.extent(name)
+        run(["dd", f"if={image}", f"of={self.disk}", "bs=1M", "oflag=seek_bytes", f"seek={first}", "conv=notrunc", "status=none"])
 
     def expected_pcr11(self):
         return self.pcr11.read_text().strip()

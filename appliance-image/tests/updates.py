@@ -1,6 +1,8 @@
 """Other versions of an image, made of it without compiling, their bundles, and orders as the management process leaves them."""
 import hashlib
 import pathlib
+import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -51,11 +53,14 @@ class Maker:
         self.release = held(self.uki, RELEASE).decode()
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="vbimg-versions-"))
 
-    def system(self, version, epoch=1, files=(), words=""):
-        """The signed system of a version: further files win over those of the image, words go to the kernel's command line."""
+    def system(self, version, epoch=1, files=(), words="", limit=None, signer=None):
+        """The signed system of a version: further files win over those of the image, words go to the kernel's command line,
+        `limit` is that of its trial, in seconds, and `signer` where a key and a certificate other than the firmware's lie."""
         lines = self.release.splitlines()
         lines = [f'version = "{version}"' if line.startswith("version") else line for line in lines]
         lines = [f"epoch = {epoch}" if line.startswith("epoch") else line for line in lines]
+        if limit is not None:
+            lines = [re.sub(r"limit_seconds = \d+", f"limit_seconds = {limit}", line) for line in lines]
         more = {RELEASE: (0o100644, "\n".join([*lines, ""]).encode())}
         more["/usr/lib/release"] = (0o100644, f"vambrace {version} of a test\n".encode())
         more.update(files)
@@ -71,8 +76,23 @@ class Maker:
              f"--initrd={self.folder}/first", f"--initrd={self.folder}/more", f"--cmdline={words.strip()}",
              f"--os-release=@{self.folder}/os-release", "--uname=6.12",
              f"--stub={debian}/usr/lib/systemd/boot/efi/linuxx64.efi.stub", f"--output={unsigned}"])
-        run(["sbsign", "--key", self.keys / "db.key", "--cert", self.keys / "db.crt", "--output", signed, unsigned])
+        signer = signer or self.keys / "db"
+        run(["sbsign", "--key", f"{signer}.key", "--cert", f"{signer}.crt", "--output", signed, unsigned])
         return signed.read_bytes()
+
+    def without_signature(self, system):
+        """The same system, signed by nobody."""
+        path = self.folder / "bare.efi"
+        path.write_bytes(system)
+        run(["sbattach", "--remove", path])
+        return path.read_bytes()
+
+    def other_signer(self):
+        """A key and a certificate that no firmware knows."""
+        path = self.folder / "stranger"
+        run(["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-x509", "-days", "30", "-sha256", "-subj", "/CN=Somebody else",
+             "-keyout", f"{path}.key", "-out", f"{path}.crt"])
+        return path
 
     def bundle(self, system, version, epoch=1, since="0.0.1", key=None, hardware="uefi-amd64"):
         """A bundle of a system."""
@@ -94,7 +114,6 @@ class Updating(Guest):
 
     def leave(self, what, data=None, now=True, who="eva (engineer) 10.0.0.5"):
         """Leaves an order, and a bundle with it, on the data partition of a box that is off."""
-        first, length = self.extent("data")
         partition = self.folder / "data-with-order"
         self.partition("data", partition)
         run(["e2fsck", "-p", partition]) if self.dirty(partition) else None
@@ -106,7 +125,7 @@ class Updating(Guest):
             commands.append(f"write {self.folder}/bundle /update/incoming/bundle")
         commands.append(f"write {order} /update/incoming/order.toml")
         subprocess.run(["debugfs", "-w", "-f", "-", partition], input="\n".join(commands), text=True, check=True, capture_output=True)
-        run(["dd", f"if={partition}", f"of={self.disk}", "bs=1M", "oflag=seek_bytes", f"seek={first}", "conv=notrunc", "status=none"])
+        self.put_partition("data", partition)
 
     @staticmethod
     def dirty(partition):
@@ -148,7 +167,9 @@ class Updating(Guest):
         import json
         partition = self.partition("data", self.folder / "data-events")
         folder = self.folder / "events"
-        folder.mkdir(exist_ok=True)
+        # debugfs leaves what is there already as it is.
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
         run(["e2fsck", "-p", partition]) if self.dirty(partition) else None
         run(["debugfs", "-R", f"rdump /evidence {folder}", partition])
         lines = []

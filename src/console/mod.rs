@@ -151,8 +151,9 @@ fn wait_for_claim(config: &Config, place: Place) -> Result<(), ConsoleError> {
             let mut last: Option<Instant> = None;
             while !stop.load(Ordering::Relaxed) {
                 if last.is_none_or(|last| last.elapsed() >= SHOW) {
-                    // Past the log and its levels: whoever may see the console may claim the box.
-                    eprintln!("{invitation}");
+                    // Not into the log, which is kept and handed to those who help: whoever sees the screen may claim the
+                    // box. A screen that is gone is no reason to end.
+                    let _ = writeln!(std::io::stdout(), "{invitation}");
                     last = Some(Instant::now());
                 }
                 thread::sleep(Duration::from_millis(100));

@@ -52,6 +52,24 @@ impl Log {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
 
+    /// Writes a line to the console and keeps nothing of it: what whoever stands before the box may know and those who
+    /// read its log may not.
+    pub fn show(&self, who: &str, line: &str) {
+        let _ = writeln!(std::io::stderr(), "{who}: {}", printable(line));
+    }
+
+    /// Shows what a child writes until it closes its end, in a thread of its own.
+    ///
+    /// # Errors
+    /// No thread could be started.
+    pub fn show_all(&self, who: &'static str, from: impl Read + Send + 'static) -> std::io::Result<()> {
+        let log = self.clone();
+        std::thread::Builder::new().name(format!("screen of {who}")).spawn(move || {
+            for_each_line(from, |line| log.show(who, line));
+        })?;
+        Ok(())
+    }
+
     /// Follows what a child writes until it closes its end, in a thread of its own.
     ///
     /// # Errors

@@ -30,6 +30,8 @@ pub struct Service {
     command: Vec<OsString>,
     /// Whether it starts again after it said that its configuration is wrong.
     insists: bool,
+    /// Whether its standard output is for the screen alone, and not for the log.
+    shows: bool,
     given_up: bool,
     running: Option<(Pid, Instant)>,
     pause: Pause,
@@ -51,7 +53,8 @@ impl Pause {
 
 impl Service {
     /// A service that is not started yet. `launcher` is this program's file. The guard insists on running whatever it
-    /// says: the robot's network hangs on it.
+    /// says: the robot's network hangs on it. The management process writes to standard output what the log must not hold: the
+    /// secret of a box that nobody has claimed.
     #[must_use]
     pub fn new(name: &'static str, launcher: &OsStr, role: Role, command: &[&str]) -> Self {
         Self {
@@ -60,6 +63,7 @@ impl Service {
             launch: true,
             command: std::iter::once(&role.name()).chain(command).map(OsString::from).collect(),
             insists: role == Role::Guard,
+            shows: role == Role::Console,
             given_up: false,
             running: None,
             pause: Pause::default(),
@@ -89,7 +93,10 @@ impl Service {
         match spawned {
             Ok(mut child) => {
                 let followed = [
-                    child.stdout.take().map(|it| log.follow(self.name, it)),
+                    child
+                        .stdout
+                        .take()
+                        .map(|it| if self.shows { log.show_all(self.name, it) } else { log.follow(self.name, it) }),
                     child.stderr.take().map(|it| log.follow(self.name, it)),
                 ];
                 for failed in followed.into_iter().flatten().filter_map(Result::err) {
@@ -143,7 +150,36 @@ impl Service {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    #[test]
+    fn what_the_management_process_shows_is_in_no_log() {
+        let folder = std::env::temp_dir().join(format!("vbimg-service-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let program = folder.join("program");
+        std::fs::write(&program, "#!/bin/sh\necho a secret\necho an end >&2\nsleep 1\necho the end >&2\n").unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let kept = |role: Role| {
+            let log = Log::default();
+            Service::new("program", program.as_os_str(), role, &[]).keep(Instant::now(), &log);
+            let begun = Instant::now();
+            loop {
+                log.save(&folder.join("log")).unwrap();
+                let text = std::fs::read_to_string(folder.join("log")).unwrap();
+                if text.contains("the end") {
+                    return text;
+                }
+                assert!(begun.elapsed() < Duration::from_secs(60), "{text}");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        };
+        assert!(!kept(Role::Console).contains("a secret"));
+        assert!(kept(Role::Guard).contains("a secret"), "what others write is their log");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 
     #[test]
     fn pauses_grow_for_what_keeps_ending_and_only_for_that() {
