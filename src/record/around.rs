@@ -21,6 +21,10 @@ const WATCHES: usize = 32;
 /// time: the ring holds seconds, and loses nothing of the time before within this.
 const LOOK_NS: u64 = 100_000_000;
 
+/// Most bytes of a device's frames that are kept after it sent something that is no command and was refused. Offices'
+/// computers chatter like that all the time, and a flood from one would keep the recorder busy with nothing else.
+const DEVICE: u64 = 64 << 10;
+
 /// Which frames are kept in evidence around what happened.
 #[derive(Clone, Debug)]
 pub struct KeepOptions {
@@ -59,6 +63,9 @@ struct Watch {
     from_ns: u64,
     until_ns: u64,
     event: EventId,
+    /// When that event was, and how many bytes of what comes after it may still be kept.
+    at_ns: u64,
+    left: u64,
     /// Whether the ring was looked through for what was before it.
     looked: bool,
 }
@@ -77,7 +84,26 @@ enum Of {
     Control,
 }
 
+impl Watch {
+    /// Whether any frame may still be kept for it.
+    const fn wants(&self) -> bool {
+        !self.looked || self.left > 0
+    }
+
+    /// Whether a frame of that time may be kept for it; a look back is for those that have not had theirs.
+    fn takes(&self, when: u64, is_new: bool) -> bool {
+        (is_new || !self.looked)
+            && (self.from_ns..=self.until_ns).contains(&when)
+            && (when <= self.at_ns || self.left > 0)
+    }
+}
+
 impl Of {
+    /// Most bytes that are kept of what comes after the event.
+    const fn most(self) -> u64 {
+        if matches!(self, Self::Device(_)) { DEVICE } else { u64::MAX }
+    }
+
     /// Whether only half of the budget is for it, so that the rest is there for refused commands.
     const fn is_lesser(self) -> bool {
         matches!(self, Self::Ended(_) | Self::Device(_) | Self::Control)
@@ -153,7 +179,8 @@ impl Keeper {
         let room = if of.is_lesser() { WATCHES / 2 } else { WATCHES };
         if self.watches.len() < room || of == Of::All {
             let from_ns = at.saturating_sub(nanoseconds(self.options.before));
-            self.watches.push(Watch { of, from_ns, until_ns, event: event.id, looked: false });
+            let (event, left) = (event.id, of.most());
+            self.watches.push(Watch { of, from_ns, until_ns, event, at_ns: at, left, looked: false });
         }
     }
 
@@ -165,9 +192,10 @@ impl Keeper {
         if !self.done.is_empty() {
             self.done = self.done.split_off(&oldest);
         }
-        if self.watches.is_empty() {
+        if !self.watches.iter().any(Watch::wants) {
             // Nobody asks for them: not counted, and not missed.
             self.skip_to(head);
+            self.watches.retain(|watch| watch.until_ns >= now_ns);
             return;
         }
         let fresh = self.watches.iter().any(|watch| !watch.looked);
@@ -218,14 +246,12 @@ impl Keeper {
         each: &mut impl FnMut(&Kept<'_>),
     ) {
         let when = found.about.monotonic_ns;
-        // A look back is for those that have not had theirs.
-        let in_time = |watch: &&Watch| (is_new || !watch.looked) && (watch.from_ns..=watch.until_ns).contains(&when);
         // Its copy goes another way.
-        if found.about.became == super::Became::Copied || !self.watches.iter().any(|watch| in_time(&watch)) {
+        if found.about.became == super::Became::Copied || !self.watches.iter().any(|watch| watch.takes(when, is_new)) {
             return;
         }
         let ends = Ends::of(&self.bytes, found.about.toward, self.options.robot);
-        let fitting = self.watches.iter().filter(in_time).filter(|watch| ends.fits(watch.of));
+        let fitting = self.watches.iter_mut().filter(|watch| watch.takes(when, is_new) && ends.fits(watch.of));
         let Some(watch) = fitting.min_by_key(|watch| (watch.of != Of::All, watch.of.is_lesser())) else { return };
         let before = self.done.get(&at).copied();
         if before == Some(true) || (before == Some(false) && watch.of.is_lesser()) {
@@ -243,6 +269,9 @@ impl Keeper {
         self.missed.budget = self.missed.budget.saturating_sub(u64::from(before.is_some()));
         if !is_free {
             self.budget = self.budget.saturating_sub(cost);
+        }
+        if when > watch.at_ns {
+            watch.left = watch.left.saturating_sub(cost);
         }
         self.done.insert(at, true);
         each(&Kept { found: *found, bytes: &self.bytes, event: watch.event });

@@ -236,6 +236,36 @@ fn made_up_devices_take_no_places_of_refused_commands() {
 }
 
 #[test]
+fn of_a_device_that_floods_little_is_kept_after_its_refused_frame() {
+    let mut bench = Bench::new(64 << 20);
+    let long = |mark: u16| [&[4; 6][..], &[2; 6], &[0x99, 0x99], &mark.to_be_bytes(), &[0; 1000]].concat();
+    let flood = |bench: &mut Bench, from: u64| {
+        for at in 0..500 {
+            bench.pass(from + at, Became::Passed, Toward::Robot, &long(0));
+            let mut event = frame(3, (from + at) * MS, Reason::NoRule);
+            if let Record::Frame(record) = &mut event.record {
+                record.macs.0 = Mac([2; 6]);
+            }
+            bench.keeper.see(&event);
+            bench.follow(from + at + 1);
+        }
+        std::mem::take(&mut bench.kept).len()
+    };
+    // What was there when the ring was looked through first, and 64 KiB.
+    let kept = flood(&mut bench, 5000);
+    assert!((65..=170).contains(&kept), "{kept}");
+    // Not even where it goes on, refused all the time.
+    assert_eq!(flood(&mut bench, 5500), 0);
+    assert_eq!(bench.keeper.take_missed(), Missed::default());
+    // Those of others are kept meanwhile, and its own again once it was quiet.
+    bench.plc_sends(6000, 7);
+    bench.keeper.see(&refusal(9, 6001));
+    bench.follow(6300);
+    assert_eq!(bench.marks(), [7]);
+    assert!(flood(&mut bench, 9000) >= 65);
+}
+
+#[test]
 fn everything_is_kept_for_who_asks_whatever_was_kept_before() {
     let mut bench = Bench::new(0);
     bench.pass(5000, Became::Passed, Toward::Plant, &[7; 20]);

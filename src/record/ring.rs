@@ -207,8 +207,9 @@ impl FrameRing {
         let len = usize::from(u16::from_le_bytes([len_low, len_high]));
         let first = at.wrapping_add(HEAD);
         let next = first.wrapping_add(u64::try_from(len.div_ceil(8)).unwrap_or(0));
-        for position in first..next {
-            to.extend(self.word(position).to_le_bytes());
+        to.resize(len.next_multiple_of(8), 0);
+        for (position, eight) in (first..next).zip(to.as_chunks_mut::<8>().0) {
+            *eight = self.word(position).to_le_bytes();
         }
         to.truncate(len);
         if let Some(tail) = self.overwritten(at) {
