@@ -11,6 +11,7 @@
 mod harness;
 mod support;
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Parser;
@@ -19,11 +20,15 @@ use harness::{Load, Options};
 use support::raw::RawSocket;
 use vambrace::bench::inside;
 
+/// One of them at a time: the namespaces of both bear this process's id, and the first counts them.
+static ALONE: Mutex<()> = Mutex::new(());
+
 #[test]
 fn the_smallest_round_measures_every_way_and_leaves_nothing_behind() {
     if !support::can_make_namespaces("peers") {
         return;
     }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let json = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("peers-{}.json", std::process::id()));
     let smallest = ["peers", "--rounds", "1", "--seconds", "0.02", "--json", json.to_str().unwrap()];
     let run = |words: &[&str]| {
@@ -94,6 +99,7 @@ fn what_passes_without_judgement_passes_byte_for_byte() {
     if !support::can_make_namespaces(name) || !support::has_tool(name, "clang") {
         return;
     }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let directory = std::env::temp_dir().join(format!("vbben-passes-{}", std::process::id()));
     std::fs::create_dir(&directory).unwrap();
     for (number, way) in [(210, Way::Forwarder), (211, Way::Xdp), (212, Way::AfXdp)] {
