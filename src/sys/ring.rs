@@ -36,6 +36,10 @@ const HANDED_OUT: u32 = 1 << 24;
 /// Slots looked at in one go for a frame that waits elsewhere than at the cursor. All of them are their status words'
 /// cache lines, which fit into a second level cache.
 const PROBE_STEP: usize = 4;
+
+/// Of so many calls that find nothing one looks elsewhere. All slots' state is half a MiB of cache and two thousand pages:
+/// looking through it all the time, a worker that waits would find nothing of its own in the cache when a frame comes.
+const PROBE_EVERY: u32 = 16;
 /// How long a frame must wait elsewhere, and none at the cursor, until the cursor goes there. Slots get their status out
 /// of order where two processors receive at once, but only for as long as it takes to copy a frame.
 const PATIENCE: Duration = Duration::from_millis(1);
@@ -177,6 +181,8 @@ pub struct Ring {
     assumed: bool,
     /// The next slot to look at for a frame that waits elsewhere.
     probe: usize,
+    /// Calls that found nothing since the last look elsewhere.
+    empty: u32,
     /// Where one waits, and since when.
     elsewhere: Option<(usize, Instant)>,
     /// When the last frame in hand came, nanoseconds since 1970.
@@ -214,6 +220,7 @@ impl Ring {
             cursor,
             assumed: true,
             probe: 0,
+            empty: 0,
             elsewhere: None,
             newest_ns: now_ns(),
             held: 0,
@@ -349,7 +356,11 @@ impl Ring {
             }
         }
         if self.held == 0 {
-            self.look_elsewhere();
+            self.empty = self.empty.wrapping_add(1);
+            if self.empty >= PROBE_EVERY {
+                self.empty = 0;
+                self.look_elsewhere();
+            }
         } else {
             self.elsewhere = None;
         }
