@@ -15,6 +15,7 @@ use support::modbus_load::{self as load, Load};
 use support::virtual_net::{Cell, GOOD, PLANT, ROBOT, SECOND_NS, rules};
 use vambrace::engine::Mode;
 use vambrace::event::Reason;
+use vambrace::nic::impairment::{Rates, Share};
 
 const POLICY: &str = r#"
 version = 1
@@ -182,4 +183,25 @@ fn programs_and_motions_in_scripts_are_refused_and_stop_arrives() {
         &["movej([0,0,0,0,0,0])", "def p():", "  textmsg(\"x\")", "end", "power on", "stop program", "power off"],
     );
     assert_eq!(arrived, ["stop program", "power off"]);
+}
+
+/// The robot's cable is pulled, an operator locks down, the cable comes back: neither the client nor the box repeats what
+/// was on its way.
+#[test]
+fn what_was_lost_before_the_lockdown_is_not_repeated_after_it() {
+    for spliced in [false, true] {
+        let mut cell = Cell::connected(rules(Mode::Enforce, POLICY), GOOD, 1, 29_999, Some(dashboard()));
+        let first = if spliced { "unlock protective stop" } else { "robotmode" };
+        lines_that_arrive(&mut cell, &[first]);
+        let before = cell.server().received().len();
+        cell.set_robot_rates(Rates { loss: Share::percent(100), ..GOOD });
+        cell.client_mut().send(b"play\n");
+        cell.run_for(SECOND_NS / 1000);
+        cell.set_rules(rules(Mode::Lockdown, POLICY));
+        cell.run_for(SECOND_NS / 2);
+        cell.set_robot_rates(GOOD);
+        cell.run_for(10 * SECOND_NS);
+        assert_eq!(cell.server().received().len(), before, "spliced: {spliced}");
+        assert!(!cell.client().is_established(), "its client is told; spliced: {spliced}");
+    }
 }

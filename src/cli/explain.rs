@@ -13,6 +13,7 @@ use super::events::{brief, directory, for_each};
 use super::identity::{Identities, Keyring};
 use super::output::{Output, Paint};
 use super::{Context, Exit, fail, rule_text, told};
+use crate::document::hex;
 use crate::record::{evidence, pcapng};
 
 /// Events of the same conversation that are shown before the one in question.
@@ -382,11 +383,6 @@ fn frames(directory: &Path, line: &Value, id: u64, keyring: &Keyring) -> Vec<Vec
         }
     }
     found
-}
-
-/// Hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Sixteen bytes a line, with their characters.

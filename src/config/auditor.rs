@@ -8,6 +8,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
+use crate::document::hex;
+
 /// The byte that says X25519 before a key: the last one of the number that HPKE has for it (RFC 9180, 7.1).
 const X25519: u8 = 0x20;
 
@@ -74,7 +76,7 @@ impl Auditor {
     #[must_use]
     pub fn id(&self) -> String {
         let hash = Sha256::new().chain_update([X25519]).chain_update(self.public).finalize();
-        hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+        hex(hash.get(..4).unwrap_or_default())
     }
 }
 

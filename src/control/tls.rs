@@ -17,6 +17,8 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, ConnectionCommon, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use sha2::{Digest, Sha256};
 
+use crate::document::hex;
+
 /// Why certificates can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -238,6 +240,5 @@ pub fn server_name(host: &str) -> Result<ServerName<'static>, TlsError> {
 /// SHA-256 of a certificate as configurations have it: `sha256:` and 64 hexadecimal digits.
 #[must_use]
 pub fn fingerprint(certificate: &[u8]) -> String {
-    let digits = Sha256::digest(certificate).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    format!("sha256:{digits}")
+    format!("sha256:{}", hex(&Sha256::digest(certificate)))
 }

@@ -5,9 +5,11 @@
 //! what nobody asked for is an unknown key, reported with the nearest key that was asked for.
 
 mod address;
+mod hex;
 mod problem;
 mod reader;
 
 pub use address::{host_of, with_port};
+pub use hex::{hex, unhex};
 pub use problem::{Problem, Problems, has_place};
 pub(crate) use reader::{Source, Table, Value, nearest};

@@ -15,7 +15,7 @@ pub const WATCHED: usize = 256;
 pub const BINDINGS: usize = 64;
 
 /// Grows with every change of what lies in the arena; a successor with another number starts with an empty one.
-pub const LAYOUT: u32 = 8;
+pub const LAYOUT: u32 = 9;
 
 /// Connections whose unit may outgrow its store at one time. Source: the product's specification (availability,
 /// "memory").

@@ -10,6 +10,7 @@ use super::arena::{WATCHED, Watched, connection_number, stores};
 use super::detail;
 use super::judge::{Observer, Who};
 use super::pipeline::{Fate, SharedArena};
+use super::renew::renew;
 use super::reset;
 use super::rules::{Mode, Rules};
 use super::scene::Scene;
@@ -558,6 +559,17 @@ pub(super) fn due<O: Observer>(
     scene.turn_to(&flow.key);
     if flow.state() != State::Dead {
         let now_ns = scene.now_ns;
+        let key = flow.key;
+        if let Err((reason, rule)) = renew(arena, rules, scene, id) {
+            scene.refuse_frame(None, Some(key), reason, rule);
+            if scene.enforce {
+                end(arena, scene, id, Action::Reset, reason);
+                return;
+            }
+        }
+        if slot_of(arena, id) != Some(slot) {
+            return;
+        }
         let mut watch = Watch { arena, rules, observer, scene, id, slot };
         match watch.with(|gate, stores, outside| gate.due(stores, now_ns, outside)) {
             Some((TimedOut::Splice, _)) if watch.scene.enforce => {

@@ -32,8 +32,18 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
         let mut outcome = Outcome::Forward;
         let mut told = Told::default();
         if has_data {
-            let segment = gate::Segment { seq: self.tcp.seq, payload: self.tcp.payload, now_ns: self.scene.now_ns };
-            let mss = self.flow().map_or(1, |flow| flow.payload_mss());
+            let (end, now_ns) = (self.tcp.seq_end(), self.scene.now_ns);
+            let robot = self.flow().map(|flow| {
+                let robot = flow.end(Toward::Plant);
+                let mut edge = robot.acked.wrapping_add(u32::from(robot.window));
+                if seq::before(edge, end) {
+                    // A window that is scaled reaches farther; few are, and fewer segments need to know.
+                    edge = robot.acked.wrapping_add(flow.window(Toward::Plant));
+                }
+                (flow.payload_mss(), edge)
+            });
+            let (mss, edge) = robot.unwrap_or((1, self.tcp.seq));
+            let segment = gate::Segment { seq: self.tcp.seq, payload: self.tcp.payload, edge, now_ns };
             let judged = self.watch(slot).with(|gate, stores, outside| {
                 gate.accept(stores.commands, &segment, enforced, mss, outside, &mut releases)
             });
@@ -51,9 +61,13 @@ impl<O: Observer> Connection<'_, '_, '_, O> {
         let spliced = matches!(outcome, Outcome::Splice { .. });
         let fin_in_order = match self.fin_in_order(slot, fin && !spliced) {
             Ok(in_order) => in_order,
-            Err(reason) => {
+            Err(refusal) => {
+                if outcome == Outcome::Replace && releases.iter().next().is_some() {
+                    // What it let go leaves, without its FIN: it was judged, and waits for nothing.
+                    self.send_pieces(slot, &releases, false);
+                }
                 if !matches!(outcome, Outcome::Refuse { .. } | Outcome::Splice { .. }) {
-                    outcome = reason;
+                    outcome = refusal;
                 }
                 false
             }

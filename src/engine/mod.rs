@@ -26,6 +26,7 @@ pub mod offline;
 mod pipeline;
 mod quarantine;
 mod recent;
+mod renew;
 mod repair;
 mod reset;
 mod rules;

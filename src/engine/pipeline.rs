@@ -83,6 +83,10 @@ impl<'m, O: Observer> Pipeline<'m, O> {
             shed: (false, 0),
             torn,
         };
+        if rules.mode.judges() {
+            // The predecessor may have ended before it saw to its conversations under these rules.
+            pipeline.arena.split().0.flows.flows_mut().for_each(|flow| flow.generation = 0);
+        }
         pipeline.set_rules(rules);
         pipeline
     }
@@ -90,6 +94,8 @@ impl<'m, O: Observer> Pipeline<'m, O> {
     /// Judges by other rules from the next frame on.
     pub fn set_rules(&mut self, rules: Arc<Rules>) {
         if !rules.mode.enforces() {
+            // Nothing is held back any more: what was let go before may be repeated.
+            self.arena.split().0.watched.iter_mut().for_each(|watched| watched.gate.unseal());
             // What passes now is not held to anything: whether enforcement can go on is looked at when it begins again.
             self.arena.split().0.flows.flows_mut().for_each(|flow| flow.set(flow::flag::ENFORCED, false));
         }

@@ -5,10 +5,11 @@ use external_control::Channel;
 use link::craft::{Segment, Template};
 use link::{Checksum, FlowKey, Packet, Tcp, TcpFlags, seq};
 
-use super::connection::{admit, client_of, close, end, refused, service_of};
+use super::connection::{close, end, refused, service_of};
 use super::judge::Observer;
 use super::lines::stamps;
 use super::pipeline::{Fate, SharedArena};
+use super::renew::renew;
 use super::reset;
 use super::rules::{Checksums, Rules};
 use super::scene::Scene;
@@ -91,27 +92,16 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
         {
             return refused(self.scene, self.packet, self.key, Reason::BadChecksum);
         }
-        if self.rules.mode.judges() && flow.generation != self.scene.generation {
-            flow.generation = self.scene.generation;
-            flow.client = client_of(self.rules, &self.key).0;
-            self.forget_socket();
-            let Some(flow) = self.arena.flows.flow(self.id) else { return Fate::Drop(Reason::EngineFault) };
-            let (service, opened) = (service_of(flow), flow.opened());
-            // What began as something else, or under a box that did not read it.
-            let unread = opened == Toward::Plant && service.is_judged_on_devices();
-            let admitted = if unread {
-                Err((Reason::MidStream, RuleId::NONE))
-            } else {
-                admit(self.rules, &self.key, service, opened, now_ns)
-            };
-            if let Err((reason, rule)) = admitted {
-                self.scene.refuse_frame(Some(self.packet), Some(self.key), reason, rule);
-                if enforce {
-                    end(self.arena, self.scene, self.id, Action::Reset, reason);
-                    return Fate::Drop(reason);
-                }
-                fate = Fate::Drop(reason);
+        if flow.generation != self.scene.generation
+            && self.rules.mode.judges()
+            && let Err((reason, rule)) = renew(self.arena, self.rules, self.scene, self.id)
+        {
+            self.scene.refuse_frame(Some(self.packet), Some(self.key), reason, rule);
+            if enforce {
+                end(self.arena, self.scene, self.id, Action::Reset, reason);
+                return Fate::Drop(reason);
             }
+            fate = Fate::Drop(reason);
         }
         let Some(flow) = self.arena.flows.flow_mut(self.id) else { return fate };
         flow.count(toward, wire_len, now_ns, wall_ns);
@@ -133,23 +123,6 @@ impl<'s, O: Observer> Connection<'_, 's, '_, O> {
             // Its numbers are not those of the other end: what is not taken in is dropped in every mode.
             Fate::Drop(_) if spliced && !enforce => Fate::Absorb,
             other => other,
-        }
-    }
-
-    /// Of a socket of external control that the policy does not speak of any more nothing is read; like any other
-    /// connection of the robot's it may go on if a rule names its port.
-    fn forget_socket(&mut self) {
-        let (slot, spliced) = (self.slot(), self.is_spliced());
-        let Some(flow) = self.arena.flows.flow_mut(self.id) else { return };
-        if flow.channel == 0 || spliced || self.rules.socket(flow.opened(), flow.service_port).is_some() {
-            return;
-        }
-        flow.channel = 0;
-        flow.set(flag::DISSECTED, false);
-        flow.set(flag::ENFORCED, false);
-        flow.stream = 0;
-        if let Some(slot) = slot {
-            self.arena.unwatch(slot);
         }
     }
 

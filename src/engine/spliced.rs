@@ -8,6 +8,7 @@ use super::flux::Part;
 use super::judge::{Observer, Surroundings, Who};
 use super::lines::Lines;
 use super::pipeline::SharedArena;
+use super::quarantine::Counted;
 use super::reset;
 use super::rules::Rules;
 use super::scene::Scene;
@@ -97,10 +98,17 @@ impl<O: Observer> Watch<'_, '_, O> {
             let [mac, _] = flow.macs;
             let (address, now_ns) = (flow.key.plant.address, self.scene.now_ns);
             self.scene.flux.part(Part::Quarantine, quarantine);
-            let begun = quarantine.count(escalation, (address, mac), grave, now_ns);
+            let counted = quarantine.count(escalation, (address, mac), grave, now_ns);
+            if matches!(counted, Counted::Full { .. }) {
+                quarantine.end_uncounted(self.id);
+            }
             self.scene.flux.part_done(Part::Quarantine, quarantine);
-            if let Some(until_ns) = begun {
-                super::quarantine::record(self.scene, address, mac, until_ns);
+            match counted {
+                Counted::Begun { until_ns } => super::quarantine::record(self.scene, address, mac, until_ns),
+                Counted::Full { until_ns, is_news: true } => {
+                    super::quarantine::record_full(self.scene, address, mac, until_ns);
+                }
+                Counted::Full { is_news: false, .. } | Counted::Below => {}
             }
         }
         for (total, count) in flow.commands.iter_mut().zip(counts) {

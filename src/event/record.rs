@@ -549,6 +549,16 @@ pub enum Notice {
         /// For how long, in nanoseconds.
         for_ns: u64,
     },
+    /// Somebody's refused commands can't be counted, as every place is that of somebody who is kept out: each of them ends
+    /// a connection meanwhile.
+    QuarantineFull {
+        /// Its address.
+        address: IpAddr,
+        /// Its MAC.
+        mac: link::Mac,
+        /// Until there is a place again, in nanoseconds.
+        for_ns: u64,
+    },
     /// Somebody tried one port after another, and was refused each.
     Scan {
         /// Its address.

@@ -31,7 +31,7 @@ pub fn severity(line: &Value) -> u8 {
             "bypass" if told::ours(line)["state"] == "off" => 3,
             "overload" if told::ours(line)["shed"] == "nothing" => 3,
             "opened" | "bypass" => 9,
-            "quarantine" | "records_lost" | "loop" => 7,
+            "quarantine" | "quarantine_full" | "records_lost" | "loop" => 7,
             "scan" | "denied" | "overload" => 6,
             "port" | "clock_jump" | "late" | "silent" | "replaced" => 5,
             _ => 3,

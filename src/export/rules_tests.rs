@@ -38,6 +38,7 @@ fn lines() -> Vec<Value> {
         Notice::Mode { from: "enforce", to: "learn", uid: 0 },
         Notice::Mode { from: "enforce", to: "shadow", uid: 0 },
         Notice::Quarantine { address, mac, for_ns: 1_000_000_000 },
+        Notice::QuarantineFull { address, mac, for_ns: 1_000_000_000 },
         Notice::Scan { address, mac, ports: 9 },
         Notice::RecordsLost { count: 4 },
         asked("denied"),

@@ -278,6 +278,11 @@ fn of_notice(notice: &Notice, names: &Names) -> String {
             names.asset_or_address(*address),
             for_ns / 1_000_000_000
         ),
+        Notice::QuarantineFull { address, mac, for_ns } => format!(
+            "The quarantine has no place for {} ({mac}): each of its refused commands ends its connection for {} s.",
+            names.asset_or_address(*address),
+            for_ns / 1_000_000_000
+        ),
         Notice::Scan { address, mac, ports } => format!(
             "{} ({mac}) tried at least {ports} ports within ten seconds and was refused each.",
             names.asset_or_address(*address)

@@ -2,6 +2,7 @@
 
 use link::seq;
 
+use super::sender::BURST;
 use super::stream::span;
 use super::{
     COPY_LOST, CRUMBS, FIN_SEEN, Gate, HALF_CLOSED, HOLD_BYTES, Judge, Judgement, MISSED, Outcome, REPLIES_BROKEN,
@@ -16,6 +17,17 @@ pub const RELEASES: usize = STORE / 536 + 2;
 
 /// A unit of the robot's that is longer is not waited for: the store must not fill up with it.
 const LONGEST_REPLY: u32 = 16 * 1024;
+
+/// As many pieces as one segment can release.
+#[expect(clippy::cast_possible_truncation, reason = "124")]
+const MOST: u32 = RELEASES as u32;
+
+/// How many bytes from `from` on leave at once: what the robot takes, and what one event sends.
+#[inline]
+fn room(from: u32, edge: u32, mss: u32) -> u32 {
+    let open = if seq::before(from, edge) { span(from, edge) } else { 0 };
+    open.min(mss.saturating_mul(BURST))
+}
 
 /// Bytes of the store to send toward the robot: what was asked for again, then what was let go now.
 #[derive(Clone, Copy, Debug, Default)]
@@ -75,7 +87,7 @@ impl Gate {
         judge: &mut J,
         releases: &mut Releases,
     ) -> Outcome {
-        let Segment { seq: start, payload, now_ns } = *segment;
+        let Segment { seq: start, payload, edge, now_ns } = *segment;
         let Ok(len) = u32::try_from(payload.len()) else { return Outcome::Drop(Reason::BeyondWindow) };
         let stream = &self.commands.stream;
         let end = start.wrapping_add(len);
@@ -83,6 +95,13 @@ impl Gate {
             return Outcome::Drop(Reason::DataOutsideStream);
         }
         if start == stream.accepted() && stream.is_drained() {
+            if enforce && (seq::before(edge, end) || (len > mss && len > room(start, edge, mss))) && self.can_splice() {
+                // The robot takes nothing of the last units yet: they are judged when it does.
+                return match self.commands.stream.append(store, payload) {
+                    Ok(()) => Outcome::Splice { sent: start },
+                    Err(reason) => Outcome::Refuse { action: Action::Reset, reason },
+                };
+            }
             return self.accept_aligned(store, payload, now_ns, enforce, mss, judge, releases);
         }
         let base = stream.base();
@@ -101,17 +120,27 @@ impl Gate {
                 return Outcome::Refuse { action: Action::Reset, reason: Reason::RetransmissionConflict };
             }
         }
-        let stream = &mut self.commands.stream;
+        let stream = &self.commands.stream;
         if seq::before(start, stream.released()) {
+            if self.is_sealed(seq::max(start, base)) {
+                return Outcome::Refuse { action: Action::Reset, reason: Reason::LockedDown };
+            }
             releases.again(seq::max(start, base), seq::min(stream.released(), end), mss);
         }
         let ahead = seq::before(stream.accepted(), start);
-        match stream.insert(store, start, payload) {
+        match self.commands.stream.insert(store, start, payload) {
             Ok(()) => {}
             Err(_) if ahead => return Outcome::Drop(Reason::OutOfOrder),
             Err(reason) => return Outcome::Refuse { action: Action::Reset, reason },
         }
-        self.judge_held(store, payload.len(), now_ns, enforce, mss, judge, releases)
+        let upto = if !enforce {
+            u32::MAX
+        } else if self.can_splice() {
+            room(self.commands.stream.released(), edge, mss)
+        } else {
+            mss.saturating_mul(MOST)
+        };
+        self.judge_held(store, payload.len(), upto, now_ns, enforce, mss, judge, releases)
     }
 
     /// The common case: the segment continues a drained stream, so units are judged where they lie in the frame.
@@ -162,6 +191,7 @@ impl Gate {
         &mut self,
         store: &mut [u8],
         arrived: usize,
+        room: u32,
         now_ns: u64,
         enforce: bool,
         mss: u32,
@@ -176,8 +206,14 @@ impl Gate {
                 releases.fresh(from, self.commands.stream.released(), mss);
                 return Outcome::Replace;
             }
-            if left == 0 && enforce && self.can_splice() {
+            // What would not be sent at once is not judged yet.
+            let full = span(from, self.commands.stream.released()) >= room;
+            if (left == 0 || full) && enforce && self.can_splice() {
                 return Outcome::Splice { sent: from };
+            }
+            if full {
+                releases.fresh(from, self.commands.stream.released(), mss);
+                return Outcome::Replace;
             }
             left = left.saturating_sub(1);
             match Self::passive(judge.judge(held), enforce) {
@@ -253,6 +289,7 @@ impl Gate {
             return Err(Reason::BadFlags);
         }
         self.commands.stream.acknowledge(ack);
+        self.seal_acknowledged(ack);
         Ok(())
     }
 

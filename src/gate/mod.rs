@@ -18,6 +18,8 @@
 //! - I5: bytes that were released are kept until they are acknowledged, and repeated from that copy.
 //! - I7: in Fast only the ends acknowledge; in Splice only what is in the store is acknowledged, a FIN never before the
 //!   other end has acknowledged it.
+//! - I14: a unit is judged in the event in which its first byte leaves, so never by rules or a state of the robot that
+//!   have changed since. What waits, for the robot's window above all, waits unjudged.
 //! - I10: stores are bounded, and so is what one event can cause.
 //! - I11: every limit that is hit ends in [`Outcome::Refuse`] or a drop, never in forwarding.
 //!
@@ -167,6 +169,8 @@ pub struct Segment<'a> {
     pub seq: u32,
     /// The payload, at least one byte.
     pub payload: &'a [u8],
+    /// Right edge of the window that the robot offered last.
+    pub edge: u32,
     /// Monotonic clock in nanoseconds.
     pub now_ns: u64,
 }
@@ -280,7 +284,8 @@ pub struct Gate {
     /// Up to where the open unit had come when it was last looked at.
     looked_at: u32,
     flags: u32,
-    reserved: u32,
+    /// Bytes before it are not sent again, where [`SEALED`] is set.
+    sealed: u32,
 }
 
 /// Spliced.
@@ -299,6 +304,8 @@ const HALF_CLOSED: u32 = 16;
 const MORE: u32 = 128;
 /// The robot has bytes that were not seen, so that it is not known where its units begin.
 const MISSED: u32 = 64;
+/// What went out under rules that hold no more is not repeated.
+const SEALED: u32 = 256;
 
 impl Gate {
     /// A gate of a connection whose next byte toward the robot has sequence number `command`, and toward the plant
@@ -323,7 +330,7 @@ impl Gate {
             refused_reason: 0,
             looked_at: command,
             flags: 0,
-            reserved: 0,
+            sealed: command,
         };
         gate.remember_boundary(command);
         gate
@@ -391,6 +398,32 @@ impl Gate {
         self.answer_ns = 0;
         self.refused_len = 0;
         self.flags &= !REPLIES_BROKEN;
+    }
+
+    /// From here on nothing is sent that was let go before: a repetition of it ends the connection. Says whether that can
+    /// be; not where the robot has the beginning of a unit of which the rest waits for it.
+    #[must_use]
+    pub fn seal(&mut self) -> bool {
+        self.sealed = self.commands.stream.released();
+        self.flags |= SEALED;
+        !self.is_spliced() || !seq::before(self.commands.sender.high(), self.sealed)
+    }
+
+    /// What was let go may be repeated again.
+    pub fn unseal(&mut self) {
+        self.flags &= !SEALED;
+    }
+
+    /// The robot has everything before `ack`: a seal that lies there is over, long before numbers come round to it again.
+    fn seal_acknowledged(&mut self, ack: u32) {
+        if self.is(SEALED) && !seq::before(ack, self.sealed) {
+            self.unseal();
+        }
+    }
+
+    /// Whether the byte `at`, which went out already, must not go out again.
+    fn is_sealed(&self, at: u32) -> bool {
+        self.is(SEALED) && seq::before(at, self.sealed)
     }
 
     /// When the gate wants to be looked at, monotonic nanoseconds.

@@ -18,7 +18,7 @@ const GIVE_UP_NS: u64 = 30_000_000_000;
 const DUPLICATES: u32 = 3;
 
 /// Segments sent in one go; more follow at the next look. Bounds what one event can cause (I10).
-const BURST: u32 = 64;
+pub(super) const BURST: u32 = 64;
 
 /// How far an acknowledgement may lie back: the largest window that scaling allows to a connection that was open before.
 const OLDEST: u32 = 1 << 20;
@@ -157,9 +157,20 @@ impl Sender {
         self.high = seq::max(self.high, high);
     }
 
-    /// Whether more than what was let go may be sent at once.
+    /// Whether the first byte that was not let go yet would be sent at once.
     pub(super) fn is_ready(&self, stream: &Stream) -> bool {
-        span(self.next, stream.released()) < self.room()
+        span(self.next, stream.released()) < self.room().min(self.mss.saturating_mul(BURST))
+    }
+
+    /// Everything before `upto` may be in flight, as it was let go while the peer's own sender saw to congestion.
+    pub(super) fn cover(&mut self, upto: u32) {
+        self.congestion = self.congestion.max(span(self.una, upto));
+    }
+
+    /// Whether the next to be sent is a byte before `at` that went out already.
+    pub(super) fn repeats_before(&self, at: u32) -> bool {
+        let from_una = self.is(RESEND) && self.una != self.high && seq::before(self.una, at);
+        from_una || (seq::before(self.next, self.high) && seq::before(self.next, at))
     }
 
     /// Whether everything let go was acknowledged.

@@ -8,7 +8,7 @@ use super::sender::{Acknowledged, Due, Sender};
 use super::stream::span;
 use super::{
     ACK_OWED, Answer, BOUNDARIES, CLIENT_RESET, DISCARDED, FIN_SEEN, Gate, Half, Judge, Judgement, MORE, PROBED,
-    REPLIES_BROKEN, REPLIES_LOST, SPLICED, UNITS, outgoing_action,
+    REPLIES_BROKEN, REPLIES_LOST, SEALED, SPLICED, UNITS, outgoing_action,
 };
 use crate::event::{Action, Reason};
 
@@ -149,6 +149,7 @@ impl Gate {
     pub fn splice(&mut self, sent: u32, peers: &Peers, now_ns: u64) {
         let commands = &mut self.commands;
         commands.sender = Sender::new(commands.stream.base(), sent, peers.robot_edge, peers.robot_mss, now_ns);
+        commands.sender.cover(commands.stream.released());
         // The client was offered the robot's window, the robot the client's.
         commands.edge = peers.robot_edge;
         commands.flags |= ACK_OWED;
@@ -206,6 +207,9 @@ impl Gate {
                 if half.sender.fin_acknowledged() {
                     // Its sender learns of that now, not when it repeats its FIN.
                     half.set(ACK_OWED, true);
+                }
+                if about == Toward::Robot {
+                    self.seal_acknowledged(ack);
                 }
                 None
             }
@@ -351,9 +355,12 @@ impl Gate {
                 }
             }
         }
-        for toward in [Toward::Robot, Toward::Plant] {
-            self.emit(toward, stores, now_ns, outside);
+        if outcome == Spliced::Goes && self.is(SEALED) && self.commands.sender.repeats_before(self.sealed) {
+            outcome = Spliced::Refuse { action: Action::Reset, reason: Reason::LockedDown };
+        } else {
+            self.emit(Toward::Robot, stores, now_ns, outside);
         }
+        self.emit(Toward::Plant, stores, now_ns, outside);
         if outcome != Spliced::Goes {
             return outcome;
         }

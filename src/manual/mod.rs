@@ -142,6 +142,9 @@ pub mod decisions {
     #[doc = include_str!("decisions/0022-busy-unless-asked.md")]
     pub mod d0022_busy_unless_asked {}
 
+    #[doc = include_str!("decisions/0028-a-unit-is-judged-when-it-leaves.md")]
+    pub mod d0028_a_unit_is_judged_when_it_leaves {}
+
     #[doc = include_str!("decisions/0029-no-pass-in-the-kernel.md")]
     pub mod d0029_no_pass_in_the_kernel {}
 }

@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
+use crate::document::{hex, unhex};
+
 /// Why a pack is not taken for its issuer's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
@@ -34,20 +36,11 @@ pub struct SecretKey(SigningKey);
 
 fn read<const N: usize>(kind: &str, text: &str) -> Option<[u8; N]> {
     let digits = text.trim().strip_prefix(kind)?.strip_prefix(':')?;
-    let mut bytes = [0; N];
-    let pairs = digits.as_bytes().chunks(2);
-    if digits.len() != N.saturating_mul(2) || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(pairs) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(bytes)
+    unhex(digits)?.try_into().ok()
 }
 
 fn write(f: &mut fmt::Formatter<'_>, kind: &str, bytes: &[u8]) -> fmt::Result {
-    write!(f, "{kind}:")?;
-    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    write!(f, "{kind}:{}", hex(bytes))
 }
 
 impl PublicKey {
@@ -105,15 +98,13 @@ impl SecretKey {
     /// Its text, for a file that nobody else may read.
     #[must_use]
     pub fn secret_text(&self) -> String {
-        let digits: String = self.0.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{SECRET}:{digits}\n")
+        format!("{SECRET}:{}\n", hex(&self.0.to_bytes()))
     }
 
     /// The signature over `bytes`, one line.
     #[must_use]
     pub fn sign(&self, bytes: &[u8]) -> String {
-        let digits: String = self.0.sign(bytes).to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{SIGNATURE}:{digits}\n")
+        format!("{SIGNATURE}:{}\n", hex(&self.0.sign(bytes).to_bytes()))
     }
 }
 

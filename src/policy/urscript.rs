@@ -9,7 +9,7 @@ use super::names::{NameSet, classes};
 use super::rule::{Miss, Rank};
 use super::space::ScriptCuts;
 use crate::command::{Class, Classes, of_fact};
-use crate::document::{Table, Value};
+use crate::document::{Table, Value, hex};
 use crate::event::Reason;
 
 const KINDS: [(&str, Kind); 5] = [
@@ -465,5 +465,5 @@ impl Target<'_> {
 
 /// A token hash as policies write it.
 pub(crate) fn hash_text(hash: &[u8; 32]) -> String {
-    hash.iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+    format!("sha256:{}", hex(hash))
 }

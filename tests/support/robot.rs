@@ -57,7 +57,7 @@ impl Robot {
         for port in PORTS {
             let listener = space.enter(|| TcpListener::bind(("0.0.0.0", port)).unwrap());
             set_socket_timeout(&listener, Timeout::Recv, Some(GLANCE)).unwrap();
-            if port == 30_001 {
+            if matches!(port, 29_999 | 30_001) {
                 // Small, so that a reader who pauses closes its window soon.
                 set_socket_recv_buffer_size(&listener, 16 << 10).unwrap();
             }

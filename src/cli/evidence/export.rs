@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::fetch::Fetched;
 use super::{Place, at, open, segments};
 use crate::cli::{Context, Exit, fail, print, progress};
+use crate::document::hex;
 use crate::verify::{Before, Entry, MANIFEST, Manifest, NOT_SEEN, Named, Segment, Store};
 
 /// Arguments of `evidence export`.
@@ -187,7 +188,7 @@ fn write_tar(path: &Path, mut manifest: Manifest, items: &[Item<'_>]) -> io::Res
             let what = format!("{} became shorter while it was read; export again", item.name);
             return Err(io::Error::other(what));
         }
-        named.sha256 = hashing.hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        named.sha256 = hex(&hashing.hasher.finalize());
     }
     let mut file = tar.into_inner()?;
     let whole = serde_json::to_vec_pretty(&manifest)?;

@@ -18,7 +18,7 @@ use crate::cli::output::Output;
 use crate::cli::question::read_lines;
 use crate::cli::{Context, events};
 use crate::command::Service;
-use crate::document::Problems;
+use crate::document::{Problems, unhex};
 use crate::engine::again::{Again, Ends, Recorded, Untold};
 use crate::engine::{Checksums, Mode, Rules};
 use crate::event::{Reason, RobotContext};
@@ -262,14 +262,6 @@ fn ends(line: &Value) -> Option<(Ends, Toward)> {
         other => other.parse().ok()?,
     };
     Some((Ends { plant, robot, protocol }, opened))
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    let pairs = text.as_bytes().chunks(2);
-    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 /// What was found, for a sentence and a summary.

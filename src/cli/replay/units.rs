@@ -6,6 +6,8 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::document::hex;
+
 /// Most bytes that are kept: a thousand programs. The evidence tells of each one again in every segment, so the oldest
 /// can be forgotten.
 const MOST: usize = 64 << 20;
@@ -51,8 +53,7 @@ impl Units {
         let have = parts.parts.values().map(Vec::len).fold(0, usize::saturating_add);
         if u64::try_from(have) == Ok(total) {
             let whole = std::mem::take(&mut parts.parts).into_values().collect::<Vec<_>>().concat();
-            let found: String = Sha256::digest(&whole).iter().map(|byte| format!("{byte:02x}")).collect();
-            if found == hash {
+            if hex(&Sha256::digest(&whole)) == hash {
                 parts.whole = Some(whole);
             } else {
                 self.bytes = self.bytes.saturating_sub(whole.len());
@@ -78,7 +79,7 @@ mod tests {
     use super::*;
 
     fn hash(bytes: &[u8]) -> String {
-        Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&Sha256::digest(bytes))
     }
 
     #[test]

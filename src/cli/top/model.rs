@@ -243,11 +243,12 @@ fn push(past: &mut VecDeque<u64>, value: u64) {
 }
 
 /// Kinds of notices that are alarming.
-const FEED: [&str; 13] = [
+const FEED: [&str; 14] = [
     "late",
     "silent",
     "scan",
     "quarantine",
+    "quarantine_full",
     "port",
     "records_lost",
     "clock_jump",

@@ -21,6 +21,8 @@ pub(super) use serve::Claims;
 use ring::hmac;
 use serde::{Deserialize, Serialize};
 
+use crate::document::{hex, unhex};
+
 /// Version of the conversation.
 const VERSION: u32 = 1;
 
@@ -167,18 +169,6 @@ impl Who {
             Self::Client => b"client knows the secret of this box\0",
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.is_ascii() || !text.len().is_multiple_of(2) {
-        return None;
-    }
-    let pairs = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
-    pairs.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect()
 }
 
 /// Whether a name can be a user's: it names files at the one who claims, and stands in records.

@@ -116,6 +116,12 @@ impl Line<'_> {
                     object.text("mac", &mac.to_string());
                     object.number("for_seconds", for_ns / 1_000_000_000);
                 }
+                Notice::QuarantineFull { address, mac, for_ns } => {
+                    object.text("kind", "quarantine_full");
+                    object.text("address", &address.to_string());
+                    object.text("mac", &mac.to_string());
+                    object.number("for_seconds", for_ns / 1_000_000_000);
+                }
                 Notice::Scan { address, mac, ports } => {
                     object.text("kind", "scan");
                     object.text("address", &address.to_string());

@@ -180,6 +180,8 @@ pub(super) struct Bench {
     pub(super) lies: bool,
     was_fast: bool,
     client_gone: bool,
+    /// Before this place nothing may go out again.
+    sealed: usize,
     releases: Releases,
     /// Everything that left, to be compared.
     pub(super) digest: u64,
@@ -213,6 +215,7 @@ impl Bench {
             lies: false,
             was_fast: true,
             client_gone: false,
+            sealed: 0,
             releases: Releases::default(),
             digest: 0,
             own_bytes: [0; 2],
@@ -329,6 +332,20 @@ impl Bench {
         self.check();
     }
 
+    /// Other rules are in force, under which nothing that went out may go out again.
+    pub(super) fn seal(&mut self) {
+        self.begin();
+        if self.ended.is_some() {
+            return;
+        }
+        let half_out = self.toy.allowed.len() != self.seen[0].copies[0].end();
+        assert_eq!(self.gate.seal(), !half_out, "it ends where the robot has a part of a unit");
+        self.sealed = self.toy.allowed.len();
+        if half_out {
+            self.ended = Some(Ended::Refused(Action::Reset, Reason::LockedDown));
+        }
+    }
+
     /// The bytes toward the robot move to a store of another size, if they fit.
     pub(super) fn move_store(&mut self, len: usize) {
         let mut other = vec![0xdd; len];
@@ -384,7 +401,8 @@ impl Bench {
         let mut outcome = Outcome::Forward;
         self.releases.clear();
         if !sent.payload.is_empty() {
-            let segment = Segment { seq: sent.seq, payload: sent.payload, now_ns: self.now_ns };
+            let edge = self.known[1].acked.wrapping_add(self.known[1].window);
+            let segment = Segment { seq: sent.seq, payload: sent.payload, edge, now_ns: self.now_ns };
             let Self { gate, stores, toy, releases, mss, .. } = self;
             outcome = gate.accept(&mut stores[0], &segment, true, mss[0], toy, releases);
         }
@@ -401,6 +419,9 @@ impl Bench {
                 Some(Outcome::Refuse { action: Action::Reset, reason: Reason::FinInUnit })
             };
             fin = refusal.is_none();
+            if refusal.is_some() && outcome == Outcome::Replace && self.releases.iter().next().is_some() {
+                self.send_pieces(sent, false);
+            }
             if !matches!(outcome, Outcome::Refuse { .. } | Outcome::Splice { .. }) {
                 outcome = refusal.unwrap_or(outcome);
             }

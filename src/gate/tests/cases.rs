@@ -60,6 +60,7 @@ struct Case {
     robot_window: u32,
     unreadable: bool,
     reset: bool,
+    sealed: bool,
 }
 
 impl Case {
@@ -90,7 +91,7 @@ impl Case {
         let units = random.within(1, 30);
         client.stream = stream_of(&mut random, units, plan.truncated);
         let cell = Cell::new(bench, client, robot, random);
-        Self { plan, cell, news: 0, client_window, robot_window, unreadable: false, reset: false }
+        Self { plan, cell, news: 0, client_window, robot_window, unreadable: false, reset: false, sealed: false }
     }
 
     /// The client sends the bytes `from..from + len` of its stream as far as there are any, changed by `change`.
@@ -190,6 +191,10 @@ impl Case {
             91..=92 => self.robot_window = [0, 1, 20, 300, 65_535][(value % 5) as usize],
             93 if value.is_multiple_of(8) => self.reset(value),
             93 if value % 8 == 1 => self.cell.bench.move_store([100, 400, STORE, 2 * STORE][(value >> 8) as usize % 4]),
+            93 if value % 64 == 2 => {
+                self.cell.bench.seal();
+                self.sealed = true;
+            }
             93..=99 => {
                 let after = [50_000, 1_000_000, 3_000_000, 250_000_000, 700_000_000][(value % 5) as usize];
                 let now = self.cell.bench.now_ns + after;
@@ -267,6 +272,7 @@ impl Case {
                 assert!(!can, "a refusal was not answered");
             }
             Reason::FinInUnit => assert!(self.cell.client.closes),
+            Reason::LockedDown => assert!(self.sealed),
             Reason::UnitTimeout => {}
             Reason::AnswerTimeout => {}
             // A connection that is half closed can't be spliced any more.

@@ -23,6 +23,10 @@ impl Bench {
             copies.check_robot();
         }
         self.read_as_clients();
+        if self.ended.is_none() && !self.toy.allowed.is_empty() {
+            let left = self.seen[0].copies[0].end();
+            assert!(left > self.toy.last_allowed, "I14: a unit was allowed of which no byte left in the same event");
+        }
         if self.gate.is_spliced() && self.ended.is_none() {
             self.check_told();
         }
@@ -51,6 +55,7 @@ impl Bench {
                 self.seen[to].fin = Some(end);
             }
             if to == 0 {
+                assert!(payload.is_empty() || at >= self.sealed, "a byte from before other rules went out again");
                 let allowed = self.toy.allowed.get(at..end);
                 assert_eq!(allowed, Some(payload), "I2, I3: a byte left that is not the allowed one for its place");
             }

@@ -183,6 +183,8 @@ fn what_is_not_in_the_store_can_not_be_spliced_and_nothing_else_is_forgotten() {
 #[test]
 fn a_store_is_filled_to_its_last_byte_and_not_beyond() {
     let mut bench = fast([100, 0]);
+    // The robot's window is wider than the store.
+    bench.offer([65_535, 1 << 20]);
     let unit = units(&[(QUIET, 8)]);
     let mut place = 0;
     while place + 2 * unit.len() <= STORE {

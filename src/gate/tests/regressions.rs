@@ -241,3 +241,102 @@ fn what_a_dropped_segment_acknowledged_is_not_sent_again_once_spliced() {
     let again = bench.toy.wire.frames.iter().filter(|frame| frame.toward == Toward::Plant && frame.fin);
     assert_eq!(again.map(|frame| (frame.seq, frame.len)).collect::<Vec<_>>(), [(ack, 0)]);
 }
+
+/// A robot that takes nothing, in either way of working: what comes meanwhile is judged by the rules of the moment when it
+/// leaves, not of the one when it came.
+#[test]
+fn a_unit_that_waits_for_the_robots_window_is_judged_when_it_opens() {
+    let window = |window| Sent { toward: Toward::Plant, seq: 7, ack: 100, window, fin: false, payload: &[] };
+    let stream = units(&[(QUIET, 9), (REFUSE, 1)]);
+    for spliced in [false, true] {
+        let mut bench = fast([100, 7]);
+        if spliced {
+            bench.splice_from_the_start();
+        }
+        bench.take(&window(0));
+        bench.client(0, &stream);
+        assert_eq!(bench.toy.judged(), 0, "spliced before: {spliced}");
+        assert!(bench.gate.is_spliced() && bench.at_robot().is_empty());
+        // Room for the beginning of the first one: it goes, and the other one waits.
+        bench.take(&window(5));
+        assert_eq!((bench.toy.judged(), bench.at_robot()), (11, &stream[..5]));
+        bench.take(&window(60_000));
+        assert_eq!((bench.toy.judged(), bench.at_robot()), (stream.len(), &stream[..11]));
+    }
+}
+
+#[test]
+fn what_is_sealed_ends_the_connection_before_it_goes_out_again() {
+    let unit = units(&[(QUIET, 9)]);
+    let locked = Some(Ended::Refused(Action::Reset, Reason::LockedDown));
+    // The client repeats, or the box's own time-out comes.
+    for spliced in [false, true] {
+        let mut bench = fast([100, 7]);
+        if spliced {
+            bench.splice_from_the_start();
+        }
+        bench.client(0, &unit);
+        bench.seal();
+        assert_eq!(bench.ended, None, "the robot may have it");
+        if spliced {
+            bench.time(bench.gate.due_ns().unwrap());
+        } else {
+            bench.client(0, &unit);
+        }
+        assert_eq!((bench.ended, bench.toy.wire.frames.iter().any(|frame| frame.len != 0)), (locked, false));
+    }
+    // What the robot has acknowledged is no reason to end anything, and what comes later is repeated.
+    for spliced in [false, true] {
+        let mut bench = fast([100, 7]);
+        if spliced {
+            bench.splice_from_the_start();
+        }
+        bench.client(0, &unit);
+        bench.seal();
+        bench.robot(0, &[], unit.len());
+        bench.client(0, &unit);
+        bench.client(unit.len(), &unit);
+        if spliced {
+            bench.time(bench.gate.due_ns().unwrap());
+        } else {
+            bench.client(unit.len(), &unit);
+        }
+        assert_eq!(bench.ended, None);
+        assert!(bench.toy.wire.frames.iter().any(|frame| frame.len == unit.len()), "spliced: {spliced}");
+    }
+    // Of a unit that is half out the rest stays here.
+    let mut bench = fast([100, 7]);
+    bench.splice_from_the_start();
+    bench.take(&Sent { toward: Toward::Plant, seq: 7, ack: 100, window: 5, fin: false, payload: &[] });
+    bench.client(0, &unit);
+    assert_eq!(bench.at_robot(), &unit[..5]);
+    bench.seal();
+    assert_eq!(bench.ended, locked);
+}
+
+#[test]
+fn once_unsealed_what_went_out_is_repeated() {
+    let mut bench = fast([100, 7]);
+    let unit = units(&[(QUIET, 9)]);
+    bench.client(0, &unit);
+    assert!(bench.gate.seal());
+    bench.gate.unseal();
+    bench.client(0, &unit);
+    assert_eq!((bench.ended, bench.toy.wire.frames.first().map(|frame| frame.len)), (None, Some(unit.len())));
+}
+
+/// A lockdown may last for days: the numbers of a connection come round meanwhile.
+#[test]
+fn a_seal_is_over_when_the_robot_has_what_lies_before_it() {
+    for spliced in [false, true] {
+        let mut bench = fast([100, 7]);
+        if spliced {
+            bench.splice_from_the_start();
+        }
+        let unit = units(&[(QUIET, 9)]);
+        bench.client(0, &unit);
+        assert!(bench.gate.seal() && bench.gate.is_sealed(100));
+        bench.robot(0, &[], unit.len());
+        assert!(!bench.gate.is_sealed(100), "spliced: {spliced}");
+    }
+}

@@ -64,7 +64,7 @@ impl Alone {
     }
 
     fn accept(&mut self, seq: u32, payload: &[u8], enforce: bool, judge: &mut Saying) -> Outcome {
-        let segment = Segment { seq, payload, now_ns: 1 };
+        let segment = Segment { seq, payload, edge: seq.wrapping_add(60_000), now_ns: 1 };
         self.releases.clear();
         self.gate.accept(&mut self.store, &segment, enforce, 1460, judge, &mut self.releases)
     }

@@ -160,6 +160,8 @@ pub(super) struct Toy {
     at: [usize; 2],
     /// Bytes that may have left toward the robot.
     pub(super) allowed: Vec<u8>,
+    /// Where among them the last unit begins.
+    pub(super) last_allowed: usize,
     /// What the client is to read, in order.
     pub(super) script: Vec<Expected>,
     asked: u32,
@@ -181,6 +183,7 @@ impl Toy {
             sent: <[Sent; 2]>::default(),
             at: [0; 2],
             allowed: Vec::new(),
+            last_allowed: 0,
             script: Vec::new(),
             asked: 0,
             replied: 0,
@@ -199,6 +202,7 @@ impl Toy {
 
     fn settle(&mut self, unit: &[u8], content: Option<u8>) {
         self.at[0] += unit.len();
+        self.last_allowed = self.allowed.len();
         self.allowed.extend(&unit[..2]);
         self.allowed.extend(unit[2..].iter().map(|byte| content.unwrap_or(*byte)));
     }

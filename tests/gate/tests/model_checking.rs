@@ -287,7 +287,8 @@ impl Cell {
             let mut releases = Releases::default();
             let mut outcome = Outcome::Forward;
             if !frame.data.is_empty() {
-                let segment = Segment { seq: frame.seq, payload: &frame.data, now_ns };
+                let edge = acked[0].wrapping_add(WINDOW);
+                let segment = Segment { seq: frame.seq, payload: &frame.data, edge, now_ns };
                 outcome = gate.accept(stores.commands, &segment, true, 4, outside, &mut releases);
             }
             if !matches!(outcome, Outcome::Drop(_)) {

@@ -323,6 +323,12 @@ impl Cell {
         self.set_rates(rates);
     }
 
+    /// Sets the rates of the robot's cable from now on.
+    pub fn set_robot_rates(&mut self, rates: Rates) {
+        let [_, robot] = &mut self.cables;
+        robot.set_rates(rates);
+    }
+
     /// Sets the rates of both cables from now on.
     pub fn set_rates(&mut self, rates: Rates) {
         self.rates = rates;
