@@ -99,21 +99,6 @@ pub fn restore(esp: &Path, config: Option<&Path>) -> Result<bool, Failure> {
     Ok(true)
 }
 
-/// Another configuration was put in force while the box ran, and mode and policy stay: what was ordered under the one
-/// `before`, or under defaults, holds under the one in the file `after`. `place` is the mounted first EFI system partition.
-///
-/// # Errors
-/// The partition can't be written.
-pub fn carry_over(place: &Path, before: Option<&[u8]>, after: &Path) -> Result<(), Failure> {
-    let before = before.unwrap_or(DEFAULTS);
-    if !fs::read(place.join(UNDER)).is_ok_and(|it| it == before) {
-        return Ok(());
-    }
-    let after = fs::read(after).at(UNDER)?;
-    let mut file = File::create(place.join(UNDER)).at(UNDER)?;
-    file.write_all(&after).and_then(|()| file.sync_all()).at(UNDER)
-}
-
 /// Removes it, for a box that is to be as new.
 ///
 /// # Errors
@@ -246,20 +231,6 @@ mod tests {
         write(&place, learn, b"b").unwrap();
         fs::remove_file(place.join(UNDER)).unwrap();
         assert_eq!(latched(&place, b"b"), None);
-        fs::remove_dir_all(place).unwrap();
-    }
-
-    #[test]
-    fn orders_hold_under_a_configuration_that_was_changed_while_the_box_ran() {
-        let place = place("carried");
-        write(&place, ENFORCE, b"a").unwrap();
-        let after = place.join("after");
-        fs::write(&after, b"b").unwrap();
-        carry_over(&place, Some(b"other"), &after).unwrap();
-        assert_eq!(latched(&place, b"a").unwrap(), ENFORCE);
-        carry_over(&place, Some(b"a"), &after).unwrap();
-        assert_eq!(latched(&place, b"b").unwrap(), ENFORCE);
-        assert_eq!(latched(&place, b"a"), None);
         fs::remove_dir_all(place).unwrap();
     }
 

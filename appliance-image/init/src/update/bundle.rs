@@ -170,7 +170,7 @@ pub fn checked(
 }
 
 /// Bytes in small hexadecimal digits.
-pub(super) fn digits(bytes: &[u8]) -> String {
+fn digits(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

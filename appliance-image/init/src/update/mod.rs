@@ -8,7 +8,6 @@
 //! What each step is for stands in the decision on updates in the manual.
 
 pub mod bundle;
-pub mod config;
 pub mod epoch;
 pub mod health;
 pub mod order;

@@ -6,7 +6,6 @@
 //! | file | what |
 //! |---|---|
 //! | `bundle` | the bundle, written whole before the order |
-//! | `config` | a configuration, the same |
 //! | `order.toml` | the order, renamed into place; taken away when it is read |
 
 use std::fs::{self, File};
@@ -17,7 +16,6 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use serde::Deserialize;
 
-use crate::first_boot::LARGEST;
 use crate::{At, Failure};
 
 /// Name of the folder below [`super::KEPT`].
@@ -25,7 +23,6 @@ pub const FOLDER: &str = "incoming";
 
 const ORDER: &str = "order.toml";
 const BUNDLE: &str = "bundle";
-const CONFIG: &str = "config";
 
 /// Longest order in bytes.
 const LONGEST: u64 = 4096;
@@ -43,10 +40,6 @@ pub enum What {
     Confirm,
     /// Go back to the version in the other slot.
     Rollback,
-    /// Take the configuration.
-    Configure,
-    /// Take an earlier version of the configuration.
-    Restore,
 }
 
 /// An order.
@@ -60,9 +53,6 @@ pub struct Order {
     /// Although a program runs on the robot, or may.
     #[serde(default)]
     pub now: bool,
-    /// Which version of the configuration comes back.
-    #[serde(default)]
-    pub version: u32,
     /// Who ordered it, as the process says that left it.
     pub who: String,
 }
@@ -102,21 +92,6 @@ pub fn remove_bundle(folder: &Path) {
     let _ = fs::remove_file(folder.join(BUNDLE));
 }
 
-/// Reads the configuration that was left, and takes it away.
-///
-/// # Errors
-/// None was, it is no plain file, or too long.
-pub fn config(folder: &Path) -> Result<Vec<u8>, Failure> {
-    let mut text = Vec::new();
-    let path = folder.join(CONFIG);
-    let read = plain(&path)?.take(LARGEST.saturating_add(1)).read_to_end(&mut text).at(CONFIG);
-    let _ = fs::remove_file(&path);
-    if u64::try_from(read?).unwrap_or(u64::MAX) > LARGEST {
-        return Err(Failure(format!("the configuration is longer than {LARGEST} bytes")));
-    }
-    Ok(text)
-}
-
 /// Opens a plain file that has one name.
 fn plain(path: &Path) -> Result<File, Failure> {
     let what = path.file_name().unwrap_or_default().display().to_string();
@@ -141,32 +116,12 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_is_read_once_and_no_more_of_it_than_is_taken() {
-        let folder = std::env::temp_dir().join(format!("vbimg-order-config-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).unwrap();
-        assert!(config(&folder).is_err());
-        fs::write(folder.join(CONFIG), "mode").unwrap();
-        assert_eq!(config(&folder).unwrap(), b"mode");
-        assert!(config(&folder).is_err(), "it is gone");
-        File::create(folder.join(CONFIG)).unwrap().set_len(LARGEST + 1).unwrap();
-        assert!(config(&folder).unwrap_err().0.contains("is longer than"));
-        symlink("/etc/passwd", folder.join(CONFIG)).unwrap();
-        assert!(config(&folder).is_err(), "no link is followed");
-        fs::write(folder.join(ORDER), "id = \"1\"\nwhat = \"restore\"\nversion = 3\nwho = \"eva\"\n").unwrap();
-        let order = take(&folder).unwrap().unwrap();
-        assert_eq!((order.what, order.version), (What::Restore, 3));
-        fs::remove_dir_all(folder).unwrap();
-    }
-
-    #[test]
     fn an_order_is_taken_once() {
         let folder = folder("once");
         assert!(take(&folder).is_none());
         fs::write(folder.join(ORDER), "id = \"7\"\nwhat = \"apply\"\nwho = \"eva\\u001b[2J (engineer)\"\n").unwrap();
         let order = take(&folder).unwrap().unwrap();
-        let wanted =
-            Order { id: "7".into(), what: What::Apply, now: false, version: 0, who: "eva[2J (engineer)".into() };
+        let wanted = Order { id: "7".into(), what: What::Apply, now: false, who: "eva[2J (engineer)".into() };
         assert_eq!(order, wanted);
         assert!(take(&folder).is_none());
         fs::remove_dir_all(folder).unwrap();

@@ -5,21 +5,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use rustix::mount::MountFlags;
-
 use super::bundle::{Signed, checked};
 use super::order::{self, Order, What};
 use super::status::{self, Ended, State, Status};
 use super::tell::{Step, Steps};
 use super::trial::{self, Pending, Start};
 use super::watch::{RESTART, SETTLED};
-use super::{KEPT, RUN, config, epoch, health, slot};
+use super::{KEPT, RUN, epoch, health, slot};
 use crate::disk::{loaded_from, partitions};
-use crate::first_boot::CONFIG;
-use crate::mounts::DATA;
 use crate::release::{self, Release};
 use crate::slots::{self, VARIABLES};
-use crate::{At, Failure, boot, first_boot, latch, mounts};
+use crate::{At, Failure};
 
 /// Time between two looks for orders.
 const LOOK: Duration = Duration::from_millis(500);
@@ -42,8 +38,6 @@ struct Slots {
     own: String,
     other: String,
     device: PathBuf,
-    /// The device of `esp-a`.
-    first: PathBuf,
 }
 
 struct Updater {
@@ -129,8 +123,7 @@ impl Slots {
         };
         let other = crate::disk::on_own_disk(&all, &from, name);
         let device = other.ok_or_else(|| Failure(format!("the disk has no partition {name}")))?.device.clone();
-        let first = if own.name == "esp-a" { own.device.clone() } else { device.clone() };
-        Ok(Self { own: own.name.clone(), other: name.to_owned(), device, first })
+        Ok(Self { own: own.name.clone(), other: name.to_owned(), device })
     }
 }
 
@@ -274,7 +267,6 @@ impl Updater {
     }
 
     fn obey(&mut self, order: &Order, incoming: &Path) {
-        let folder = Path::new(DATA).join("config");
         self.status.order.clone_from(&order.id);
         (self.status.result, self.status.outcome) = (Ended::Pending, String::new());
         self.status.state = State::Busy;
@@ -285,12 +277,6 @@ impl Updater {
             What::Apply => self.apply(order, incoming, &mut pending),
             What::Confirm => self.confirm(&mut pending),
             What::Rollback => self.roll_back(order, &mut pending),
-            What::Configure => order::config(incoming)
-                .map_err(Refusal::from)
-                .and_then(|text| self.configure(order, &text, &mut pending)),
-            What::Restore => config::text_of(&folder, order.version)
-                .map_err(Refusal::from)
-                .and_then(|text| self.configure(order, &text, &mut pending)),
         };
         if order.what == What::Apply {
             order::remove_bundle(incoming);
@@ -332,38 +318,6 @@ impl Updater {
         slot::verify(&self.slots.device, header)?;
         self.step("written", pending, "");
         Ok(self.try_other(pending)?)
-    }
-
-    /// Puts another configuration in force: on the data partition, and on the first slot for a box that loses that. The box
-    /// starts again with it, as ports, accounts and namespaces are set up then; mode and policy stay those in force.
-    fn configure(&mut self, order: &Order, text: &[u8], pending: &mut Pending) -> Result<String, Refusal> {
-        if let Some(trial) = &self.trial {
-            let what = "is on trial: another configuration would be judged with it; wait until it stays";
-            return Err(Failure(format!("version {} {what}", trial.pending.to)).into());
-        }
-        pending.to = "configuration".to_owned();
-        idle_or_now(order)?;
-        let folder = Path::new(DATA).join("config");
-        let under = fs::read(folder.join(CONFIG)).ok();
-        let (before, new) = config::replace(&folder, text, &order.who, |fresh| boot::check(fresh, None))?;
-        let name = |number: u32| format!("configuration {number}");
-        (pending.from, pending.to) = (before.map_or_else(String::new, |it| name(it.number)), name(new.number));
-        if let Err(failure) = self.copy_config(&folder, under.as_deref()) {
-            say(&format!("the first slot has no copy of the configuration: {failure}"));
-        }
-        self.step("configured", pending, &new.sha256);
-        let outcome = format!("{} is kept; the box starts again with it", pending.to);
-        self.restart(&outcome);
-        Ok(outcome)
-    }
-
-    fn copy_config(&self, folder: &Path, under: Option<&[u8]>) -> Result<(), Failure> {
-        let place = Path::new("/run/config-copy");
-        mounts::slot(&self.slots.first, place, MountFlags::SYNCHRONOUS)?;
-        let copied =
-            first_boot::copy(folder, place).and_then(|()| latch::carry_over(place, under, &folder.join(CONFIG)));
-        let unmounted = rustix::mount::unmount(place, rustix::mount::UnmountFlags::empty()).at("/run/config-copy");
-        copied.and(unmounted)
     }
 
     fn confirm(&mut self, pending: &mut Pending) -> Result<String, Refusal> {
