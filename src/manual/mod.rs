@@ -142,6 +142,9 @@ pub mod decisions {
     #[doc = include_str!("decisions/0022-busy-unless-asked.md")]
     pub mod d0022_busy_unless_asked {}
 
+    #[doc = include_str!("decisions/0025-what-a-box-keeps-is-the-tpms.md")]
+    pub mod d0025_what_a_box_keeps_is_the_tpms {}
+
     #[doc = include_str!("decisions/0028-a-unit-is-judged-when-it-leaves.md")]
     pub mod d0028_a_unit_is_judged_when_it_leaves {}
 

@@ -19,9 +19,10 @@ use crate::ports::{self, Port};
 use crate::release::{self, Release};
 use crate::rights::{ACCOUNT, CONSOLE, PASSWD, Role};
 use crate::service::Service;
+use crate::tpm::Tpm;
 use crate::update::watch::Watch;
 use crate::watchdog::Watchdog;
-use crate::{Failure, clock, fsck, grow, management, mounts, power, reset, slots};
+use crate::{Failure, clock, fsck, grow, management, mounts, power, reset, slots, vault};
 
 /// The guard.
 const GUARD: &str = "/usr/bin/vambrace";
@@ -49,6 +50,9 @@ const PORT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often the loop looks around; a child that ended is replaced at most this much later.
 const TURN: Duration = Duration::from_millis(20);
+
+/// How the data partition is kept, for the guard's status: `encrypted`, `plain`, `locked` or `lost`, a colon, a sentence.
+const AT_REST: &str = "/run/at-rest";
 
 /// The log as the management process hands it to those who help.
 const LOG: &str = "/run/log/vambrace";
@@ -87,7 +91,7 @@ pub fn run() -> ExitCode {
         log.say("init", &failure.to_string());
     }
     let all = grown(wait_for_disk(&mut modules, &log), &log);
-    let data_lost = mount_data(&all, &mut watchdog, &log);
+    let data = mount_data(&all, &mut watchdog, &log);
     slots::keep_both(&all, loaded_from().as_deref(), &mut |line| log.say("init", &line));
     let ports = wait_for_ports(&mut modules, &log);
     // Before the guard starts: its records and its key bear the name.
@@ -96,8 +100,10 @@ pub fn run() -> ExitCode {
         log.say("init", &format!("the box can't be named {name}: {error}"));
     }
     let all = with_sticks(all, &mut modules, &log);
-    reset_where_ordered(&all, &name, &log);
-    let config = configure(&all, &ports, data_lost, &log);
+    if reset_where_ordered(&all, &name, data == Data::Locked, &log) {
+        return start_again(&log);
+    }
+    let config = configure(&all, &ports, data != Data::Mounted, &log);
     let of_its_own = (config == Path::new(CONFIG_FILE)).then_some(config.as_path());
     let mut latch = own(&all, "esp-a").map(|esp| Latch::on(esp, of_its_own));
     restore_orders(&all, of_its_own, &log);
@@ -206,8 +212,19 @@ fn grown(all: Vec<Partition>, log: &Log) -> Vec<Partition> {
     }
 }
 
-/// Mounts the data partition, or memory in its place, and makes its folders. Says whether it is memory.
-fn mount_data(all: &[Partition], watchdog: &mut Option<Watchdog>, log: &Log) -> bool {
+/// What is mounted as data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Data {
+    /// The data partition.
+    Mounted,
+    /// Memory: the TPM keeps the partition's key back, and it is mounted elsewhere.
+    Locked,
+    /// Memory: there is no partition.
+    Lost,
+}
+
+/// Mounts the data partition, or memory in its place, and makes its folders.
+fn mount_data(all: &[Partition], watchdog: &mut Option<Watchdog>, log: &Log) -> Data {
     let slot = loaded_from().and_then(|from| all.iter().find(|it| it.uuid.as_ref() == Some(&from)));
     log.say("init", &format!("started from {}", slot.map_or("a place that is not known", |it| it.name.as_str())));
     let mounted = own_data(all).ok_or_else(|| Failure("there is no data partition".to_owned())).and_then(|device| {
@@ -220,16 +237,30 @@ fn mount_data(all: &[Partition], watchdog: &mut Option<Watchdog>, log: &Log) -> 
         }
         Ok(())
     });
-    let lost = match mounted {
-        Ok(()) => false,
+    let mut data = Data::Mounted;
+    let told = match mounted.map(|()| vault::open(Path::new(mounts::DATA), secure_boot(), Tpm::open)) {
+        Ok(vault::State::Encrypted) => "encrypted: the data partition, with a key that the TPM holds".to_owned(),
+        Ok(vault::State::Plain(why)) => format!("plain: the data partition is not encrypted: {why}"),
+        Ok(vault::State::Locked(why)) => {
+            data = Data::Locked;
+            format!("locked: the data partition: {why}; nothing of it is lost, and nothing is kept over the next boot")
+        }
         Err(failure) => {
-            log.say("init", &format!("{failure}; nothing is kept over the next boot"));
-            if let Err(failure) = mounts::data_in_memory() {
-                log.say("init", &failure.to_string());
-            }
-            true
+            data = Data::Lost;
+            format!("lost: {failure}; nothing is kept over the next boot")
         }
     };
+    log.say("init", &told);
+    if data == Data::Locked
+        && let Err(failure) = mounts::set_aside()
+    {
+        log.say("init", &failure.to_string());
+    }
+    if data != Data::Mounted
+        && let Err(failure) = mounts::data_in_memory()
+    {
+        log.say("init", &failure.to_string());
+    }
     for (name, owner, mode) in FOLDERS {
         let folder = Path::new(mounts::DATA).join(name);
         let made = fs::create_dir_all(&folder)
@@ -243,6 +274,10 @@ fn mount_data(all: &[Partition], watchdog: &mut Option<Watchdog>, log: &Log) -> 
     if let Err(error) = run {
         log.say("init", &format!("/run/vambrace: {error}"));
     }
+    // Outside the guard's folder: the guard tells it and can't change it.
+    if let Err(error) = fs::write(AT_REST, &told) {
+        log.say("init", &format!("{AT_REST}: {error}"));
+    }
     for (to, link) in
         [(mounts::DATA.to_owned(), "/var/lib/vambrace"), (format!("{}/config", mounts::DATA), "/etc/vambrace")]
     {
@@ -250,7 +285,7 @@ fn mount_data(all: &[Partition], watchdog: &mut Option<Watchdog>, log: &Log) -> 
             log.say("init", &format!("{link}: {error}"));
         }
     }
-    lost
+    data
 }
 
 fn wait_for_ports(modules: &mut Modules, log: &Log) -> Vec<Port> {
@@ -330,7 +365,10 @@ fn keep_copy(esp: &Path, folder: &Path) -> Result<(), Failure> {
 }
 
 /// Has the guard check a configuration and a policy, with the guard's rights.
-fn check(config: &Path, policy: Option<&Path>) -> Result<(), String> {
+///
+/// # Errors
+/// Their mistakes, one after the other.
+pub fn check(config: &Path, policy: Option<&Path>) -> Result<(), String> {
     let config = config.as_os_str();
     let ask = |args: &[&std::ffi::OsStr]| -> Result<(), String> {
         let output = Command::new(INIT)
@@ -350,9 +388,11 @@ fn check(config: &Path, policy: Option<&Path>) -> Result<(), String> {
     })
 }
 
-/// Removes what a stick in the box orders to remove, once.
-fn reset_where_ordered(all: &[Partition], name: &str, log: &Log) {
-    let Some(esp) = own(all, "esp-a") else { return };
+/// Removes what a stick in the box orders to remove, once. Says whether the box has to start again for it: after a wipe there
+/// is another key.
+fn reset_where_ordered(all: &[Partition], name: &str, is_locked: bool, log: &Log) -> bool {
+    let Some(esp) = own(all, "esp-a") else { return false };
+    let mut again = false;
     for stick in all.iter().filter(|it| it.removable && it.device != esp) {
         let found = mounts::with_esp(&stick.device, false, |place| reset::order(place, name));
         let order = match found {
@@ -369,14 +409,35 @@ fn reset_where_ordered(all: &[Partition], name: &str, log: &Log) {
             if reset::is_done(place, &order)? {
                 return Ok(false);
             }
-            reset::carry_out(&order, Path::new(mounts::DATA), place).map(|()| true)
+            let done = if is_locked {
+                mounts::locked_to_write()
+                    .and_then(|()| reset::carry_out_locked(&order, Path::new(mounts::LOCKED), place))
+            } else {
+                reset::carry_out(&order, Path::new(mounts::DATA), place)
+            };
+            done.map(|()| true)
         });
+        again |= order.what == reset::What::Wipe && matches!(done, Ok(true));
         match done {
             Ok(true) => log.say("init", &format!("reset, as {} orders: {:?}", stick.device.display(), order.what)),
             Ok(false) => log.say("init", "the stick's order to reset was carried out before; it needs another word"),
             Err(failure) => log.say("init", &format!("not reset: {failure}")),
         }
     }
+    again
+}
+
+/// Starts the box again before anything runs.
+fn start_again(log: &Log) -> ExitCode {
+    log.say("init", "the box starts again");
+    rustix::fs::sync();
+    for place in [mounts::DATA, mounts::LOCKED] {
+        let _ = rustix::mount::unmount(place, rustix::mount::UnmountFlags::empty());
+    }
+    if let Err(error) = reboot(RebootCommand::Restart) {
+        log.say("init", &format!("the box does not start again: {error}"));
+    }
+    ExitCode::FAILURE
 }
 
 /// Puts mode and policy in force last back where the data partition has lost them.
@@ -434,13 +495,21 @@ fn set_up(all: &[Port], config: &Path, log: &Log) {
     }
 }
 
+/// Whether the firmware started only what is signed.
+fn secure_boot() -> bool {
+    // Four bytes of attributes, then 1 for on. Source: UEFI 2.10, 3.3.
+    fs::read(SECURE_BOOT).is_ok_and(|bytes| bytes.get(4..) == Some([1].as_slice()))
+}
+
 /// Says what vouches for this boot: the firmware's check, and the measurement that was predicted when the image was built.
 fn tell_measurements(log: &Log) {
-    // Four bytes of attributes, then 1 for on. Source: UEFI 2.10, 3.3.
-    let on = fs::read(SECURE_BOOT).is_ok_and(|bytes| bytes.get(4..) == Some([1].as_slice()));
     log.say(
         "init",
-        if on { "Secure Boot is on" } else { "Secure Boot is off: whoever has the disk can change the system" },
+        if secure_boot() {
+            "Secure Boot is on"
+        } else {
+            "Secure Boot is off: whoever has the disk can change the system"
+        },
     );
     let pcr = fs::read_to_string("/sys/class/tpm/tpm0/pcr-sha256/11");
     let pcr =

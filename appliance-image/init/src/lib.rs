@@ -24,7 +24,9 @@ pub mod reset;
 pub mod rights;
 pub mod service;
 pub mod slots;
+pub mod tpm;
 pub mod update;
+pub mod vault;
 pub mod watchdog;
 
 use std::fmt;

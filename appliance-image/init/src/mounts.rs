@@ -43,13 +43,36 @@ pub fn firmware_variables() -> Result<(), Failure> {
     mount("efivarfs", "/sys/firmware/efi/efivars", "efivarfs", BARE, c"").at("firmware variables")
 }
 
-/// Mounts the data partition. Its journal holds data too: after a power cut a record is whole or absent.
+/// Mounts the data partition. Its journal holds data too: after a power cut a record is whole or absent. What is encrypted
+/// does not go through the journal: its data is on the disk before its length is (Linux 6.12, fs/ext4/ext4_jbd2.c,
+/// `ext4_inode_journal_mode`), so a record may be cut short, which who reads it is told.
 ///
 /// # Errors
 /// The file system is damaged beyond what its journal mends.
 pub fn data(device: &Path) -> Result<(), Failure> {
     let flags = BARE.union(MountFlags::NOATIME);
     mount(device, DATA, "ext4", flags, c"data=journal,errors=remount-ro").at(&format!("data on {}", device.display()))
+}
+
+/// Where a data partition is whose key the TPM keeps back.
+pub const LOCKED: &str = "/run/locked";
+
+/// Takes a data partition that is mounted out of the way, where a wipe finds it; nothing is written there.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn set_aside() -> Result<(), Failure> {
+    fs::create_dir_all(LOCKED).at(LOCKED)?;
+    rustix::mount::mount_move(DATA, LOCKED).at(LOCKED)?;
+    mount_remount(LOCKED, BARE.union(MountFlags::NOATIME).union(MountFlags::RDONLY), c"").at(LOCKED)
+}
+
+/// Lets a wipe write there.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn locked_to_write() -> Result<(), Failure> {
+    mount_remount(LOCKED, BARE.union(MountFlags::NOATIME), c"").at(LOCKED)
 }
 
 /// Takes memory in place of a data partition: the box forwards without one, and forgets.

@@ -6,7 +6,7 @@
 //!
 //! ```toml
 //! box = "vambrace-766201"   # as its screen says
-//! what = "factory"          # configuration, policy, owner; "wipe": evidence and identity too, of a box that was reset
+//! what = "factory"          # configuration, policy, owner; "wipe": evidence, identity and the key too, of a box that was reset
 //! word = "2026-11-30 sold"  # another one each time
 //! ```
 
@@ -14,7 +14,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
 
-use crate::{At, Failure, first_boot, latch};
+use crate::{At, Failure, first_boot, latch, vault};
 
 /// Name of the file on the stick.
 pub const FILE: &str = "vambrace-reset.toml";
@@ -87,10 +87,7 @@ pub fn carry_out(order: &Order, data: &Path, esp: &Path) -> Result<(), Failure> 
     let config = data.join("config").join(first_boot::CONFIG);
     match order.what {
         What::Factory => {
-            for name in [first_boot::CONFIG, first_boot::POLICY] {
-                remove(&esp.join(name))?;
-            }
-            latch::forget(esp)?;
+            forget(esp)?;
             // What an update left there; the epoch stays: a box that is sold takes no older system for it.
             for place in ["config", "console", "update/incoming"] {
                 empty(&data.join(place))?;
@@ -100,12 +97,43 @@ pub fn carry_out(order: &Order, data: &Path, esp: &Path) -> Result<(), Failure> 
         What::Wipe if config.exists() => {
             return Err(Failure("a box that is in use is not wiped: reset it to factory state first".to_owned()));
         }
-        What::Wipe => {
-            for place in ["console", "update/incoming", "evidence", "identity", "log"] {
-                empty(&data.join(place))?;
-            }
-        }
+        What::Wipe => wipe(data)?,
     }
+    done(order, esp)
+}
+
+/// Carries an order out on a data partition whose key the TPM keeps back, mounted at `locked`: a wipe alone, in one step,
+/// since nobody can look into it, nor say which of its files are those of the owner.
+///
+/// # Errors
+/// Another order; or the disk's.
+pub fn carry_out_locked(order: &Order, locked: &Path, esp: &Path) -> Result<(), Failure> {
+    if order.what != What::Wipe {
+        return Err(Failure(
+            "of a data partition that is locked nothing can be kept: order what = \"wipe\"".to_owned(),
+        ));
+    }
+    forget(esp)?;
+    wipe(locked)?;
+    done(order, esp)
+}
+
+/// Owner's configuration and orders on the first EFI system partition.
+fn forget(esp: &Path) -> Result<(), Failure> {
+    for name in [first_boot::CONFIG, first_boot::POLICY] {
+        remove(&esp.join(name))?;
+    }
+    latch::forget(esp)
+}
+
+/// The key goes, and what it opened; the lowest epoch stays.
+fn wipe(data: &Path) -> Result<(), Failure> {
+    vault::destroy(data)?;
+    empty(&data.join("update/incoming"))
+}
+
+/// Writes down that an order was obeyed.
+fn done(order: &Order, esp: &Path) -> Result<(), Failure> {
     let words = read(&esp.join(OBEYED))?.unwrap_or_default() + &order.line() + "\n";
     // The oldest go where there are very many.
     let words = words.get(words.len().saturating_sub(32 * 1024)..).unwrap_or(&words);
@@ -253,9 +281,25 @@ mod tests {
         {
             assert!(!used.has(gone), "{gone}");
         }
-        for kept in ["data/evidence", "data/update/epoch", "esp/EFI/BOOT/BOOTX64.EFI"] {
+        for kept in ["data/update/epoch", "esp/EFI/BOOT/BOOTX64.EFI"] {
             assert!(used.has(kept), "{kept}");
         }
+    }
+
+    #[test]
+    fn a_locked_partition_is_wiped_at_once_and_nothing_else() {
+        let used = Used::new("locked");
+        fs::write(used.0.join("data/key.toml"), "sealed").unwrap();
+        let (data, esp) = (used.0.join("data"), used.0.join("esp"));
+        let factory = used.stick(&text("factory")).unwrap().unwrap();
+        let refused = carry_out_locked(&factory, &data, &esp).unwrap_err();
+        assert!(refused.0.contains("order what = \"wipe\"") && used.has("data/key.toml"), "{refused}");
+        let wipe = used.stick(&text("wipe")).unwrap().unwrap();
+        carry_out_locked(&wipe, &data, &esp).unwrap();
+        for gone in ["data/key.toml", "data/evidence", "data/config", "esp/vambrace.toml", "esp/standing.json"] {
+            assert!(!used.has(gone), "{gone}");
+        }
+        assert!(used.has("data/update/epoch") && is_done(&esp, &wipe).unwrap());
     }
 
     #[test]
