@@ -63,6 +63,13 @@ impl Releases {
         self.mss = mss;
     }
 
+    /// How many bytes fit beside what was asked for again.
+    fn room(&self, mss: u32) -> u32 {
+        let (from, to) = self.again;
+        let taken = span(from, to).div_ceil(mss.max(1));
+        mss.saturating_mul(MOST.saturating_sub(taken))
+    }
+
     pub(super) fn fresh(&mut self, from: u32, to: u32, mss: u32) {
         self.fresh = (from, to);
         self.mss = mss;
@@ -136,9 +143,9 @@ impl Gate {
         let upto = if !enforce {
             u32::MAX
         } else if self.can_splice() {
-            room(self.commands.stream.released(), edge, mss)
+            room(self.commands.stream.released(), edge, mss).min(releases.room(mss))
         } else {
-            mss.saturating_mul(MOST)
+            releases.room(mss)
         };
         self.judge_held(store, payload.len(), upto, now_ns, enforce, mss, judge, releases)
     }

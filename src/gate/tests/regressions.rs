@@ -340,3 +340,9 @@ fn a_seal_is_over_when_the_robot_has_what_lies_before_it() {
         assert!(!bench.gate.is_sealed(100), "spliced: {spliced}");
     }
 }
+
+/// A robot of tiny segments: what is asked for again takes pieces that new units then have not.
+#[test]
+fn what_goes_out_again_leaves_less_room_for_new_units() {
+    super::cases::run(242_048);
+}
