@@ -123,11 +123,11 @@ impl Talk {
         let template =
             Template::new((PLC_MAC, ROBOT_MAC), Tags::default(), client, (IpAddr::from(ROBOT), port)).unwrap();
         let mut talk = Self { template, seq: 1000, ack: 5000, frames: Frames::default() };
-        let mss = Some(1460);
-        let syn = Segment { seq: 999, flags: TcpFlags::SYN, maximum_segment_size: mss, ..Segment::default() };
+        let opening = Segment { window: 64_000, maximum_segment_size: Some(1460), ..Segment::default() };
+        let syn = Segment { seq: 999, flags: TcpFlags::SYN, ..opening };
         talk.frames.push(Toward::Robot, &emit(&talk.template, &syn));
         let flags = TcpFlags(TcpFlags::SYN.0 | TcpFlags::ACK.0);
-        let answer = Segment { seq: 4999, ack: 1000, flags, maximum_segment_size: mss, ..Segment::default() };
+        let answer = Segment { seq: 4999, ack: 1000, flags, ..opening };
         talk.frames.push(Toward::Plant, &emit(&talk.template.reversed(), &answer));
         talk.segment(Toward::Robot, TcpFlags::ACK, &[]);
         talk
