@@ -92,7 +92,13 @@ impl<'m> Cell<'m> {
         let template = Template::new((bench::PLC_MAC, bench::ROBOT_MAC), Tags::default(), from, to).unwrap();
         let mut cell = Self { worker, ends: [client, server], clock, queue, shared, template, seq: [1000, 5000] };
         cell.worker.begin();
-        let syn = Segment { seq: 999, flags: TcpFlags::SYN, maximum_segment_size: Some(1460), ..Segment::default() };
+        let syn = Segment {
+            seq: 999,
+            flags: TcpFlags::SYN,
+            window: 64_000,
+            maximum_segment_size: Some(1460),
+            ..Segment::default()
+        };
         cell.put(Toward::Robot, &Segment { timestamps: Some((0, 0)), ..syn }, BEGAN, 20 * US);
         let flags = TcpFlags(TcpFlags::SYN.0 | TcpFlags::ACK.0);
         let answer = Segment { seq: 4999, ack: 1000, flags, timestamps: Some((0, 0)), ..syn };
