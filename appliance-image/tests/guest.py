@@ -200,8 +200,7 @@ class Guest:
     STARTS_AGAIN = False
     # What a watchdog that nobody feeds does; with "none" a guest that got no processor for half a minute goes on.
     WATCHDOG = "reset"
-    # Whether the box may encrypt its data partition; else the file system is that of an image that could not, and a test reads
-    # what is on it.
+    # Whether the box may encrypt its data partition, as with `build --encrypt`; else a test reads what is on it.
     ENCRYPTED = False
 
     def __init__(self, image, cache, keep=False):
@@ -219,9 +218,9 @@ class Guest:
 
     def __enter__(self):
         run(["zstd", "-dqf", "--sparse", self.image, "-o", self.disk])
-        if not self.ENCRYPTED:
+        if self.ENCRYPTED:
             first, _ = self.extent("data")
-            run(["debugfs", "-w", "-R", "feature -encrypt", f"{self.disk}?offset={first}"])
+            run(["debugfs", "-w", "-R", "feature encrypt", f"{self.disk}?offset={first}"])
         self.enrol()
         return self
 
