@@ -235,7 +235,7 @@ fn gate_accept((mut gate, mut store): (gate::Gate, Vec<u8>)) -> (gate::Gate, Vec
     let mut seq = 1000_u32;
     let mut releases = gate::Releases::default();
     for _ in 0..EXCHANGES {
-        let segment = gate::Segment { seq, payload: black_box(&[7; 12]), now_ns: 5 };
+        let segment = gate::Segment { seq, payload: black_box(&[7; 12]), edge: seq.wrapping_add(64_000), now_ns: 5 };
         let outcome = gate.accept(&mut store, &segment, true, 1460, &mut Twelve, &mut releases);
         assert_eq!(black_box(outcome), gate::Outcome::Forward);
         seq += 12;
