@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-// Seeded at random; no table has more than `Settling::groups` entries, whatever somebody makes up.
+// Seeded at random; no table has more than `Settling::groups` or `Settling::strange` entries, whatever somebody makes up.
 use foldhash::fast::RandomState;
 
 use super::repeats::{FrameKey, Group, Key, MessageKey};
@@ -22,6 +22,8 @@ pub struct Settling {
     pub waiting: usize,
     /// Most kinds of repeats that are followed; beyond that commands are written one by one.
     pub groups: usize,
+    /// The same for refused frames and for messages. Whoever makes up addresses gets as many lines in each window.
+    pub strange: usize,
 }
 
 impl Default for Settling {
@@ -34,8 +36,9 @@ impl Default for Settling {
             // A scan makes thousands of frames a second that differ in nothing but a port.
             frame_window_ns: 1_000_000_000,
             waiting: 4096,
-            // Sixteen clients that each poll a hundred ranges and write fifty; each takes about a KiB.
+            // Sixteen clients that each read and write some two hundred ranges.
             groups: 4096,
+            strange: 1024,
         }
     }
 }
@@ -288,7 +291,7 @@ impl Settler {
             return out((*event).into());
         }
         let mut key = FrameKey::of(frame);
-        if !self.frames.contains_key(&key) && self.frames.len() >= self.settling.groups {
+        if !self.frames.contains_key(&key) && self.frames.len() >= self.settling.strange {
             // Somebody makes up addresses: what does not fit is told of by reason only.
             key = key.without_ends();
         }
@@ -324,7 +327,7 @@ impl Settler {
         if let Some(group) = self.messages.get_mut(&key) {
             return group.add(event, message);
         }
-        if self.messages.len() < self.settling.groups {
+        if self.messages.len() < self.settling.strange {
             let ends_ns = event.monotonic_ns.saturating_add(window);
             self.messages.insert(key, MessageGroup { ends_ns, untold: 0, events: 0, last: None });
         }

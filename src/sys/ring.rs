@@ -37,8 +37,8 @@ const HANDED_OUT: u32 = 1 << 24;
 /// cache lines, which fit into a second level cache.
 const PROBE_STEP: usize = 4;
 
-/// Of so many calls that find nothing one looks elsewhere. All slots' state is half a MiB of cache and two thousand pages:
-/// looking through it all the time, a worker that waits would find nothing of its own in the cache when a frame comes.
+/// Of so many calls that find nothing one looks elsewhere. Each slot's state is a cache line and lies on half a page of its
+/// own: a worker that waits and looks through them all the time pushes out what it needs when a frame comes.
 const PROBE_EVERY: u32 = 16;
 /// How long a frame must wait elsewhere, and none at the cursor, until the cursor goes there. Slots get their status out
 /// of order where two processors receive at once, but only for as long as it takes to copy a frame.

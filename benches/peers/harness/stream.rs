@@ -22,7 +22,8 @@ const GAP_NS: u64 = 20_000_000;
 const OTHERS: usize = 8;
 const OTHERS_EVERY: Duration = Duration::from_millis(2);
 
-/// A thread that looks at the clock again only after so long was kept from its core: a turn of it takes a tenth.
+/// A thread that looks at the clock again only after so long was kept from its core, or stood in a call into the kernel
+/// that was: an assumption, the same for every way.
 const STALL: Duration = Duration::from_micros(50);
 
 /// When the measuring thread stood still, in order.
